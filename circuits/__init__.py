@@ -1,0 +1,1 @@
+"""What is proved: instruments, snapshots, margin rules, linear systems, statements. Pure integers, no I/O."""

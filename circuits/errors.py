@@ -1,0 +1,110 @@
+"""Typed errors. Each says whose fault it is, names the field, and carries a stable code.
+
+``code`` is the machine-readable name (used in ``--json`` output), ``exit_code`` what the command line
+returns. No message may contain a position, a blinding or a key.
+"""
+
+from __future__ import annotations
+
+
+class ZkMarginError(Exception):
+    """Base of every error that this project raises on purpose."""
+
+    code = "error"
+    exit_code = 1
+
+    def __init__(self, message: str, *, field: str | None = None) -> None:
+        super().__init__(message)
+        self.message = message
+        self.field = field
+
+    def __str__(self) -> str:
+        return f"{self.field}: {self.message}" if self.field else self.message
+
+    def to_json(self) -> dict[str, str]:
+        """The error as a flat JSON object: ``code``, ``message`` and, where known, ``field``."""
+        out = {"code": self.code, "message": self.message}
+        if self.field:
+            out["field"] = self.field
+        return out
+
+
+class MalformedInput(ZkMarginError):
+    """Bytes or JSON that are not of the documented form. The sender's fault."""
+
+    code = "malformed-input"
+    exit_code = 3
+
+
+class MalformedProof(MalformedInput):
+    """Proof bytes of a wrong length, version, or with a non-canonical element. The sender's fault."""
+
+    code = "malformed-proof"
+
+
+class StatementMismatch(ZkMarginError):
+    """Well-formed parts that do not belong together (other snapshot, other commitment, unknown rule)."""
+
+    code = "statement-mismatch"
+    exit_code = 4
+
+
+class StaleStatement(ZkMarginError):
+    """The statement, snapshot or attestation is outside its time of validity."""
+
+    code = "stale-statement"
+    exit_code = 5
+
+
+class ProofRejected(ZkMarginError):
+    """The proof is well formed and its equation does not hold: nothing is proved."""
+
+    code = "proof-rejected"
+    exit_code = 6
+
+
+class SignatureRejected(ZkMarginError):
+    """An attestation whose signature does not verify under the given key."""
+
+    code = "signature-rejected"
+    exit_code = 6
+
+
+class RuleRefused(ZkMarginError):
+    """A margin rule that is not provable in its class; ``field`` names the offending term."""
+
+    code = "rule-refused"
+    exit_code = 7
+
+
+class SystemTooLarge(ZkMarginError):
+    """A system whose integers could wrap modulo the field order, or that fits no supported (n, K)."""
+
+    code = "system-too-large"
+    exit_code = 7
+
+
+class NotSolvent(ZkMarginError):
+    """The statement is false. For the holder only: the message says by how much and in which scenario."""
+
+    code = "not-solvent"
+    exit_code = 8
+
+    def __init__(self, message: str, *, scenario: str, shortfall: str) -> None:
+        super().__init__(message, field="portfolio")
+        self.scenario = scenario
+        self.shortfall = shortfall
+
+
+class CorruptData(ZkMarginError):
+    """A data file of the installation (SRS, Lagrange basis) whose digest is not the pinned one."""
+
+    code = "corrupt-data"
+    exit_code = 9
+
+
+class InternalError(ZkMarginError):
+    """Our bug: an invariant of this program failed."""
+
+    code = "internal-error"
+    exit_code = 70

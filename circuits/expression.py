@@ -1,0 +1,222 @@
+"""The language of margin rules: expressions over positions, with the curvature that decides provability.
+
+A rule is written once with these types and gives a plain-integer evaluator (:func:`evaluate`), bounds
+(:func:`bounds`), and, through :mod:`circuits.compiler`, the linear system and its best witness. Curvature is
+decided as in disciplined convex programming (Grant, Boyd, Ye 2006): costs are convex, benefits concave, and
+a rule's net margin must be concave (design: margin.md, class A).
+
+Position variables z_j are the committed position plus the statement's public delta, in lots.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from enum import Enum
+from typing import Union
+
+from .errors import RuleRefused
+from .units import ceil_div
+
+
+class Curvature(Enum):
+    """What an expression is, as a function of the positions."""
+
+    AFFINE = "affine"
+    CONVEX = "convex"
+    CONCAVE = "concave"
+
+
+@dataclass(frozen=True)
+class Linear:
+    """constant + sum_j coefficients[j] * z_j."""
+
+    coefficients: Mapping[int, int]
+    constant: int = 0
+
+
+@dataclass(frozen=True)
+class Sum:
+    """constant + sum_k factor_k * term_k, with integer factors."""
+
+    parts: tuple[tuple[int, Expression], ...]
+    constant: int = 0
+
+
+@dataclass(frozen=True)
+class Abs:
+    """|z_j|: convex. Costs no auxiliary, it is p_j + n_j of the split."""
+
+    position: int
+
+
+@dataclass(frozen=True)
+class Max:
+    """The largest of its pieces: a cost, convex."""
+
+    name: str
+    pieces: tuple[Expression, ...]
+
+
+@dataclass(frozen=True)
+class Min:
+    """The smallest of its pieces: a benefit, concave."""
+
+    name: str
+    pieces: tuple[Expression, ...]
+
+
+@dataclass(frozen=True)
+class CeilDiv:
+    """ceil(argument / divisor): a requirement rounded against the account; a cost."""
+
+    name: str
+    argument: Expression
+    divisor: int
+
+
+@dataclass(frozen=True)
+class FloorDiv:
+    """floor(argument / divisor): an asset rounded against the account; a benefit."""
+
+    name: str
+    argument: Expression
+    divisor: int
+
+
+@dataclass(frozen=True)
+class Shared:
+    """A named subexpression that many rows use: compiled to one auxiliary word."""
+
+    name: str
+    argument: Expression
+
+
+Expression = Union[Linear, Sum, Abs, Max, Min, CeilDiv, FloorDiv, Shared]  # noqa: UP007 - recursive alias
+
+
+def describe(expr: Expression) -> str:
+    """The name under which messages speak of an expression."""
+    match expr:
+        case Max(name=n) | Min(name=n) | CeilDiv(name=n) | FloorDiv(name=n) | Shared(name=n):
+            return f"{type(expr).__name__.lower()}({n})"
+        case Abs(position=j):
+            return f"abs(position {j})"
+        case _:
+            return type(expr).__name__.lower()
+
+
+def curvature(expr: Expression) -> Curvature:
+    """Curvature by the composition rules, or ``RuleRefused`` naming the term that breaks them."""
+    match expr:
+        case Linear():
+            return Curvature.AFFINE
+        case Abs():
+            return Curvature.CONVEX
+        case Shared(argument=arg):
+            return curvature(arg)
+        case CeilDiv(argument=arg, divisor=d):
+            _require_positive(expr, d)
+            return _nested(expr, [arg], Curvature.CONVEX)
+        case FloorDiv(argument=arg, divisor=d):
+            _require_positive(expr, d)
+            return _nested(expr, [arg], Curvature.CONCAVE)
+        case Max(pieces=pieces):
+            return _nested(expr, pieces, Curvature.CONVEX)
+        case Min(pieces=pieces):
+            return _nested(expr, pieces, Curvature.CONCAVE)
+        case Sum(parts=parts):
+            return _sum_curvature(parts)
+
+
+def _require_positive(expr: Expression, divisor: int) -> None:
+    if divisor <= 0:
+        raise RuleRefused("the divisor must be positive", field=describe(expr))
+
+
+def _nested(expr: Expression, pieces: Sequence[Expression], result: Curvature) -> Curvature:
+    if not pieces:
+        raise RuleRefused("has no piece", field=describe(expr))
+    for piece in pieces:
+        found = curvature(piece)
+        if found not in (Curvature.AFFINE, result):
+            raise RuleRefused(
+                f"{describe(piece)} inside it is {found.value}; only affine or {result.value} pieces are provable",
+                field=describe(expr),
+            )
+    return result
+
+
+def _sum_curvature(parts: tuple[tuple[int, Expression], ...]) -> Curvature:
+    result, culprit = Curvature.AFFINE, "sum"
+    flip = {Curvature.CONVEX: Curvature.CONCAVE, Curvature.CONCAVE: Curvature.CONVEX}
+    for factor, term in parts:
+        found = curvature(term)
+        if factor == 0 or found is Curvature.AFFINE:
+            continue
+        if factor < 0:
+            found = flip[found]
+        if result is Curvature.AFFINE:
+            result, culprit = found, describe(term)
+        elif found is not result:
+            raise RuleRefused(
+                f"with factor {'+' if factor > 0 else '-'} it is {found.value}, and {culprit} made the sum {result.value}",
+                field=describe(term),
+            )
+    return result
+
+
+def evaluate(expr: Expression, z: Sequence[int]) -> int:
+    """Exact integer value at positions ``z`` (lots)."""
+    match expr:
+        case Linear(coefficients=coefs, constant=c):
+            return c + sum(a * z[j] for j, a in coefs.items())
+        case Sum(parts=parts, constant=c):
+            return c + sum(f * evaluate(term, z) for f, term in parts if f)
+        case Abs(position=j):
+            return abs(z[j])
+        case Shared(argument=arg):
+            return evaluate(arg, z)
+        case Max(pieces=pieces):
+            return max(evaluate(p, z) for p in pieces)
+        case Min(pieces=pieces):
+            return min(evaluate(p, z) for p in pieces)
+        case CeilDiv(argument=arg, divisor=d):
+            return ceil_div(evaluate(arg, z), d)
+        case FloorDiv(argument=arg, divisor=d):
+            return evaluate(arg, z) // d
+
+
+def bounds(expr: Expression, limits: Sequence[tuple[int, int]]) -> tuple[int, int]:
+    """Interval (low, high) that contains the value for all positions within ``limits``."""
+    match expr:
+        case Linear(coefficients=coefs, constant=c):
+            low = high = c
+            for j, a in coefs.items():
+                ends = (a * limits[j][0], a * limits[j][1])
+                low, high = low + min(ends), high + max(ends)
+            return low, high
+        case Sum(parts=parts, constant=c):
+            low = high = c
+            for f, term in parts:
+                inner = bounds(term, limits)
+                ends = (f * inner[0], f * inner[1])
+                low, high = low + min(ends), high + max(ends)
+            return low, high
+        case Abs(position=j):
+            low, high = limits[j]
+            return (0 if low <= 0 <= high else min(abs(low), abs(high))), max(abs(low), abs(high))
+        case Shared(argument=arg):
+            return bounds(arg, limits)
+        case Max(pieces=pieces):
+            ranges = [bounds(p, limits) for p in pieces]
+            return max(r[0] for r in ranges), max(r[1] for r in ranges)
+        case Min(pieces=pieces):
+            ranges = [bounds(p, limits) for p in pieces]
+            return min(r[0] for r in ranges), min(r[1] for r in ranges)
+        case CeilDiv(argument=arg, divisor=d):
+            low, high = bounds(arg, limits)
+            return ceil_div(low, d), ceil_div(high, d)
+        case FloorDiv(argument=arg, divisor=d):
+            low, high = bounds(arg, limits)
+            return low // d, high // d

@@ -1,0 +1,113 @@
+"""How words lie in columns, and which (n, K) is the cheapest for a system.
+
+A word is D limbs of w bits, n = 2**w, D = ceil(64 / w); a column of n rows holds floor(n / D) words, word j in
+rows jD .. jD+D-1, least significant limb first, other rows 0 (docs/SPEC.md, "Words and columns").
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from .errors import SystemTooLarge
+
+#: Supported domain sizes; the SRS of 4096 powers carries quotients of degree 3n up to n = 2048 in two chunks.
+DOMAINS = (256, 512, 1024, 2048)
+#: Bits that one word must at least hold: positions are below 2**63 lots.
+WORD_BITS = 64
+#: More columns would make a proof above 4 kB; no shipped rule comes near.
+MAX_COLUMNS = 32
+
+# Relative costs of a proof, in units of one microsecond on the machine where they were measured
+# (`zkmargin bench --primitives` prints them): one full-size MSM point, one small-scalar MSM point, the field work
+# of a row, and what a column costs every verifier.
+COST_MSM_POINT = 24
+COST_SMALL_POINT = 3
+COST_FIELD_ROW = 8
+COST_VERIFY_COLUMN = 180
+COST_VERIFY_ROW = 1
+#: A proof is made once and verified by many: a verifier's microsecond counts as much as this many of the prover's.
+VERIFIER_WEIGHT = 100
+#: And one byte on the wire as much as this many of the verifier's microseconds.
+BYTE_WEIGHT = 2
+
+
+@dataclass(frozen=True)
+class Layout:
+    """Domain size n (rows), K columns, and the derived word geometry."""
+
+    n: int
+    columns: int
+
+    @property
+    def limb_bits(self) -> int:
+        """w: bits of one limb, log2 n."""
+        return self.n.bit_length() - 1
+
+    @property
+    def limbs(self) -> int:
+        """D: limbs of one word."""
+        return -(-WORD_BITS // self.limb_bits)
+
+    @property
+    def word_bits(self) -> int:
+        """B = w D: bits of one word (64, 72, 70, 66 for n = 256, 512, 1024, 2048)."""
+        return self.limb_bits * self.limbs
+
+    @property
+    def words_per_column(self) -> int:
+        """floor(n / D)."""
+        return self.n // self.limbs
+
+    @property
+    def helpers(self) -> int:
+        """Number of lookup helper columns: one for each pair of limb columns."""
+        return -(-self.columns // 2)
+
+    def words_of(self, limit: int) -> int:
+        """Words that a variable with values 0..limit takes."""
+        return max(1, -(-limit.bit_length() // self.word_bits))
+
+
+def proof_size(columns: int) -> int:
+    """Bytes of a proof: a header of 3, K + ceil(K/2) + 6 points of 48, K + 1 scalars of 32."""
+    return 3 + 48 * (columns + -(-columns // 2) + 6) + 32 * (columns + 1)
+
+
+def cost(layout: Layout) -> int:
+    """Relative cost of (n, K): prover's work plus weighted verifier's work and bytes. Integers, so it is exact."""
+    n, k, g = layout.n, layout.columns, layout.helpers
+    prove = n * (COST_MSM_POINT * (5 + g) + COST_SMALL_POINT * (k + 1) + COST_FIELD_ROW * (k + g))
+    verify = COST_VERIFY_ROW * n + COST_VERIFY_COLUMN * k
+    return prove + VERIFIER_WEIGHT * (verify + BYTE_WEIGHT * proof_size(k))
+
+
+def fit(limits: Sequence[int], positions: int, n: int) -> Layout:
+    """The layout on a given domain: as many columns as the words of the variables need.
+
+    ``limits[k]`` is the largest honest value of variable k; ``positions`` rows of the domain hold the account.
+    """
+    if n not in DOMAINS:
+        raise SystemTooLarge(f"domain {n} is not one of {DOMAINS}", field="domain")
+    if positions > n:
+        raise SystemTooLarge(f"{positions} instruments do not fit a domain of {n}", field="domain")
+    probe = Layout(n, 1)
+    words = sum(probe.words_of(limit) for limit in limits)
+    columns = max(1, -(-words // probe.words_per_column))
+    if columns > MAX_COLUMNS:
+        raise SystemTooLarge(f"{words} words need {columns} columns of {n}, more than {MAX_COLUMNS}", field="system")
+    return Layout(n, columns)
+
+
+def cheapest(limits: Sequence[int], positions: int) -> Layout:
+    """The cheapest layout over all supported domains; ties go to the smaller domain."""
+    fitting: list[Layout] = []
+    refused: SystemTooLarge | None = None
+    for n in DOMAINS:
+        try:
+            fitting.append(fit(limits, positions, n))
+        except SystemTooLarge as err:
+            refused = err
+    if not fitting:
+        raise refused or SystemTooLarge("no domain fits", field="system")
+    return min(fitting, key=cost)

@@ -1,0 +1,165 @@
+"""The AccountSolvency statement: everything public that a proof speaks about, and its canonical digest.
+
+AccountSolvency(C, snapshot, rule, level, delta, amount, multiplier, horizon, context): the portfolio in C, after
+the public trade delta, is worth at least ``amount`` in every scenario of the rule, its add-ons scaled by ``multiplier``
+and its latency buffer by ``horizon`` (design: system.md, "One statement serves every use").
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from fractions import Fraction
+from functools import lru_cache
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Any
+
+from . import canonical
+from .compiler import Program, compile_rule
+from .errors import MalformedInput, StaleStatement, StatementMismatch
+from .layout import Layout
+from .rules import Terms, build
+from .snapshot import Snapshot
+from .system import MAX_AMOUNT_BITS
+from .units import PPM, parse_decimal, to_lots, to_quanta
+
+if TYPE_CHECKING:
+    from .schema import StatementModel
+
+#: Multipliers up to 1000 keep every add-on far inside the bound check.
+MAX_MULTIPLIER = 1000
+#: A spoke's clock may be this many seconds behind the oracle's before a snapshot counts as from the future.
+CLOCK_SKEW = 30
+
+
+@dataclass(frozen=True)
+class Context:
+    """What a proof is bound to: for another hub, account, epoch, spoke or request it is worthless."""
+
+    hub: str
+    account: str
+    epoch: int
+    spoke: str
+    nonce: str
+    expiry: int
+
+
+@dataclass(frozen=True)
+class Statement:
+    """A validated statement; money and positions still as the document's strings until bound to a snapshot."""
+
+    commitment: bytes
+    domain: int
+    snapshot: bytes
+    rule_id: str
+    terms: Terms
+    amount: str
+    delta: tuple[tuple[str, str], ...]
+    context: Context
+    digest: bytes
+    tree: Mapping[str, Any] = field(repr=False, compare=False, hash=False)
+
+    def check_time(self, snapshot: Snapshot, now: int) -> None:
+        """Raise ``StaleStatement`` outside [snapshot time, snapshot time + horizon] or after the context's expiry."""
+        if now > self.context.expiry:
+            raise StaleStatement("the request has expired", field="statement.context.expiry")
+        if now > snapshot.time + self.terms.horizon:
+            raise StaleStatement("the snapshot is older than the statement's horizon", field="statement.horizon")
+        if now + CLOCK_SKEW < snapshot.time:
+            raise StaleStatement("the snapshot is from the future", field="snapshot.time")
+
+    def to_bytes(self) -> bytes:
+        """RFC 8785 bytes of the document."""
+        return canonical.canonical_bytes(dict(self.tree))
+
+
+@dataclass(frozen=True)
+class BoundStatement:
+    """A statement joined with its snapshot: the system, its layout and right-hand sides, all as integers."""
+
+    statement: Statement
+    program: Program
+    layout: Layout
+    amount: int
+    delta: Mapping[int, int]
+    constants: tuple[int, ...]
+
+
+def from_model(model: StatementModel) -> Statement:
+    """Build a statement from a validated document; raises ``MalformedInput`` naming the field."""
+    from .schema import dump
+
+    multiplier = parse_decimal(model.multiplier, field="statement.multiplier")
+    if not 0 < multiplier <= MAX_MULTIPLIER or (multiplier * PPM).denominator != 1:
+        raise MalformedInput(
+            f"must be above 0, at most {MAX_MULTIPLIER}, with at most 6 decimals", field="statement.multiplier"
+        )
+    tree = dump(model)
+    seen: set[str] = set()
+    for i, trade in enumerate(model.delta):
+        if trade.instrument in seen:
+            raise MalformedInput("duplicate instrument", field=f"statement.delta.{i}.instrument")
+        seen.add(trade.instrument)
+    c = model.context
+    return Statement(
+        commitment=bytes.fromhex(model.commitment),
+        domain=model.domain,
+        snapshot=bytes.fromhex(model.snapshot),
+        rule_id=model.rule,
+        terms=Terms(model.level, multiplier, model.horizon),
+        amount=model.amount,
+        delta=tuple((trade.instrument, trade.quantity) for trade in model.delta),
+        context=Context(c.hub, c.account, c.epoch, c.spoke, c.nonce, c.expiry),
+        digest=canonical.digest(tree, domain="zkmargin/statement/1"),
+        tree=MappingProxyType(tree),
+    )
+
+
+def from_bytes(data: bytes) -> Statement:
+    """Parse and validate a statement document."""
+    from .schema import StatementModel, load
+
+    return from_model(load(StatementModel, data, name="statement"))
+
+
+@lru_cache(maxsize=64)
+def _program(snapshot: Snapshot, terms: Terms) -> Program:
+    return compile_rule(build(snapshot, terms))
+
+
+@lru_cache(maxsize=64)
+def _layout(snapshot: Snapshot, terms: Terms, domain: int) -> Layout:
+    return _program(snapshot, terms).system.layout(domain)
+
+
+def compile_terms(snapshot: Snapshot, terms: Terms) -> Program:
+    """The compiled rule of a snapshot under given terms; cached by their values."""
+    return _program(snapshot, terms)
+
+
+def cheapest_domain(snapshot: Snapshot) -> int:
+    """The domain on which a hub should commit: the cheapest (n, K) of the rule at maintenance level."""
+    return _program(snapshot, Terms("maintenance", Fraction(1), 3600)).system.layout().n
+
+
+def bind(statement: Statement, snapshot: Snapshot) -> BoundStatement:
+    """Join a statement with the snapshot it names and compile it to integers.
+
+    Raises ``StatementMismatch`` for another snapshot or rule, ``MalformedInput`` for an amount or delta off the grid,
+    ``RuleRefused`` or ``SystemTooLarge`` from the compiler.
+    """
+    if statement.snapshot != snapshot.digest:
+        raise StatementMismatch("the statement names another snapshot", field="statement.snapshot")
+    if statement.rule_id != snapshot.rule_id:
+        raise StatementMismatch("the statement names another rule than the snapshot", field="statement.rule")
+    amount = to_quanta(statement.amount, snapshot.decimals, field="statement.amount")
+    if amount < 0 or amount.bit_length() > MAX_AMOUNT_BITS:
+        raise MalformedInput(f"must be from 0 to below 2^{MAX_AMOUNT_BITS} quanta", field="statement.amount")
+    delta: dict[int, int] = {}
+    for i, (instrument, quantity) in enumerate(statement.delta):
+        row = snapshot.row_of(instrument, field=f"statement.delta.{i}.instrument")
+        delta[row] = to_lots(quantity, snapshot.instruments[row].lot, field=f"statement.delta.{i}.quantity")
+    program = _program(snapshot, statement.terms)
+    layout = _layout(snapshot, statement.terms, statement.domain)
+    constants = program.system.constants(delta, amount)
+    return BoundStatement(statement, program, layout, amount, MappingProxyType(delta), constants)

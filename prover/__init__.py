@@ -1,0 +1,1 @@
+"""What the account holder runs: commitment, witness, polynomials, the rounds, and the local command line."""

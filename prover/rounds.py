@@ -1,0 +1,229 @@
+"""The prover's rounds, in the order and with the names of docs/SPEC.md.
+
+Each round takes the state before it and the challenge that the verifier would send, and returns a message and the next
+state: running them out of order does not type-check. Multi-scalar multiplications run on two workers while the
+interpreter works on polynomials.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from itertools import accumulate
+from operator import mul
+
+from py_arkworks_bls12381 import G1Point, Scalar
+
+from circuits.errors import InternalError
+from verifier.argument import Challenges, Instance, linearise, table_inverses
+from verifier.claim import Claim, limb_scales, matrix
+from verifier.field import ONE, ZERO, domain, powers, scalar, scalars
+
+from . import polynomial as poly
+from .commitment import CommitmentKey, Randomness
+from .polynomial import Polynomial
+from .witness import Witness
+
+#: Fresh multiples of Z in each polynomial: one for its commitment, one for each opened value, one spare for acc.
+COLUMN_BLINDING = 2
+MULTIPLICITY_BLINDING = 1
+HELPER_BLINDING = 1
+ACCUMULATOR_BLINDING = 3
+CHUNK_BLINDING = 1
+
+
+@dataclass(frozen=True)
+class Start:
+    """Before round 1: the instance, the witness and the opening of the commitment. Secret."""
+
+    instance: Instance
+    key: CommitmentKey
+    randomness: Randomness
+    witness: Witness = field(repr=False)
+    positions: list[Scalar] = field(repr=False)
+    position_blinding: Sequence[Scalar] = field(repr=False)
+
+    @property
+    def n(self) -> int:
+        """Rows of the domain."""
+        return self.instance.layout.n
+
+
+@dataclass(frozen=True)
+class Columns:
+    """After round 1: columns and multiplicities as values and as blinded polynomials."""
+
+    start: Start
+    values: list[list[Scalar]] = field(repr=False)
+    multiplicity_values: list[Scalar] = field(repr=False)
+    polynomials: list[Polynomial] = field(repr=False)
+    multiplicity_polynomial: Polynomial = field(repr=False)
+
+
+@dataclass(frozen=True)
+class Sums:
+    """After round 2: helpers, accumulator, and the public vectors of the running sum."""
+
+    columns: Columns
+    gamma: Scalar
+    eta: Scalar
+    claim: Claim
+    column_weights: list[list[Scalar]] = field(repr=False)
+    inverses: list[Scalar] = field(repr=False)
+    helpers: list[Polynomial] = field(repr=False)
+    accumulator: Polynomial = field(repr=False)
+
+
+@dataclass(frozen=True)
+class Quotient:
+    """After round 3: the two chunks of the quotient."""
+
+    sums: Sums
+    positions: Polynomial = field(repr=False)
+    chunks: tuple[Polynomial, Polynomial] = field(repr=False)
+
+
+@dataclass(frozen=True)
+class Evaluations:
+    """After round 4: the opened values."""
+
+    quotient: Quotient
+    zeta: Scalar
+    columns: list[Scalar]
+    accumulator_next: Scalar
+
+
+def round_1(start: Start) -> tuple[tuple[list[G1Point], G1Point], Columns]:
+    """Columns: commit the K limb columns and the multiplicities."""
+    n = start.n
+    small = scalars(range(n))
+    values = [[small[limb] for limb in column] for column in start.witness.columns]
+    counts = scalars(start.witness.multiplicities)
+    blinding = [start.randomness(COLUMN_BLINDING) for _ in values]
+    count_blinding = start.randomness(MULTIPLICITY_BLINDING)
+    pending = [start.key.commit_values_later(v, b) for v, b in zip(values, blinding, strict=True)]
+    pending_counts = start.key.commit_values_later(counts, count_blinding)
+    polynomials = [poly.blind(poly.from_values(v), n, b) for v, b in zip(values, blinding, strict=True)]
+    count_polynomial = poly.blind(poly.from_values(counts), n, count_blinding)
+    state = Columns(start, values, counts, polynomials, count_polynomial)
+    return ([p.result() for p in pending], pending_counts.result()), state
+
+
+def column_weights(instance: Instance, claim: Claim) -> list[list[Scalar]]:
+    """The vectors v_c: weight of the word times 2**(wk) on limb k, zero on unused rows."""
+    layout = instance.layout
+    capacity, used = layout.words_per_column, layout.words_per_column * layout.limbs
+    out: list[list[Scalar]] = []
+    for c in range(layout.columns):
+        words = claim.words[c * capacity : (c + 1) * capacity]
+        words = words + [ZERO] * (capacity - len(words))
+        column = [ZERO] * layout.n
+        for k, scale in enumerate(limb_scales(layout)):
+            column[k : used : layout.limbs] = list(map(mul, words, [scale] * capacity))
+        out.append(column)
+    return out
+
+
+def round_2(state: Columns, gamma: Scalar, beta: Scalar, eta: Scalar) -> tuple[tuple[list[G1Point], G1Point], Sums]:
+    """Sums: commit the lookup helpers and the running sum of both claims."""
+    start, instance, n = state.start, state.start.instance, state.start.n
+    inverses = table_inverses(instance.layout, gamma)
+    limbs = start.witness.columns
+    helper_values: list[list[Scalar]] = []
+    for g in range(instance.layout.helpers):
+        looked_up = [[inverses[limb] for limb in column] for column in limbs[2 * g : 2 * g + 2]]
+        helper_values.append(
+            [a + b for a, b in zip(*looked_up, strict=True)] if len(looked_up) == 2 else looked_up[0]
+        )
+    helper_blinding = [start.randomness(HELPER_BLINDING) for _ in helper_values]
+    pending = [start.key.commit_values_later(v, b) for v, b in zip(helper_values, helper_blinding, strict=True)]
+
+    claim = matrix(instance.system, instance.layout).claim(beta, instance.constants)
+    weights = column_weights(instance, claim)
+    terms = list(map(mul, start.positions, claim.positions))
+    for column, weight in zip(state.values, weights, strict=True):
+        terms = [t + v * w for t, v, w in zip(terms, column, weight, strict=True)]
+    lookups = [-(m * r) for m, r in zip(state.multiplicity_values, inverses, strict=True)]
+    for helper in helper_values:
+        lookups = [a + b for a, b in zip(lookups, helper, strict=True)]
+    share = claim.target * scalar(n).inverse()
+    steps = [t + eta * u - share for t, u in zip(terms, lookups, strict=True)]
+    running = list(accumulate(steps, initial=ZERO))
+    if not running[n].is_zero():
+        raise InternalError("the running sum does not close: the witness does not satisfy the system")
+    accumulator_blinding = start.randomness(ACCUMULATOR_BLINDING)
+    pending_sum = start.key.commit_values_later(running[:n], accumulator_blinding)
+
+    helpers = [poly.blind(poly.from_values(v), n, b) for v, b in zip(helper_values, helper_blinding, strict=True)]
+    accumulator = poly.blind(poly.from_values(running[:n]), n, accumulator_blinding)
+    nxt = Sums(state, gamma, eta, claim, weights, inverses, helpers, accumulator)
+    return ([p.result() for p in pending], pending_sum.result()), nxt
+
+
+def round_3(state: Sums, alpha: Scalar) -> tuple[tuple[G1Point, G1Point], Quotient]:
+    """Quotient: join the constraints by powers of alpha, divide by Z, commit two chunks blinded against each other."""
+    columns, start = state.columns, state.columns.start
+    n, layout = start.n, start.instance.layout
+    alphas = powers(alpha, layout.helpers + 1)
+    positions = poly.blind(poly.from_values(start.positions), n, start.position_blinding)
+    total = poly.rotate(state.accumulator, n) - state.accumulator
+    total -= positions * poly.from_values(state.claim.positions)
+    for column, weight in zip(columns.polynomials, state.column_weights, strict=True):
+        total -= column * poly.from_values(weight)
+    eta = poly.integer(state.eta)
+    total += (columns.multiplicity_polynomial * poly.from_values(state.inverses)) * eta
+    for helper in state.helpers:
+        total -= helper * eta
+    total += poly.constant(state.claim.target * scalar(n).inverse())
+    total *= poly.integer(alphas[layout.helpers])
+    gamma = poly.constant(state.gamma)
+    for g, helper in enumerate(state.helpers):
+        factors = [gamma + column for column in columns.polynomials[2 * g : 2 * g + 2]]
+        lookup = (
+            helper * (factors[0] * factors[1]) - (factors[0] + factors[1])
+            if len(factors) == 2
+            else helper * factors[0] - poly.constant(ONE)
+        )
+        total += lookup * poly.integer(alphas[g])
+    quotient = poly.to_scalars(poly.divide_by_vanishing(total, n))
+    (chunk_blinding,) = start.randomness(CHUNK_BLINDING)
+    low = [*quotient[:n], *([ZERO] * (n - len(quotient[:n]))), chunk_blinding]
+    high = quotient[n:] or [ZERO]
+    high[0] = high[0] - chunk_blinding
+    pending = (start.key.commit_coefficients_later(low), start.key.commit_coefficients_later(high))
+    chunks = (poly.from_coefficients(low), poly.from_coefficients(high))
+    return (pending[0].result(), pending[1].result()), Quotient(state, positions, chunks)
+
+
+def round_4(state: Quotient, zeta: Scalar) -> tuple[tuple[list[Scalar], Scalar], Evaluations]:
+    """Evaluations: open the limb columns at zeta and the accumulator at omega zeta. Nothing else is ever opened."""
+    omega = domain(state.sums.columns.start.n)[1]
+    values = [poly.evaluate(p, zeta) for p in state.sums.columns.polynomials]
+    accumulator_next = poly.evaluate(state.sums.accumulator, omega * zeta)
+    return (values, accumulator_next), Evaluations(state, zeta, values, accumulator_next)
+
+
+def round_5(state: Evaluations, challenges: Challenges) -> tuple[G1Point, G1Point]:
+    """Openings: the linearisation and the columns at zeta, the accumulator at omega zeta."""
+    sums = state.quotient.sums
+    columns, start = sums.columns, sums.columns.start
+    lin = linearise(start.instance, challenges, state.columns, state.accumulator_next)
+    terms: list[tuple[Polynomial, Scalar]] = [
+        (state.quotient.positions, lin.commitment),
+        (columns.multiplicity_polynomial, lin.multiplicities),
+        *zip(sums.helpers, lin.helpers, strict=True),
+        (sums.accumulator, lin.accumulator),
+        *zip(state.quotient.chunks, lin.quotient, strict=True),
+        *zip(columns.polynomials, powers(challenges.nu, len(columns.polynomials), challenges.nu), strict=True),
+    ]
+    total = poly.constant(lin.constant)
+    for polynomial, factor in terms:
+        total += polynomial * poly.integer(factor)
+    omega_zeta = domain(start.n)[1] * state.zeta
+    pending_next = start.key.commit_coefficients_later(
+        poly.to_scalars(poly.divide_by_root(sums.accumulator, omega_zeta))
+    )
+    pending = start.key.commit_coefficients_later(poly.to_scalars(poly.divide_by_root(total, state.zeta)))
+    return pending.result(), pending_next.result()
+
+

@@ -1,0 +1,86 @@
+"""The witness: the best assignment of a compiled rule, as words and limbs. Everything here is secret."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+from circuits.errors import InternalError, MalformedInput, NotSolvent, StatementMismatch
+from circuits.layout import Layout
+from circuits.snapshot import Snapshot
+from circuits.statement import BoundStatement
+from circuits.units import MAX_LOTS, ceil_div, format_quanta
+
+
+@dataclass(frozen=True)
+class Witness:
+    """Limb columns and multiplicities as integers, and the committed positions."""
+
+    layout: Layout
+    columns: tuple[tuple[int, ...], ...] = field(repr=False)
+    multiplicities: tuple[int, ...] = field(repr=False)
+
+
+def limb_columns(values: Sequence[int], limits: Sequence[int], layout: Layout) -> list[list[int]]:
+    """Variables to K columns of n limbs; a variable longer than a word takes several words, least significant first."""
+    word_mask, limb_mask = (1 << layout.word_bits) - 1, layout.n - 1
+    columns = [[0] * layout.n for _ in range(layout.columns)]
+    position = 0
+    for value, limit in zip(values, limits, strict=True):
+        for t in range(layout.words_of(limit)):
+            word = (value >> (layout.word_bits * t)) & word_mask
+            column, slot = divmod(position, layout.words_per_column)
+            start = slot * layout.limbs
+            for k in range(layout.limbs):
+                columns[column][start + k] = (word >> (layout.limb_bits * k)) & limb_mask
+            position += 1
+    return columns
+
+
+def count_multiplicities(columns: Sequence[Sequence[int]], n: int) -> list[int]:
+    """How often each table entry 0 .. n-1 occurs in all columns."""
+    counts = [0] * n
+    for column in columns:
+        for limb in column:
+            counts[limb] += 1
+    return counts
+
+
+def check_positions(lots: Sequence[int], snapshot: Snapshot, *, field: str) -> None:
+    """Refuse positions outside what the snapshot promises to prove, naming the instrument (holder's eyes only)."""
+    if len(lots) != len(snapshot.instruments):
+        raise StatementMismatch("the opening belongs to another registry", field=field)
+    for value, inst in zip(lots, snapshot.instruments, strict=True):
+        if abs(value) > MAX_LOTS:
+            raise MalformedInput("position of 2^63 lots or more", field=f"{field}.{inst.id}")
+        if abs(value) > inst.position_limit:
+            raise MalformedInput("position beyond the instrument's limit in the snapshot", field=f"{field}.{inst.id}")
+        if inst.kind == "credit" and value < 0:
+            raise MalformedInput("a credit cannot be negative", field=f"{field}.{inst.id}")
+
+
+def build_witness(bound: BoundStatement, snapshot: Snapshot, lots: Sequence[int]) -> Witness:
+    """The best witness for a statement, or ``NotSolvent`` saying by how much and in which scenario (to the holder only)."""
+    check_positions(lots, snapshot, field="opening")
+    z = [x + bound.delta.get(j, 0) for j, x in enumerate(lots)]
+    check_positions(z, snapshot, field="opening after delta")
+    program, layout = bound.program, bound.layout
+    margins = program.rule.net_margin(z)
+    worst = min(range(len(margins)), key=margins.__getitem__)
+    shortfall = bound.amount * program.rule.amount_factor - margins[worst]
+    if shortfall > 0:
+        scenario = program.rule.scenarios[worst][0]
+        text = format_quanta(ceil_div(shortfall, program.rule.amount_factor), snapshot.decimals)
+        raise NotSolvent(
+            f"short by {text} {snapshot.currency} in scenario {scenario}", scenario=scenario, shortfall=text
+        )
+    values = program.assign(z, bound.amount)
+    system = program.system
+    if any(system.residuals(z, values, bound.amount)):
+        raise InternalError("the assignment does not satisfy the system")
+    for value, variable in zip(values, system.variables, strict=True):
+        if value < 0 or value >> (layout.word_bits * layout.words_of(variable.limit)):
+            raise InternalError(f"{variable.name} is out of its range")
+    columns = limb_columns(values, system.limits, layout)
+    counts = count_multiplicities(columns, layout.n)
+    return Witness(layout, tuple(map(tuple, columns)), tuple(counts))

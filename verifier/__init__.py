@@ -1,0 +1,1 @@
+"""The trusted base: field, curve, SRS, transcript, proof encoding, verification. Holds no secret."""

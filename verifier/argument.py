@@ -1,0 +1,227 @@
+"""The argument: replay the rounds from the proof to recompute every challenge, then state the opening equation.
+
+Notation and round names are those of docs/SPEC.md. The verifier's whole check is one pairing equation,
+
+    e(F + zeta W + mu (acc - a [1] + omega zeta W'), [1]_2) = e(W + mu W', [tau]_2),
+
+with F the linearisation (zero at zeta) plus the nu-weighted openings of the limb columns, a = acc(omega zeta), and W, W' the
+opening proofs at zeta and at omega zeta.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import accumulate
+
+from py_arkworks_bls12381 import G1Point, Scalar
+
+from circuits.errors import ProofRejected
+from circuits.layout import Layout
+from circuits.system import LinearSystem
+
+from .claim import Claim, matrix, word_weights
+from .curve import encode_g1, msm, pairing_product_is_one
+from .field import ONE, ZERO, batch_inverse, domain, inner, lagrange_at, power, powers, scalar
+from .proof import Proof
+from .srs import VerifierKey
+from .transcript import Transcript
+
+PROTOCOL = b"zkmargin/argument/1"
+
+
+@dataclass(frozen=True)
+class Instance:
+    """What is proved, without its meaning: a bound linear system about one committed position vector.
+
+    ``statement`` is the 32-byte digest of the canonical statement, ``constants`` the right-hand sides c_i.
+    """
+
+    layout: Layout
+    system: LinearSystem
+    constants: Sequence[int]
+    commitment: G1Point
+    statement: bytes
+
+    def transcript(self, srs_digest: bytes) -> Transcript:
+        """A transcript that has absorbed everything public."""
+        t = Transcript()
+        t.absorb(b"protocol", PROTOCOL)
+        t.absorb(b"srs", srs_digest)
+        t.absorb(b"parameters", self.layout.n.to_bytes(4, "big") + self.layout.columns.to_bytes(4, "big"))
+        t.absorb(b"statement", self.statement)
+        t.absorb(b"system", self.system.digest)
+        t.absorb(b"constants", b"".join(bytes(scalar(c).to_be_bytes()) for c in self.constants))
+        t.absorb(b"commitment", encode_g1(self.commitment))
+        return t
+
+
+@dataclass(frozen=True)
+class Challenges:
+    """All challenges in the order of their rounds."""
+
+    gamma: Scalar
+    beta: Scalar
+    eta: Scalar
+    alpha: Scalar
+    zeta: Scalar
+    nu: Scalar
+    mu: Scalar
+
+
+def round_1(t: Transcript, columns: Sequence[G1Point], multiplicities: G1Point) -> tuple[Scalar, Scalar, Scalar]:
+    """Round 1, columns: absorbs limb columns and multiplicities; gives gamma (lookup), beta (rows), eta (joining)."""
+    t.absorb_points(b"columns", columns)
+    t.absorb_point(b"multiplicities", multiplicities)
+    return t.challenge(b"gamma"), t.challenge(b"beta"), t.challenge(b"eta")
+
+
+def round_2(t: Transcript, helpers: Sequence[G1Point], accumulator: G1Point) -> Scalar:
+    """Round 2, sums: absorbs the lookup helpers and the accumulator of the running sum; gives alpha (constraints)."""
+    t.absorb_points(b"helpers", helpers)
+    t.absorb_point(b"accumulator", accumulator)
+    return t.challenge(b"alpha")
+
+
+def round_3(t: Transcript, quotient: Sequence[G1Point]) -> Scalar:
+    """Round 3, quotient: absorbs both chunks; gives zeta (evaluation point)."""
+    t.absorb_points(b"quotient", quotient)
+    return t.challenge(b"zeta")
+
+
+def round_4(t: Transcript, evaluations: Sequence[Scalar], accumulator_next: Scalar) -> Scalar:
+    """Round 4, evaluations: absorbs l_c(zeta) and acc(omega zeta); gives nu (batching of openings at zeta)."""
+    t.absorb_scalars(b"evaluations", evaluations)
+    t.absorb_scalars(b"accumulator-next", [accumulator_next])
+    return t.challenge(b"nu")
+
+
+def round_5(t: Transcript, opening: G1Point, opening_next: G1Point) -> Scalar:
+    """Round 5, openings: absorbs both opening proofs; gives mu (joining of the two points)."""
+    t.absorb_point(b"opening", opening)
+    t.absorb_point(b"opening-next", opening_next)
+    return t.challenge(b"mu")
+
+
+def replay(instance: Instance, proof: Proof, srs_digest: bytes) -> Challenges:
+    """Replay the protocol from the proof to recompute the challenges."""
+    t = instance.transcript(srs_digest)
+    gamma, beta, eta = round_1(t, proof.columns, proof.multiplicities)
+    alpha = round_2(t, proof.helpers, proof.accumulator)
+    zeta = round_3(t, proof.quotient)
+    nu = round_4(t, proof.evaluations, proof.accumulator_next)
+    mu = round_5(t, proof.opening, proof.opening_next)
+    return Challenges(gamma, beta, eta, alpha, zeta, nu, mu)
+
+
+@dataclass(frozen=True)
+class PublicEvaluations:
+    """The public vectors of the running sum, interpolated on H, at zeta."""
+
+    columns: tuple[Scalar, ...]
+    positions: Scalar
+    table: Scalar
+
+
+def table_inverses(layout: Layout, gamma: Scalar) -> list[Scalar]:
+    """r_i = 1 / (gamma + i) for every table entry i = 0 .. n-1. Raises ``ZeroDivisionError`` when gamma hits the table."""
+    return batch_inverse(list(accumulate([gamma, *([ONE] * (layout.n - 1))])))
+
+
+def evaluate_public(layout: Layout, claim: Claim, gamma: Scalar, zeta: Scalar) -> PublicEvaluations:
+    """v_c(zeta) for each column, u(zeta) and r(zeta), all by the Lagrange weights at zeta."""
+    weights = lagrange_at(layout.n, zeta)
+    per_word = word_weights(layout, weights)
+    capacity = layout.words_per_column
+    columns = tuple(inner(claim.words[c * capacity : (c + 1) * capacity], per_word) for c in range(layout.columns))
+    return PublicEvaluations(columns, inner(claim.positions, weights), inner(table_inverses(layout, gamma), weights))
+
+
+@dataclass(frozen=True)
+class Linearisation:
+    """Coefficients of the linearisation polynomial on the committed polynomials, and its constant term."""
+
+    commitment: Scalar
+    multiplicities: Scalar
+    helpers: list[Scalar]
+    accumulator: Scalar
+    quotient: tuple[Scalar, Scalar]
+    constant: Scalar
+
+
+def linearise(instance: Instance, c: Challenges, evaluations: Sequence[Scalar], accumulator_next: Scalar) -> Linearisation:
+    """The linearisation at zeta of the constraints, weighted by powers of alpha, minus Z(zeta) times the quotient.
+
+    ``evaluations[c]`` is l_c(zeta), ``accumulator_next`` is acc(omega zeta). The constraints on H are, for each helper g,
+
+        h_g prod (gamma + l_c) = sum of the products of the other factors                           (lookup), and
+        acc(omega X) - acc(X) = sum_c l_c v_c + x u + eta (sum_g h_g - m r) - target/n              (running sum).
+    """
+    layout = instance.layout
+    claim = matrix(instance.system, layout).claim(c.beta, instance.constants)
+    public = evaluate_public(layout, claim, c.gamma, c.zeta)
+    alphas = powers(c.alpha, layout.helpers + 1)
+    join = alphas[layout.helpers]
+    constant = ZERO
+    helpers: list[Scalar] = []
+    for g in range(layout.helpers):
+        factors = [c.gamma + value for value in evaluations[2 * g : 2 * g + 2]]
+        product, others = (factors[0] * factors[1], factors[0] + factors[1]) if len(factors) == 2 else (factors[0], ONE)
+        helpers.append(alphas[g] * product - join * c.eta)
+        constant = constant - alphas[g] * others
+    zeta_n = power(c.zeta, layout.n)
+    vanish = zeta_n - ONE
+    total = inner(evaluations, public.columns) - claim.target * scalar(layout.n).inverse()
+    return Linearisation(
+        commitment=-(join * public.positions),
+        multiplicities=join * c.eta * public.table,
+        helpers=helpers,
+        accumulator=-join,
+        quotient=(-vanish, -(vanish * zeta_n)),
+        constant=constant + join * (accumulator_next - total),
+    )
+
+
+@dataclass(frozen=True)
+class Equation:
+    """The pairing equation of one proof, e(left, [1]_2) = e(right, [tau]_2), both sides as sums not yet computed.
+
+    The last term of ``left`` is on the generator [1]_1, so that a batch can share it.
+    """
+
+    left_points: list[G1Point]
+    left_coefficients: list[Scalar]
+    opening: G1Point
+    opening_next: G1Point
+    mu: Scalar
+
+
+def equation(instance: Instance, key: VerifierKey, proof: Proof) -> Equation:
+    """The equation that this proof must satisfy. Raises ``ProofRejected`` on a degenerate challenge (never honestly)."""
+    c = replay(instance, proof, key.digest)
+    try:
+        lin = linearise(instance, c, proof.evaluations, proof.accumulator_next)
+    except ZeroDivisionError:
+        raise ProofRejected("degenerate challenge", field="proof") from None
+    nus = powers(c.nu, len(proof.columns), c.nu)
+    omega_zeta = domain(instance.layout.n)[1] * c.zeta
+    generator = lin.constant - inner(nus, proof.evaluations) - c.mu * proof.accumulator_next
+    terms: list[tuple[G1Point, Scalar]] = [
+        (instance.commitment, lin.commitment),
+        (proof.multiplicities, lin.multiplicities),
+        *zip(proof.helpers, lin.helpers, strict=True),
+        (proof.accumulator, lin.accumulator + c.mu),
+        *zip(proof.quotient, lin.quotient, strict=True),
+        *zip(proof.columns, nus, strict=True),
+        (proof.opening, c.zeta),
+        (proof.opening_next, c.mu * omega_zeta),
+        (key.g1, generator),
+    ]
+    return Equation([p for p, _ in terms], [a for _, a in terms], proof.opening, proof.opening_next, c.mu)
+
+
+def holds(eq: Equation, key: VerifierKey) -> bool:
+    """Check one equation by two pairings."""
+    left = msm(eq.left_points, eq.left_coefficients)
+    right = eq.opening + eq.opening_next * eq.mu
+    return pairing_product_is_one([left, -right], [key.g2, key.tau_g2])
