@@ -48,7 +48,8 @@ class MarginRule:
 
     def net_margin(self, z: Sequence[int]) -> list[int]:
         """Net margin of every scenario in fine quanta, by the plain evaluator."""
-        return [evaluate(expr, z) for _, expr in self.scenarios]
+        memo: dict[int, int] = {}
+        return [evaluate(expr, z, memo) for _, expr in self.scenarios]
 
 
 @dataclass(frozen=True)

@@ -166,25 +166,29 @@ def _sum_curvature(parts: tuple[tuple[int, Expression], ...]) -> Curvature:
     return result
 
 
-def evaluate(expr: Expression, z: Sequence[int]) -> int:
-    """Exact integer value at positions ``z`` (lots)."""
+def evaluate(expr: Expression, z: Sequence[int], memo: dict[int, int] | None = None) -> int:
+    """Exact integer value at positions ``z`` (lots). ``memo`` keeps shared terms between calls for the same ``z``."""
     match expr:
         case Linear(coefficients=coefs, constant=c):
             return c + sum(a * z[j] for j, a in coefs.items())
         case Sum(parts=parts, constant=c):
-            return c + sum(f * evaluate(term, z) for f, term in parts if f)
+            return c + sum(f * evaluate(term, z, memo) for f, term in parts if f)
         case Abs(position=j):
             return abs(z[j])
         case Shared(argument=arg):
-            return evaluate(arg, z)
+            if memo is None:
+                return evaluate(arg, z)
+            if id(expr) not in memo:
+                memo[id(expr)] = evaluate(arg, z, memo)
+            return memo[id(expr)]
         case Max(pieces=pieces):
-            return max(evaluate(p, z) for p in pieces)
+            return max(evaluate(p, z, memo) for p in pieces)
         case Min(pieces=pieces):
-            return min(evaluate(p, z) for p in pieces)
+            return min(evaluate(p, z, memo) for p in pieces)
         case CeilDiv(argument=arg, divisor=d):
-            return ceil_div(evaluate(arg, z), d)
+            return ceil_div(evaluate(arg, z, memo), d)
         case FloorDiv(argument=arg, divisor=d):
-            return evaluate(arg, z) // d
+            return evaluate(arg, z, memo) // d
 
 
 def bounds(expr: Expression, limits: Sequence[tuple[int, int]]) -> tuple[int, int]:

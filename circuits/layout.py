@@ -29,7 +29,7 @@ COST_VERIFY_ROW = 1
 #: A proof is made once and verified by many: a verifier's microsecond counts as much as this many of the prover's.
 VERIFIER_WEIGHT = 100
 #: And one byte on the wire as much as this many of the verifier's microseconds.
-BYTE_WEIGHT = 2
+BYTE_WEIGHT = 4
 
 
 @dataclass(frozen=True)

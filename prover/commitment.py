@@ -8,6 +8,7 @@ reveals a small trade to a brute-force search (design: argument.md, "Commitments
 from __future__ import annotations
 
 import secrets
+from collections import Counter
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
@@ -55,10 +56,16 @@ class CommitmentKey:
         return [self.powers[self.n + k] - self.powers[k] for k in range(count)]
 
     def commit_values(self, values: Sequence[Scalar], blinding: Sequence[Scalar]) -> G1Point:
-        """Commit to values on H plus blinding; zero values cost nothing, small ones little."""
-        used = [(p, v) for p, v in zip(self.lagrange, values, strict=True) if not v.is_zero()]
+        """Commit to values on H plus blinding.
+
+        The most frequent value costs one multiplication, since the Lagrange basis sums to [1]: columns are mostly zero, and
+        helpers mostly 1/gamma. How long this takes depends on the values; see docs/SPEC.md on timing.
+        """
         hiding = msm(self.blinding_base(len(blinding)), blinding)
-        return hiding + msm([p for p, _ in used], [v for _, v in used]) if used else hiding
+        common, _ = Counter(values).most_common(1)[0]
+        rest = [(p, v - common) for p, v in zip(self.lagrange, values, strict=True) if v != common]
+        points, factors = [self.powers[0], *(p for p, _ in rest)], [common, *(v for _, v in rest)]
+        return hiding + msm(points, factors)
 
     def commit_coefficients(self, coefficients: Sequence[Scalar]) -> G1Point:
         """Commit to a polynomial by its coefficients."""

@@ -106,8 +106,8 @@ def divide_by_root(polynomial: Polynomial, root: Scalar) -> Polynomial:
     return divmod(polynomial, ring()([-integer(root), 1]))[0]
 
 
-def rotate(polynomial: Polynomial, n: int) -> Polynomial:
-    """polynomial(omega X)."""
+def rotated(coefficients: Sequence[Scalar], n: int, blinding: Sequence[Scalar]) -> Polynomial:
+    """p(omega X) + Z(X) b(omega X) for p by its n coefficients: the blinded polynomial one row on (Z(omega X) = Z(X))."""
     h = domain(n)
-    coefficients = to_scalars(polynomial)
-    return from_coefficients(c * h[k % n] for k, c in enumerate(coefficients))
+    turned = from_coefficients(map(mul, coefficients, h))
+    return blind(turned, n, [b * h[k] for k, b in enumerate(blinding)])

@@ -14,7 +14,7 @@ from verifier.proof import Proof
 from verifier.verify import instance_of
 
 from . import rounds
-from .commitment import CommitmentKey, Opening, Randomness, commitment_key, fresh
+from .commitment import CommitmentKey, Opening, Randomness, commitment_key, fresh, workers
 from .witness import Witness, build_witness
 
 #: Names of the steps that a progress display shows, in order.
@@ -87,11 +87,12 @@ def prove(
         raise StatementMismatch("the opening is for another domain", field="statement.domain")
     witness = build_witness(bound, snapshot, opening.lots)
     key = commitment_key(statement.domain)
-    if opening.commitment(key) != statement.commitment:
-        raise StatementMismatch("the opening does not open this commitment", field="statement.commitment")
+    opened = workers().submit(opening.commitment, key)
     instance = instance_of(bound)
     proof = prove_instance(instance, witness, opening, key, randomness=randomness, progress=progress)
     progress("check")
+    if opened.result() != statement.commitment:
+        raise StatementMismatch("the opening does not open this commitment", field="statement.commitment")
     verifier_key = key.srs.key
     if not argument.holds(argument.equation(instance, verifier_key, proof), verifier_key):
         raise InternalError("the finished proof does not verify")

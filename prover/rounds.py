@@ -62,16 +62,13 @@ class Columns:
 
 @dataclass(frozen=True)
 class Sums:
-    """After round 2: helpers, accumulator, and the public vectors of the running sum."""
+    """After round 2: helpers, accumulator, and every constraint as a polynomial that vanishes on H."""
 
     columns: Columns
-    gamma: Scalar
-    eta: Scalar
-    claim: Claim
-    column_weights: list[list[Scalar]] = field(repr=False)
-    inverses: list[Scalar] = field(repr=False)
+    positions: Polynomial = field(repr=False)
     helpers: list[Polynomial] = field(repr=False)
     accumulator: Polynomial = field(repr=False)
+    constraints: list[Polynomial] = field(repr=False)
 
 
 @dataclass(frozen=True)
@@ -79,7 +76,6 @@ class Quotient:
     """After round 3: the two chunks of the quotient."""
 
     sums: Sums
-    positions: Polynomial = field(repr=False)
     chunks: tuple[Polynomial, Polynomial] = field(repr=False)
 
 
@@ -140,7 +136,8 @@ def round_2(state: Columns, gamma: Scalar, beta: Scalar, eta: Scalar) -> tuple[t
 
     claim = matrix(instance.system, instance.layout).claim(beta, instance.constants)
     weights = column_weights(instance, claim)
-    terms = list(map(mul, start.positions, claim.positions))
+    position_weights = claim.position_vector(n)
+    terms = list(map(mul, start.positions, position_weights))
     for column, weight in zip(state.values, weights, strict=True):
         terms = [t + v * w for t, v, w in zip(terms, column, weight, strict=True)]
     lookups = [-(m * r) for m, r in zip(state.multiplicity_values, inverses, strict=True)]
@@ -154,37 +151,44 @@ def round_2(state: Columns, gamma: Scalar, beta: Scalar, eta: Scalar) -> tuple[t
     accumulator_blinding = start.randomness(ACCUMULATOR_BLINDING)
     pending_sum = start.key.commit_values_later(running[:n], accumulator_blinding)
 
+    # The rest does not wait for alpha, so it runs while the workers multiply.
     helpers = [poly.blind(poly.from_values(v), n, b) for v, b in zip(helper_values, helper_blinding, strict=True)]
-    accumulator = poly.blind(poly.from_values(running[:n]), n, accumulator_blinding)
-    nxt = Sums(state, gamma, eta, claim, weights, inverses, helpers, accumulator)
+    coefficients = poly.interpolate(running[:n])
+    accumulator = poly.blind(poly.from_coefficients(coefficients), n, accumulator_blinding)
+    rotated = poly.rotated(coefficients, n, accumulator_blinding)
+    positions = poly.blind(poly.from_values(start.positions), n, start.position_blinding)
+    sum_constraint = rotated - accumulator + poly.constant(share) - positions * poly.from_values(position_weights)
+    for column_polynomial, weight in zip(state.polynomials, weights, strict=True):
+        sum_constraint -= column_polynomial * poly.from_values(weight)
+    lookup_part = state.multiplicity_polynomial * poly.from_values(inverses)
+    for helper in helpers:
+        lookup_part -= helper
+    sum_constraint += lookup_part * poly.integer(eta)
+    constraints = [*lookup_constraints(state.polynomials, helpers, gamma), sum_constraint]
+    nxt = Sums(state, positions, helpers, accumulator, constraints)
     return ([p.result() for p in pending], pending_sum.result()), nxt
+
+
+def lookup_constraints(columns: Sequence[Polynomial], helpers: Sequence[Polynomial], gamma: Scalar) -> list[Polynomial]:
+    """h_g prod (gamma + l_c) - (sum of the products of the other factors), for each helper."""
+    shift = poly.constant(gamma)
+    out: list[Polynomial] = []
+    for g, helper in enumerate(helpers):
+        factors = [shift + column for column in columns[2 * g : 2 * g + 2]]
+        if len(factors) == 2:
+            out.append(helper * (factors[0] * factors[1]) - (factors[0] + factors[1]))
+        else:
+            out.append(helper * factors[0] - poly.constant(ONE))
+    return out
 
 
 def round_3(state: Sums, alpha: Scalar) -> tuple[tuple[G1Point, G1Point], Quotient]:
     """Quotient: join the constraints by powers of alpha, divide by Z, commit two chunks blinded against each other."""
-    columns, start = state.columns, state.columns.start
-    n, layout = start.n, start.instance.layout
-    alphas = powers(alpha, layout.helpers + 1)
-    positions = poly.blind(poly.from_values(start.positions), n, start.position_blinding)
-    total = poly.rotate(state.accumulator, n) - state.accumulator
-    total -= positions * poly.from_values(state.claim.positions)
-    for column, weight in zip(columns.polynomials, state.column_weights, strict=True):
-        total -= column * poly.from_values(weight)
-    eta = poly.integer(state.eta)
-    total += (columns.multiplicity_polynomial * poly.from_values(state.inverses)) * eta
-    for helper in state.helpers:
-        total -= helper * eta
-    total += poly.constant(state.claim.target * scalar(n).inverse())
-    total *= poly.integer(alphas[layout.helpers])
-    gamma = poly.constant(state.gamma)
-    for g, helper in enumerate(state.helpers):
-        factors = [gamma + column for column in columns.polynomials[2 * g : 2 * g + 2]]
-        lookup = (
-            helper * (factors[0] * factors[1]) - (factors[0] + factors[1])
-            if len(factors) == 2
-            else helper * factors[0] - poly.constant(ONE)
-        )
-        total += lookup * poly.integer(alphas[g])
+    start = state.columns.start
+    n = start.n
+    total = poly.constant(ZERO)
+    for constraint, factor in zip(state.constraints, powers(alpha, len(state.constraints)), strict=True):
+        total += constraint * poly.integer(factor)
     quotient = poly.to_scalars(poly.divide_by_vanishing(total, n))
     (chunk_blinding,) = start.randomness(CHUNK_BLINDING)
     low = [*quotient[:n], *([ZERO] * (n - len(quotient[:n]))), chunk_blinding]
@@ -192,7 +196,7 @@ def round_3(state: Sums, alpha: Scalar) -> tuple[tuple[G1Point, G1Point], Quotie
     high[0] = high[0] - chunk_blinding
     pending = (start.key.commit_coefficients_later(low), start.key.commit_coefficients_later(high))
     chunks = (poly.from_coefficients(low), poly.from_coefficients(high))
-    return (pending[0].result(), pending[1].result()), Quotient(state, positions, chunks)
+    return (pending[0].result(), pending[1].result()), Quotient(state, chunks)
 
 
 def round_4(state: Quotient, zeta: Scalar) -> tuple[tuple[list[Scalar], Scalar], Evaluations]:
@@ -209,7 +213,7 @@ def round_5(state: Evaluations, challenges: Challenges) -> tuple[G1Point, G1Poin
     columns, start = sums.columns, sums.columns.start
     lin = linearise(start.instance, challenges, state.columns, state.accumulator_next)
     terms: list[tuple[Polynomial, Scalar]] = [
-        (state.quotient.positions, lin.commitment),
+        (sums.positions, lin.commitment),
         (columns.multiplicity_polynomial, lin.multiplicities),
         *zip(sums.helpers, lin.helpers, strict=True),
         (sums.accumulator, lin.accumulator),

@@ -23,18 +23,17 @@ class Witness:
 
 def limb_columns(values: Sequence[int], limits: Sequence[int], layout: Layout) -> list[list[int]]:
     """Variables to K columns of n limbs; a variable longer than a word takes several words, least significant first."""
-    word_mask, limb_mask = (1 << layout.word_bits) - 1, layout.n - 1
-    columns = [[0] * layout.n for _ in range(layout.columns)]
-    position = 0
+    bits, limbs, limb_bits, capacity = layout.word_bits, layout.limbs, layout.limb_bits, layout.words_per_column
+    limb_mask = layout.n - 1
+    shifts = [limb_bits * k for k in range(limbs)]
+    flat: list[int] = []
     for value, limit in zip(values, limits, strict=True):
         for t in range(layout.words_of(limit)):
-            word = (value >> (layout.word_bits * t)) & word_mask
-            column, slot = divmod(position, layout.words_per_column)
-            start = slot * layout.limbs
-            for k in range(layout.limbs):
-                columns[column][start + k] = (word >> (layout.limb_bits * k)) & limb_mask
-            position += 1
-    return columns
+            word = (value >> (bits * t)) & ((1 << bits) - 1)
+            flat += [(word >> shift) & limb_mask for shift in shifts]
+    used = capacity * limbs
+    columns = [flat[c * used : (c + 1) * used] for c in range(layout.columns)]
+    return [column + [0] * (layout.n - len(column)) for column in columns]
 
 
 def count_multiplicities(columns: Sequence[Sequence[int]], n: int) -> list[int]:

@@ -12,7 +12,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from itertools import accumulate
+from itertools import accumulate, repeat
+from operator import mul, sub
 
 from py_arkworks_bls12381 import G1Point, Scalar
 
@@ -22,7 +23,7 @@ from circuits.system import LinearSystem
 
 from .claim import Claim, matrix, word_weights
 from .curve import encode_g1, msm, pairing_product_is_one
-from .field import ONE, ZERO, batch_inverse, domain, inner, lagrange_at, power, powers, scalar
+from .field import ONE, ZERO, batch_inverse, domain, encode_scalar, inner, power, powers, scalar, vanishing
 from .proof import Proof
 from .srs import VerifierKey
 from .transcript import Transcript
@@ -39,7 +40,7 @@ class Instance:
 
     layout: Layout
     system: LinearSystem
-    constants: Sequence[int]
+    constants: Sequence[Scalar]
     commitment: G1Point
     statement: bytes
 
@@ -51,7 +52,7 @@ class Instance:
         t.absorb(b"parameters", self.layout.n.to_bytes(4, "big") + self.layout.columns.to_bytes(4, "big"))
         t.absorb(b"statement", self.statement)
         t.absorb(b"system", self.system.digest)
-        t.absorb(b"constants", b"".join(bytes(scalar(c).to_be_bytes()) for c in self.constants))
+        t.absorb(b"constants", b"".join(map(encode_scalar, self.constants)))
         t.absorb(b"commitment", encode_g1(self.commitment))
         return t
 
@@ -125,16 +126,25 @@ class PublicEvaluations:
 
 def table_inverses(layout: Layout, gamma: Scalar) -> list[Scalar]:
     """r_i = 1 / (gamma + i) for every table entry i = 0 .. n-1. Raises ``ZeroDivisionError`` when gamma hits the table."""
-    return batch_inverse(list(accumulate([gamma, *([ONE] * (layout.n - 1))])))
+    return batch_inverse(list(accumulate(repeat(ONE, layout.n - 1), initial=gamma)))
 
 
 def evaluate_public(layout: Layout, claim: Claim, gamma: Scalar, zeta: Scalar) -> PublicEvaluations:
-    """v_c(zeta) for each column, u(zeta) and r(zeta), all by the Lagrange weights at zeta."""
-    weights = lagrange_at(layout.n, zeta)
-    per_word = word_weights(layout, weights)
+    """v_c(zeta) for each column, u(zeta) and r(zeta), by the Lagrange weights L_i(zeta).
+
+    One batch inversion serves both families: with t_i = omega**i Z(zeta) / (n (zeta - omega**i)(gamma + i)) it is
+    r(zeta) = sum_i t_i and L_i(zeta) = t_i (gamma + i). Raises ``ZeroDivisionError`` on a degenerate challenge.
+    """
+    n, h = layout.n, domain(layout.n)
+    table = list(accumulate(repeat(ONE, n - 1), initial=gamma))
+    scale = vanishing(n, zeta) * scalar(n).inverse()
+    inverses = batch_inverse(list(map(mul, map(sub, repeat(zeta, n), h), table)), scale)
+    terms = list(map(mul, inverses, h))
+    lagrange = list(map(mul, terms, table))
+    per_word = word_weights(layout, lagrange)
     capacity = layout.words_per_column
     columns = tuple(inner(claim.words[c * capacity : (c + 1) * capacity], per_word) for c in range(layout.columns))
-    return PublicEvaluations(columns, inner(claim.positions, weights), inner(table_inverses(layout, gamma), weights))
+    return PublicEvaluations(columns, claim.evaluate_positions(n, zeta, lagrange), sum(terms, ZERO))
 
 
 @dataclass(frozen=True)

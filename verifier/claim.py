@@ -10,8 +10,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
-from itertools import accumulate
-from operator import mul, sub
+from itertools import accumulate, repeat
+from operator import add, mul, sub
 
 from flint import fmpz_mat
 from py_arkworks_bls12381 import Scalar
@@ -19,20 +19,40 @@ from py_arkworks_bls12381 import Scalar
 from circuits.layout import Layout
 from circuits.system import LinearSystem
 
-from .field import ONE, ZERO, inner, integer, powers, scalar, scalars
+from .field import ONE, ZERO, batch_inverse, domain, inner, integer, power, powers, scalar, scalars
 
 
 @dataclass(frozen=True)
 class Claim:
     """Weights of one challenge beta.
 
-    ``words[q]`` is the weight of word q (length N, in layout order), ``positions[i]`` of row i of the position column
-    (length n: rules, ties and the zero rows), ``target`` the scalar c.
+    ``words[q]`` is the weight of word q (length N, in layout order), ``positions[j]`` of row j < d of the position column,
+    ``target`` the scalar c. Rows of x that hold no position must be zero; row i of them has the weight
+    ``hidden / (beta - omega**i)``: partial fractions are independent, so a random beta forces every such row to zero, and
+    the whole family is evaluated at zeta in closed form where powers of beta would cost n operations.
     """
 
+    beta: Scalar
     words: list[Scalar]
     positions: list[Scalar]
+    hidden: Scalar
     target: Scalar
+
+    def position_vector(self, n: int) -> list[Scalar]:
+        """u on all n rows (what the prover needs)."""
+        h, d = domain(n), len(self.positions)
+        return self.positions + (batch_inverse([self.beta - x for x in h[d:]], self.hidden) if d < n else [])
+
+    def evaluate_positions(self, n: int, zeta: Scalar, lagrange: Sequence[Scalar]) -> Scalar:
+        """u(zeta): sum_(j<d) (u_j - hidden/(beta - omega**j)) L_j(zeta) + hidden p(zeta).
+
+        p interpolates 1/(beta - omega**i) on all of H: p(X) = (beta**n - X**n) / ((beta**n - 1)(beta - X)).
+        """
+        h, d = domain(n), len(self.positions)
+        beta_n = power(self.beta, n)
+        whole = (beta_n - power(zeta, n)) * ((beta_n - ONE) * (self.beta - zeta)).inverse()
+        own = batch_inverse(list(map(sub, repeat(self.beta, d), h)), self.hidden)
+        return inner(map(sub, self.positions, own), lagrange) + self.hidden * whole
 
 
 @dataclass(frozen=True)
@@ -50,23 +70,19 @@ class Matrix:
     word_variable: tuple[int, ...]
     word_shift: tuple[Scalar, ...]
 
-    def claim(self, beta: Scalar, constants: Sequence[int]) -> Claim:
-        """Weight row i of the system by beta**i; rows of x that hold no position get the powers that follow."""
-        n, d = self.layout.n, self.position_count
-        weights = powers(beta, self.row_count + n - d)
+    def claim(self, beta: Scalar, constants: Sequence[Scalar]) -> Claim:
+        """Weight row i of the system by beta**i, and the zero rows of x by beta**R / (beta - omega**i)."""
+        weights = powers(beta, self.row_count + 1)
         products = map(mul, self.entry_values, map(weights.__getitem__, self.entry_rows))
         sums = list(accumulate(products, initial=ZERO))
         ends = [sums[e] for e in self.variable_ends]
         variables = list(map(sub, ends[1:], ends[:-1]))
         words = list(map(mul, map(variables.__getitem__, self.word_variable), self.word_shift))
-        positions = weights[:d]
+        positions = weights[: self.position_count]
         if self.block is not None:
             row = fmpz_mat(1, len(self.block_rows), [integer(weights[i]) for i in self.block_rows])
-            dense = scalars(int(v) for v in (row * self.block).entries())
-            positions = [a + b for a, b in zip(positions, dense, strict=True)]
-        # Hidden rows must be zero: each is an equation x_i = 0 of its own.
-        positions += weights[self.row_count :]
-        return Claim(words, positions, inner(scalars(constants), weights))
+            positions = list(map(add, positions, scalars(map(int, (row * self.block).entries()))))
+        return Claim(beta, words, positions, weights[self.row_count], inner(constants, weights))
 
 
 def _build(system: LinearSystem, layout: Layout) -> Matrix:
@@ -132,10 +148,11 @@ def limb_scales(layout: Layout) -> tuple[Scalar, ...]:
     return tuple(scalar(1 << (layout.limb_bits * k)) for k in range(layout.limbs))
 
 
-def word_weights(layout: Layout, kappa: Sequence[Scalar]) -> list[Scalar]:
-    """lambda_j = sum_k 2**(wk) kappa_(jD+k): what word j of any column contributes at zeta, for unit weight."""
+def word_weights(layout: Layout, weights: Sequence[Scalar]) -> list[Scalar]:
+    """lambda_j = sum_k 2**(wk) weights_(jD+k), by Horner's rule: what word j of any column contributes, for unit weight."""
     limbs, used = layout.limbs, layout.words_per_column * layout.limbs
-    out = list(kappa[0:used:limbs])
-    for k, scale in enumerate(limb_scales(layout)[1:], start=1):
-        out = [a + b * scale for a, b in zip(out, kappa[k:used:limbs], strict=True)]
+    base = scalar(layout.n)
+    out = list(weights[limbs - 1 : used : limbs])
+    for k in reversed(range(limbs - 1)):
+        out = list(map(add, map(mul, out, repeat(base)), weights[k:used:limbs]))
     return out

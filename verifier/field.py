@@ -8,8 +8,8 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from functools import lru_cache
-from itertools import accumulate
-from operator import mul, sub
+from itertools import accumulate, repeat
+from operator import mul
 
 from py_arkworks_bls12381 import Scalar
 
@@ -61,7 +61,7 @@ def powers(base: Scalar, count: int, first: Scalar = ONE) -> list[Scalar]:
     """[first, first * base, ..., first * base ** (count - 1)]."""
     if count <= 0:
         return []
-    return list(accumulate([first, *([base] * (count - 1))], mul))
+    return list(accumulate(repeat(base, count - 1), mul, initial=first))
 
 
 def inner(left: Iterable[Scalar], right: Iterable[Scalar]) -> Scalar:
@@ -69,14 +69,17 @@ def inner(left: Iterable[Scalar], right: Iterable[Scalar]) -> Scalar:
     return sum(map(mul, left, right), ZERO)
 
 
-def batch_inverse(values: Sequence[Scalar]) -> list[Scalar]:
-    """Montgomery's trick: n inverses for one inversion and 3n products. Raises ``ZeroDivisionError`` on a zero."""
+def batch_inverse(values: Sequence[Scalar], scale: Scalar = ONE) -> list[Scalar]:
+    """scale / value for every value: Montgomery's trick, one inversion and 3n products.
+
+    Raises ``ZeroDivisionError`` on a zero.
+    """
     prefix = list(accumulate(values, mul))
     if not prefix:
         return []
     if prefix[-1].is_zero():
         raise ZeroDivisionError("inverse of zero")
-    suffix = list(accumulate(reversed(values[1:]), mul, initial=prefix[-1].inverse()))
+    suffix = list(accumulate(reversed(values[1:]), mul, initial=prefix[-1].inverse() * scale))
     suffix.reverse()
     return [suffix[0], *map(mul, prefix, suffix[1:])]
 
@@ -91,11 +94,3 @@ def domain(n: int) -> tuple[Scalar, ...]:
 def vanishing(n: int, point: Scalar) -> Scalar:
     """Z(point) = point**n - 1."""
     return power(point, n) - ONE
-
-
-def lagrange_at(n: int, zeta: Scalar) -> list[Scalar]:
-    """L_i(zeta) = omega**i Z(zeta) / (n (zeta - omega**i)) for all i. Raises ``ZeroDivisionError`` for zeta in H."""
-    h = domain(n)
-    inverses = batch_inverse(list(map(sub, [zeta] * n, h)))
-    scale = vanishing(n, zeta) * scalar(n).inverse()
-    return list(map(mul, map(mul, inverses, h), [scale] * n))

@@ -17,7 +17,7 @@ from circuits.statement import BoundStatement, Statement, bind
 
 from .argument import Equation, Instance, equation, holds
 from .curve import decode_g1, msm, pairing_product_is_one
-from .field import ZERO, scalar
+from .field import ZERO, scalar, scalars
 from .proof import decode
 from .srs import VerifierKey, ethereum
 
@@ -39,7 +39,7 @@ def instance_of(bound: BoundStatement) -> Instance:
     """The algebraic instance of a statement: decodes its commitment (``MalformedInput`` when it is no proper point)."""
     statement = bound.statement
     commitment = decode_g1(statement.commitment, field="statement.commitment")
-    return Instance(bound.layout, bound.program.system, bound.constants, commitment, statement.digest)
+    return Instance(bound.layout, bound.program.system, scalars(bound.constants), commitment, statement.digest)
 
 
 def prepare(item: Item, key: VerifierKey) -> Equation:
