@@ -15,7 +15,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from fractions import Fraction
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
 from pydantic import Field
 
@@ -184,10 +184,13 @@ def build(snapshot: Snapshot, level: str, multiplier: Fraction, horizon: int) ->
         "credit": context.cash,
     }
     parts: list[tuple[int, Expression]] = []
+    components: list[tuple[str, Expression]] = []
     for row, inst in enumerate(snapshot.instruments):
-        parts += kinds[inst.kind](row, inst, f"snapshot.instruments.{row}.risk")
+        own = kinds[inst.kind](row, inst, f"snapshot.instruments.{row}.risk")
+        components.append((inst.id, Sum(tuple(own))))
+        parts += own
     requirement = Shared("requirement", Sum(tuple((f, e) for f, e in parts if f)))
-    scenarios: list[tuple[str, Any]] = []
+    scenarios: list[tuple[str, Expression]] = []
     for s, name in enumerate(snapshot.scenarios):
         value = Linear({j: inst.values[s] for j, inst in enumerate(snapshot.instruments) if inst.values[s]})
         scenarios.append((name, Sum(((1, value), (-1, requirement)))))
@@ -199,7 +202,7 @@ def build(snapshot: Snapshot, level: str, multiplier: Fraction, horizon: int) ->
         scenarios=tuple(scenarios),
         amount_factor=snapshot.fine,
         non_negative=frozenset(j for j, inst in enumerate(snapshot.instruments) if inst.kind == "credit"),
-        components=(("requirement", requirement),),
+        components=(("requirement", requirement), *components),
     )
 
 

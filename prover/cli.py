@@ -1,0 +1,261 @@
+"""Commands of the account holder and of whoever verifies: srs, statement, prove, verify, verify-batch, explain."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from circuits.errors import MalformedInput, StatementMismatch, ZkMarginError
+
+from .console import emit, progress, reports_errors, table
+
+if TYPE_CHECKING:
+    from circuits.snapshot import Snapshot
+
+Json = Annotated[bool, typer.Option("--json", help="Print one JSON object.")]
+In = Annotated[Path, typer.Option(exists=False, dir_okay=False)]
+srs_app = typer.Typer(help="The structured reference string.", no_args_is_help=True)
+
+
+def read_snapshot(path: Path) -> Snapshot:
+    """Load a snapshot file."""
+    from circuits import snapshot
+
+    from .files import read_file
+
+    return snapshot.from_bytes(read_file(path))
+
+
+def clock(now: int | None) -> int:
+    """The verifier's clock: given, or the machine's."""
+    return int(time.time()) if now is None else now
+
+
+@srs_app.command("verify")
+@reports_errors
+def srs_verify(as_json: Json = False) -> None:
+    """Check the shipped powers of tau and Lagrange bases: digests, subgroup, structure by pairings."""
+    from verifier.srs import PINNED, check_structure, ethereum, read_pinned
+
+    checks: list[str] = []
+    total = len(PINNED) + 11
+    with progress("srs", tuple(str(i) for i in range(total)), as_json=as_json) as step:
+        for name in PINNED:
+            read_pinned(name)
+            checks.append(f"SHA-256 of {name}")
+            step(str(len(checks)))
+        for check in check_structure(ethereum()):
+            checks.append(check)
+            step(str(len(checks)))
+    emit({"checks": checks}, as_json=as_json, text=lambda: [typer.echo(f"ok  {c}") for c in checks] and None)
+
+
+@reports_errors
+def statement(
+    snapshot: In,
+    attestation: In,
+    hub_key: Annotated[Path, typer.Option(help="The hub's public key (PEM).")],
+    spoke: Annotated[str, typer.Option(help="Name of the venue that asks.")],
+    amount: Annotated[str, typer.Option(help="Virtual margin asked for, in the quote currency.")],
+    out: Annotated[Path, typer.Option(help="Where to write the statement.")],
+    nonce: Annotated[str | None, typer.Option(help="The spoke's request nonce, 32 hex digits; fresh by default.")] = None,
+    expiry: Annotated[int | None, typer.Option(help="Unix time; by default ten minutes from now.")] = None,
+    level: Annotated[str, typer.Option(help="initial or maintenance")] = "initial",
+    multiplier: Annotated[str, typer.Option(help="Scales the add-ons.")] = "1",
+    horizon: Annotated[int, typer.Option(help="Seconds that the proof is good for from the snapshot's time.")] = 3600,
+    delta: Annotated[
+        list[str] | None, typer.Option(help="A public trade, INSTRUMENT=QUANTITY; repeatable.")
+    ] = None,
+    as_json: Json = False,
+) -> None:
+    """Write a statement about an attested account: what a spoke asks for and a holder proves."""
+    from verifier.attestation import load_public_key, verify_attestation
+
+    from .documents import make_statement
+    from .files import read_file, write_file
+
+    snap = read_snapshot(snapshot)
+    attested = verify_attestation(read_file(attestation), load_public_key(read_file(hub_key)))
+    trades: list[tuple[str, str]] = []
+    for text in delta or []:
+        name, sep, quantity = text.partition("=")
+        if not sep:
+            raise MalformedInput("must be INSTRUMENT=QUANTITY", field="delta")
+        trades.append((name, quantity))
+    made = make_statement(
+        snap, attested, spoke=spoke, amount=amount, expiry=clock(None) + 600 if expiry is None else expiry,
+        level=level, multiplier=multiplier, horizon=horizon, delta=trades, nonce=nonce,
+    )  # fmt: skip
+    write_file(out, made.to_bytes())
+    emit(
+        {"statement": made.digest.hex()}, as_json=as_json, text=lambda: typer.echo(f"statement {made.digest.hex()} -> {out}")
+    )
+
+
+@reports_errors
+def prove(
+    statement: In,
+    snapshot: In,
+    opening: In,
+    out: Annotated[Path, typer.Option(help="Where to write the proof.")],
+    as_json: Json = False,
+) -> None:
+    """Prove a statement about your own portfolio. Nothing secret leaves this machine."""
+    from circuits import statement as statements
+
+    from .documents import parse_opening, proof_bytes
+    from .files import read_file, unseal, write_file
+    from .prove import STEPS
+    from .prove import prove as run
+
+    snap = read_snapshot(snapshot)
+    stated = statements.from_bytes(read_file(statement))
+    held = parse_opening(unseal(read_file(opening), name="opening"), snap)
+    begin = time.perf_counter()
+    with progress("prove", STEPS, as_json=as_json) as step:
+        proof = run(stated, snap, held, progress=step)
+    seconds = time.perf_counter() - begin
+    write_file(out, proof_bytes(stated, proof))
+    emit(
+        {"statement": stated.digest.hex(), "bytes": len(proof), "seconds": round(seconds, 4)},
+        as_json=as_json,
+        text=lambda: typer.echo(f"proved {stated.digest.hex()} in {seconds:.3f} s, {len(proof)} bytes -> {out}"),
+    )
+
+
+@reports_errors
+def verify(
+    statement: In,
+    snapshot: In,
+    proof: In,
+    attestation: Annotated[Path | None, typer.Option(help="The hub's attestation.")] = None,
+    hub_key: Annotated[Path | None, typer.Option(help="The hub's public key (PEM).")] = None,
+    now: Annotated[int | None, typer.Option(help="Unix time to check against; the machine's clock by default.")] = None,
+    as_json: Json = False,
+) -> None:
+    """Verify a proof; with --attestation and --hub-key also that the commitment is the account's."""
+    from circuits import statement as statements
+    from verifier.attestation import check_attested, load_public_key, verify_attestation
+    from verifier.verify import verify as run
+
+    from .documents import parse_proof
+    from .files import read_file
+
+    if (attestation is None) != (hub_key is None):
+        raise MalformedInput("--attestation and --hub-key go together", field="attestation")
+    snap = read_snapshot(snapshot)
+    stated = statements.from_bytes(read_file(statement))
+    raw = parse_proof(read_file(proof), stated)
+    at = clock(now)
+    if attestation is not None and hub_key is not None:
+        attested = verify_attestation(read_file(attestation), load_public_key(read_file(hub_key)))
+        check_attested(stated, snap, attested, now=at)
+    run(stated, snap, raw, now=at)
+    bound = "checked" if attestation is not None else "NOT checked: nothing says whose commitment this is"
+    emit(
+        {"statement": stated.digest.hex(), "attestation": bound.split(":")[0].lower()},
+        as_json=as_json,
+        text=lambda: typer.echo(f"proof holds for statement {stated.digest.hex()}\nattestation {bound}"),
+    )
+
+
+@reports_errors
+def verify_batch(
+    snapshot: In,
+    directory: Annotated[Path, typer.Argument(help="Holds pairs NAME.statement.json and NAME.proof.json.")],
+    now: Annotated[int | None, typer.Option(help="Unix time to check against; the machine's clock by default.")] = None,
+    as_json: Json = False,
+) -> None:
+    """Verify every statement and proof of a directory on one snapshot, as one batch. Exit 6 if any fails."""
+    from circuits import statement as statements
+    from verifier.verify import Item
+    from verifier.verify import verify_batch as run
+
+    from .documents import parse_proof
+    from .files import read_file
+
+    snap = read_snapshot(snapshot)
+    names = sorted(p.name.removesuffix(".statement.json") for p in directory.glob("*.statement.json"))
+    if not names:
+        raise MalformedInput("no *.statement.json", field=str(directory))
+    at = clock(now)
+    verdicts: dict[str, ZkMarginError | None] = {}
+    items: dict[str, Item] = {}
+    for name in names:
+        try:
+            stated = statements.from_bytes(read_file(directory / f"{name}.statement.json"))
+            raw = parse_proof(read_file(directory / f"{name}.proof.json"), stated)
+            items[name] = Item(stated, snap, raw, at)
+        except ZkMarginError as err:
+            verdicts[name] = err
+    verdicts.update(zip(items, run(list(items.values())), strict=True))
+    bad = {name: err for name, err in verdicts.items() if err is not None}
+
+    def text() -> None:
+        typer.echo(f"{len(names) - len(bad)} of {len(names)} proofs hold")
+        for name, err in sorted(bad.items()):
+            typer.echo(f"{name}: {err.code}: {err}")
+
+    results = {name: {"ok": True} if err is None else {"ok": False, "error": err.to_json()} for name, err in verdicts.items()}
+    emit({"proofs": len(names), "failed": len(bad), "results": results}, as_json=as_json, text=text)
+    if bad:
+        raise typer.Exit(6)
+
+
+@reports_errors
+def explain(
+    snapshot: In,
+    portfolio: Annotated[Path | None, typer.Option(help="Your portfolio.")] = None,
+    opening: Annotated[Path | None, typer.Option(help="Or your opening.")] = None,
+    level: Annotated[str, typer.Option(help="initial or maintenance")] = "maintenance",
+    multiplier: Annotated[str, typer.Option(help="Scales the add-ons.")] = "1",
+    horizon: Annotated[int, typer.Option(help="Seconds of the latency buffer.")] = 3600,
+    as_json: Json = False,
+) -> None:
+    """Show the holder which scenario binds, the net margin, the requirements and the health factor. Secret."""
+    from circuits.rules import Terms
+    from circuits.units import parse_decimal
+
+    from .documents import parse_opening, portfolio_lots
+    from .explain import explain as run
+    from .files import read_file, unseal
+
+    snap = read_snapshot(snapshot)
+    if (portfolio is None) == (opening is None):
+        raise StatementMismatch("give either --portfolio or --opening", field="portfolio")
+    if level not in ("initial", "maintenance"):
+        raise MalformedInput("must be initial or maintenance", field="level")
+    factor = parse_decimal(multiplier, field="multiplier")
+    if factor <= 0:
+        raise MalformedInput("must be above 0", field="multiplier")
+    if portfolio is not None:
+        lots = portfolio_lots(unseal(read_file(portfolio), name="portfolio"), snap)
+    else:
+        assert opening is not None  # noqa: S101 - for the type checker; exactly one is given
+        lots = list(parse_opening(unseal(read_file(opening), name="opening"), snap).lots)
+    answer = run(snap, Terms(level, factor, horizon), lots)
+    tree = answer.to_json()
+
+    def text() -> None:
+        typer.echo(f"{level} margin, multiplier {multiplier}, in {answer.currency}")
+        typer.echo(f"net margin     {tree['net_margin']}  (binding scenario: {answer.worst_scenario})")
+        typer.echo(f"requirement    {tree['requirement']}")
+        typer.echo(f"health factor  {tree['health_factor'] or 'no requirement'}")
+        table("scenarios", ["scenario", "net margin"], [[s["name"], s["net_margin"]] for s in tree["scenarios"]])
+        rows = [[p["instrument"], p["quantity"], p["value"], p["requirement"]] for p in tree["positions"]]
+        table("positions, valued in the binding scenario", ["instrument", "quantity", "value", "requirement"], rows)
+
+    emit(tree, as_json=as_json, text=text)
+
+
+def register(app: typer.Typer) -> None:
+    """Add these commands to the root of the command line."""
+    app.add_typer(srs_app, name="srs")
+    app.command()(statement)
+    app.command()(prove)
+    app.command()(verify)
+    app.command("verify-batch")(verify_batch)
+    app.command()(explain)

@@ -1,0 +1,92 @@
+"""How commands speak: one JSON object with ``--json``, else text; typed errors to exit codes; progress on a terminal."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from functools import wraps
+from typing import Any, ParamSpec, TypeVar
+
+import typer
+
+from circuits.errors import InternalError, ZkMarginError
+
+P = ParamSpec("P")
+T = TypeVar("T")
+
+
+def emit(payload: dict[str, Any], *, as_json: bool, text: Callable[[], None]) -> None:
+    """Print the answer of a command: JSON on one line, or whatever ``text`` prints."""
+    if as_json:
+        typer.echo(json.dumps({"ok": True, **payload}))
+    else:
+        text()
+
+
+def fail(error: ZkMarginError, *, as_json: bool) -> typer.Exit:
+    """Report a typed error (JSON on standard output, text on standard error) and give its exit."""
+    if as_json:
+        typer.echo(json.dumps({"ok": False, "error": error.to_json()}))
+    else:
+        typer.echo(f"{error.code}: {error}", err=True)
+    return typer.Exit(error.exit_code)
+
+
+def reports_errors(command: Callable[P, T]) -> Callable[P, T]:
+    """Turn typed errors into messages and exit codes, and anything unexpected into ``internal-error`` without a traceback.
+
+    A traceback could print local variables' contents, and here those may be positions or keys.
+    """
+
+    @wraps(command)
+    def wrapped(*args: P.args, **kwargs: P.kwargs) -> T:
+        as_json = bool(kwargs.get("as_json", False))
+        try:
+            return command(*args, **kwargs)
+        except ZkMarginError as error:
+            raise fail(error, as_json=as_json) from None
+        except (typer.Exit, typer.Abort, KeyboardInterrupt):
+            raise
+        except Exception as error:
+            where = error.__traceback__
+            while where is not None and where.tb_next is not None:
+                where = where.tb_next
+            line = f"{where.tb_frame.f_code.co_name}:{where.tb_lineno}" if where else "?"
+            bug = InternalError(f"{type(error).__name__} in {line}; please report it")
+            raise fail(bug, as_json=as_json) from None
+
+    return wrapped
+
+
+@contextmanager
+def progress(title: str, steps: tuple[str, ...], *, as_json: bool) -> Iterator[Callable[[str], None]]:
+    """A progress bar over named steps, on a terminal's standard error only."""
+    if as_json or not sys.stderr.isatty():
+        yield lambda step: None
+        return
+    from rich.console import Console
+    from rich.progress import Progress
+
+    with Progress(console=Console(stderr=True), transient=True) as bar:
+        task = bar.add_task(title, total=len(steps))
+
+        def advance(step: str) -> None:
+            bar.update(task, completed=steps.index(step) if step in steps else None, description=f"{title}: {step}")
+
+        yield advance
+
+
+def table(title: str, columns: list[str], rows: list[list[str]]) -> None:
+    """Print a table; the first column left, the others right."""
+    from rich.console import Console
+    from rich.table import Table
+
+    out = Table(title=title, title_justify="left")
+    for i, name in enumerate(columns):
+        out.add_column(name, justify="left" if i == 0 else "right", no_wrap=True)
+    for row in rows:
+        out.add_row(*row)
+    console = Console(width=None if sys.stdout.isatty() else 140)
+    console.print(out)

@@ -1,0 +1,132 @@
+"""Portfolio, opening, statement and proof documents: between files and the domain types."""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import Sequence
+
+from circuits import canonical
+from circuits.errors import MalformedInput, StatementMismatch
+from circuits.schema import OpeningModel, PortfolioModel, ProofModel, StatementModel, dump, load, validate
+from circuits.snapshot import Snapshot
+from circuits.statement import Statement, from_model
+from circuits.units import format_fraction, parse_decimal, to_lots
+from verifier.attestation import Attestation
+from verifier.field import decode_scalar, encode_scalar
+
+from .commitment import Opening
+from .witness import check_positions
+
+
+def portfolio_lots(data: bytes, snapshot: Snapshot) -> list[int]:
+    """A portfolio document to lots in registry order; instruments it does not name are zero.
+
+    Raises ``MalformedInput`` for an unknown or repeated instrument or a quantity off its lot grid or limit.
+    """
+    model = load(PortfolioModel, data, name="portfolio")
+    lots = [0] * len(snapshot.instruments)
+    seen: set[str] = set()
+    for i, position in enumerate(model.positions):
+        row = snapshot.row_of(position.instrument, field=f"portfolio.positions.{i}.instrument")
+        if position.instrument in seen:
+            raise MalformedInput("duplicate instrument", field=f"portfolio.positions.{i}.instrument")
+        seen.add(position.instrument)
+        lot = snapshot.instruments[row].lot
+        lots[row] = to_lots(position.quantity, lot, field=f"portfolio.positions.{i}.quantity")
+    check_positions(lots, snapshot, field="portfolio")
+    return lots
+
+
+def opening_bytes(opening: Opening, snapshot: Snapshot) -> bytes:
+    """The opening document. Secret."""
+    return canonical.canonical_bytes(
+        {
+            "schema": "zkmargin/opening/1",
+            "commitment": opening.commitment().hex(),
+            "domain": opening.domain,
+            "instruments": [inst.id for inst in snapshot.instruments],
+            "lots": [str(lots) for lots in opening.lots],
+            "blinding": [encode_scalar(b).hex() for b in opening.blinding],
+        }
+    )
+
+
+def parse_opening(data: bytes, snapshot: Snapshot) -> Opening:
+    """An opening document, checked against the registry and against the commitment it names."""
+    model = load(OpeningModel, data, name="opening")
+    if model.instruments != [inst.id for inst in snapshot.instruments]:
+        raise StatementMismatch("the opening belongs to another registry", field="opening.instruments")
+    if len(model.lots) != len(model.instruments):
+        raise MalformedInput("one entry for each instrument", field="opening.lots")
+    lots: list[int] = []
+    for i, text in enumerate(model.lots):
+        value = parse_decimal(text, field=f"opening.lots.{i}")
+        if value.denominator != 1:
+            raise MalformedInput("not a whole number of lots", field=f"opening.lots.{i}")
+        lots.append(value.numerator)
+    blinding = tuple(
+        decode_scalar(bytes.fromhex(b), field=f"opening.blinding.{i}") for i, b in enumerate(model.blinding)
+    )
+    opening = Opening(model.domain, tuple(lots), blinding)
+    if opening.commitment().hex() != model.commitment:
+        raise StatementMismatch("lots and blinding do not open this commitment", field="opening.commitment")
+    return opening
+
+
+def make_statement(
+    snapshot: Snapshot,
+    attestation: Attestation,
+    *,
+    spoke: str,
+    amount: str,
+    expiry: int,
+    level: str = "initial",
+    multiplier: str = "1",
+    horizon: int = 3600,
+    delta: Sequence[tuple[str, str]] = (),
+    nonce: str | None = None,
+) -> Statement:
+    """A statement about an attested commitment. ``nonce`` is the spoke's request nonce (32 hex digits), fresh by default."""
+    tree = {
+        "schema": "zkmargin/statement/1",
+        "type": "account-solvency",
+        "commitment": attestation.commitment.hex(),
+        "domain": attestation.domain,
+        "snapshot": snapshot.digest.hex(),
+        "rule": snapshot.rule_id,
+        "level": level,
+        "multiplier": multiplier,
+        "horizon": horizon,
+        "amount": amount,
+        "delta": [{"instrument": i, "quantity": q} for i, q in delta],
+        "context": {
+            "hub": attestation.hub,
+            "account": attestation.account,
+            "epoch": attestation.epoch,
+            "spoke": spoke,
+            "nonce": nonce or secrets.token_hex(16),
+            "expiry": expiry,
+        },
+    }
+    return from_model(validate(StatementModel, tree, name="statement"))
+
+
+def proof_bytes(statement: Statement, proof: bytes) -> bytes:
+    """The proof document."""
+    model = ProofModel(schema="zkmargin/proof/1", statement=statement.digest.hex(), proof=proof.hex())
+    return canonical.canonical_bytes(dump(model))
+
+
+def parse_proof(data: bytes, statement: Statement) -> bytes:
+    """The proof's bytes, after checking that the document is about this statement."""
+    model = load(ProofModel, data, name="proof")
+    if model.statement != statement.digest.hex():
+        raise StatementMismatch("the proof document names another statement", field="proof.statement")
+    if len(model.proof) % 2:
+        raise MalformedInput("odd number of hex digits", field="proof.proof")
+    return bytes.fromhex(model.proof)
+
+
+def position_text(lots: int, snapshot: Snapshot, row: int) -> str:
+    """A quantity in units, for the holder's eyes."""
+    return format_fraction(lots * snapshot.instruments[row].lot)

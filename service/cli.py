@@ -1,0 +1,141 @@
+"""The root of the command line ``zkmargin``: the hub's commands here, the holder's and the verifier's from ``prover``.
+
+Exit codes: 0 done; 2 wrong usage; 3 malformed input; 4 parts that do not belong together; 5 stale; 6 proof or signature rejected;
+7 rule refused or system too large; 8 not solvent (holder only); 9 corrupt data file; 70 our bug.
+"""
+
+from __future__ import annotations
+
+import sys
+import time
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from prover.cli import In, Json, read_snapshot, register
+from prover.console import emit, progress, reports_errors, table
+
+app = typer.Typer(
+    name="zkmargin",
+    help="Zero-knowledge portfolio margin: prove that a committed portfolio is solvent, without showing it.",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    add_completion=False,
+)
+Unencrypted = Annotated[bool, typer.Option("--unencrypted", help="Write secrets in clear (mode 0600) without a passphrase.")]
+
+
+@app.command()
+@reports_errors
+def keygen(
+    key: Annotated[Path, typer.Option(help="Where to write the signing key (secret).")],
+    public: Annotated[Path, typer.Option(help="Where to write the public key.")],
+    unencrypted: Unencrypted = False,
+    as_json: Json = False,
+) -> None:
+    """Make a hub's Ed25519 signing key."""
+    from prover.files import write_file, write_secret
+
+    from . import hub
+
+    made = hub.generate_key()
+    write_secret(key, hub.private_pem(made), unencrypted=unencrypted)
+    write_file(public, hub.public_pem(made))
+    emit({"public": str(public)}, as_json=as_json, text=lambda: typer.echo(f"public key -> {public}"))
+
+
+@app.command()
+@reports_errors
+def commit(
+    portfolio: In,
+    snapshot: In,
+    account: Annotated[str, typer.Option(help="Account name.")],
+    key: Annotated[Path, typer.Option(help="The hub's signing key.")],
+    opening: Annotated[Path, typer.Option(help="Where to write the opening (secret).")],
+    attestation: Annotated[Path, typer.Option(help="Where to write the attestation.")],
+    hub: Annotated[str, typer.Option(help="Hub name.")] = "hub",
+    epoch: Annotated[int, typer.Option(min=0, help="Epoch of the account; raise it with every change.")] = 1,
+    at: Annotated[int | None, typer.Option("--time", help="Unix time of the attestation; now by default.")] = None,
+    unencrypted: Unencrypted = False,
+    as_json: Json = False,
+) -> None:
+    """As the hub: commit to an account's portfolio with fresh blinding, and sign the attestation."""
+    from circuits.schema import AttestationPayloadModel, validate
+    from circuits.statement import cheapest_domain
+    from prover.commitment import commit as run
+    from prover.documents import opening_bytes, portfolio_lots
+    from prover.files import read_file, unseal, write_file, write_secret
+    from verifier.attestation import Attestation
+
+    from . import hub as hub_module
+
+    snap = read_snapshot(snapshot)
+    lots = portfolio_lots(unseal(read_file(portfolio), name="portfolio"), snap)
+    signing = hub_module.load_private_key(unseal(read_file(key), name="key"))
+    commitment, held = run(lots, cheapest_domain(snap))
+    when = int(time.time()) if at is None else at
+    fact = Attestation(hub, account, epoch, commitment, held.domain, snap.registry_digest, when)
+    validate(
+        AttestationPayloadModel,
+        {
+            "schema": "zkmargin/attestation/1", "hub": hub, "account": account, "epoch": epoch,
+            "commitment": commitment.hex(), "domain": held.domain, "registry": snap.registry_digest.hex(), "time": when,
+        },
+        name="attestation",
+    )  # fmt: skip
+    write_secret(opening, opening_bytes(held, snap), unencrypted=unencrypted)
+    write_file(attestation, hub_module.sign_attestation(fact, signing))
+    emit(
+        {"commitment": commitment.hex(), "domain": held.domain, "epoch": epoch},
+        as_json=as_json,
+        text=lambda: typer.echo(f"commitment {commitment.hex()} (domain {held.domain}, epoch {epoch})"),
+    )
+
+
+@app.command()
+@reports_errors
+def demo(
+    out: Annotated[Path | None, typer.Option(help="Keep the public files here.")] = None, as_json: Json = False
+) -> None:
+    """A hub commits to a real portfolio, its holder proves, two spokes verify without seeing it; four attacks fail."""
+    from .demo import STEPS, run, show
+
+    with progress("demo", STEPS, as_json=as_json) as step:
+        report = run(out, step)
+    emit(report, as_json=as_json, text=lambda: show(report))
+
+
+@app.command()
+@reports_errors
+def bench(
+    sizes: Annotated[str, typer.Option(help="Comma-separated INSTRUMENTSxSCENARIOS.")] = "16x16,100x40,400x81",
+    repeat: Annotated[int, typer.Option(min=1, max=1000, help="Warm runs; medians are printed.")] = 7,
+    batch: Annotated[int, typer.Option(min=0, max=4096, help="Proofs in the batch; 0 for none.")] = 256,
+    primitives: Annotated[bool, typer.Option(help="Also time the library's primitives.")] = False,
+    as_json: Json = False,
+) -> None:
+    """Measure proving and verifying beside a bare two-pairing check of the same library, in the same run."""
+    from prover import bench as benchmark
+
+    parsed = benchmark.parse_sizes(sizes)
+    with progress("bench", tuple(f"{d}x{s}" for d, s in parsed), as_json=as_json) as step:
+        report = benchmark.run(parsed, repeat=repeat, batch=batch, primitives=primitives, progress=step)
+    emit(report, as_json=as_json, text=lambda: [table(*section) for section in benchmark.sections(report)] and None)
+
+
+register(app)
+
+
+def main() -> None:
+    """Entry point of the console script."""
+    try:
+        app()
+    except KeyboardInterrupt:
+        sys.exit(130)
+    except BrokenPipeError:
+        sys.exit(0)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,192 @@
+"""The demo: hub, holder and two spokes in one process, on real figures, with everything public written out on request.
+
+The clock is the snapshot's, so that real prices of a past day are fresh. Secrets stay in memory.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from fractions import Fraction
+from importlib import resources
+from pathlib import Path
+from typing import Any
+
+from circuits import snapshot as snapshots
+from circuits.errors import InternalError, MalformedInput, ZkMarginError
+from circuits.rules import Terms
+from circuits.snapshot import Snapshot
+from circuits.statement import Statement, cheapest_domain
+from circuits.units import to_lots
+from prover.commitment import Opening, commit
+from prover.documents import make_statement, portfolio_lots, proof_bytes
+from prover.explain import explain
+from prover.prove import prove
+from verifier.attestation import Attestation, check_attested, verify_attestation
+from verifier.srs import ethereum
+from verifier.verify import verify
+
+from . import hub
+
+STEPS = ("data", "commit", "explain", "spoke-a", "spoke-b", "attacks")
+ACCOUNT, HUB = "acct-1", "hub-1"
+FIRST_AMOUNT, SECOND_AMOUNT, TOO_MUCH = "500000", "250000", "5000000"
+#: Buy 100 ETH at the mark of 2373.2: both legs, or the order would be a gift.
+ORDER = (("ETH-PERP", "100"), ("USDC", "-237320"))
+
+
+@dataclass(frozen=True)
+class _Epoch:
+    opening: Opening
+    document: bytes
+    attestation: Attestation
+
+
+class _Hub:
+    """The hub's part of the demo: it knows the portfolio, signs epochs, books credits as entries of the position vector."""
+
+    def __init__(self, snap: Snapshot) -> None:
+        self.snap, self.key, self.domain = snap, hub.generate_key(), cheapest_domain(snap)
+
+    def attest(self, lots: list[int], epoch: int, now: int) -> tuple[_Epoch, float]:
+        begin = time.perf_counter()
+        commitment, opening = commit(lots, self.domain)
+        seconds = time.perf_counter() - begin
+        fact = Attestation(HUB, ACCOUNT, epoch, commitment, self.domain, self.snap.registry_digest, now)
+        document = hub.sign_attestation(fact, self.key)
+        return _Epoch(opening, document, verify_attestation(document, self.key.public_key())), seconds
+
+
+def _refused(attack: Callable[[], object]) -> ZkMarginError:
+    """Run something that must fail with a typed error."""
+    try:
+        attack()
+    except ZkMarginError as err:
+        return err
+    raise InternalError("an attack of the demo succeeded")
+
+
+def _data(name: str) -> bytes:
+    return resources.files("service.demo_data").joinpath(name).read_bytes()
+
+
+def run(out: Path | None, progress: Callable[[str], None]) -> dict[str, Any]:
+    """Play the demo; returns what happened as a JSON tree without any position. Writes public files below ``out``."""
+    progress("data")
+    snap = snapshots.from_bytes(_data("snapshot.json"))
+    lots = portfolio_lots(_data("portfolio.json"), snap)
+    now = snap.time + 60
+    ethereum().lagrange(cheapest_domain(snap))  # load data files before any clock starts
+    house = _Hub(snap)
+    public = house.key.public_key()
+    progress("commit")
+    house.attest(lots, 0, now)  # warm up
+    first, commit_seconds = house.attest(lots, 1, now)
+    progress("explain")
+    health = explain(snap, Terms("initial", Fraction(1), 3600), lots)
+
+    def spoke(epoch: _Epoch, name: str, amount: str, delta: tuple[tuple[str, str], ...] = ()) -> tuple[Statement, bytes, dict[str, Any]]:
+        stated = make_statement(snap, epoch.attestation, spoke=name, amount=amount, expiry=now + 600, delta=delta)
+        begin = time.perf_counter()
+        proof = prove(stated, snap, epoch.opening)
+        middle = time.perf_counter()
+        check_attested(stated, snap, verify_attestation(epoch.document, public), now=now)
+        verify(stated, snap, proof, now=now)
+        end = time.perf_counter()
+        facts = {
+            "spoke": name, "amount": amount, "delta": [list(d) for d in delta], "epoch": epoch.attestation.epoch,
+            "prove_ms": round((middle - begin) * 1e3, 1), "verify_ms": round((end - middle) * 1e3, 1),
+            "proof_bytes": len(proof), "statement": stated.digest.hex(),
+        }  # fmt: skip
+        return stated, proof, facts
+
+    progress("spoke-a")
+    spoke(first, "warm-up", FIRST_AMOUNT)
+    stated_a, proof_a, facts_a = spoke(first, "spoke-a", FIRST_AMOUNT)
+    # Spoke A's credit becomes an entry of the committed vector, under a new epoch with fresh blinding.
+    booked = list(lots)
+    row = snap.row_of("CREDIT", field="demo")
+    booked[row] += to_lots(FIRST_AMOUNT, snap.instruments[row].lot, field="demo")
+    second, _ = house.attest(booked, 2, now)
+    progress("spoke-b")
+    stated_b, proof_b, facts_b = spoke(second, "spoke-b", SECOND_AMOUNT, ORDER)
+    progress("attacks")
+    elsewhere = make_statement(snap, first.attestation, spoke="spoke-b", amount=FIRST_AMOUNT, expiry=now + 600)
+    flipped = proof_a[:-1] + bytes([proof_a[-1] ^ 1])
+    greedy = make_statement(snap, second.attestation, spoke="spoke-b", amount=TOO_MUCH, expiry=now + 600)
+    attacks: list[tuple[str, Callable[[], object]]] = [
+        ("spoke A's proof shown to spoke B", lambda: verify(elsewhere, snap, proof_a, now=now)),
+        ("one bit of a proof flipped", lambda: verify(stated_a, snap, flipped, now=now)),
+        ("old epoch after the credit was booked", lambda: check_attested(stated_a, snap, second.attestation, now=now)),
+        (f"{TOO_MUCH} asked for, more than the equity", lambda: prove(greedy, snap, second.opening)),
+    ]
+    refusals = [{"attack": name, "refused": _refused(attack).code} for name, attack in attacks]
+    report = {
+        "snapshot": snap.digest.hex(),
+        "source": snap.source,
+        "instruments": len(snap.instruments),
+        "scenarios": len(snap.scenarios),
+        "commitment": first.attestation.commitment.hex(),
+        "commit_ms": round(commit_seconds * 1e3, 2),
+        "holder_only": {
+            "positions": len(health.positions),
+            "health_factor": health.to_json()["health_factor"],
+            "worst_scenario": health.worst_scenario,
+        },
+        "spokes": [facts_a, facts_b],
+        "attacks": refusals,
+    }
+    if out is not None:
+        _write(out, snap, house, {"a": (stated_a, proof_a, first), "b": (stated_b, proof_b, second)})
+        report["files"] = str(out)
+    return report
+
+
+def _write(out: Path, snap: Snapshot, house: _Hub, parts: dict[str, tuple[Statement, bytes, _Epoch]]) -> None:
+    from prover.files import write_file
+
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+    except OSError as err:
+        raise MalformedInput(err.strerror or "cannot be made", field=str(out)) from None
+    write_file(out / "snapshot.json", snap.to_bytes())
+    write_file(out / "hub.pub", hub.public_pem(house.key))
+    for name, (stated, proof, epoch) in parts.items():
+        write_file(out / f"{name}.statement.json", stated.to_bytes())
+        write_file(out / f"{name}.proof.json", proof_bytes(stated, proof))
+        write_file(out / f"{name}.attestation.json", epoch.document)
+
+
+def show(report: dict[str, Any]) -> None:
+    """Print the report for a person."""
+    import textwrap
+
+    from typer import echo
+
+    from prover.console import table
+
+    echo(f"snapshot    {report['snapshot'][:16]}…  {report['instruments']} instruments x {report['scenarios']} scenarios")
+    echo(textwrap.indent(textwrap.fill(report["source"], 100), "            ").replace("            ", "figures     ", 1))
+    echo(f"hub         commits the portfolio in {report['commit_ms']} ms: {report['commitment'][:32]}…")
+    own = report["holder_only"]
+    echo(
+        f"holder      sees {own['positions']} positions, health factor {own['health_factor']},"
+        f" worst in scenario {own['worst_scenario']}"
+    )
+    rows = [
+        [
+            s["spoke"], s["amount"], ", ".join(f"{q} {i}" for i, q in s["delta"]) or "-", str(s["epoch"]),
+            f"{s['prove_ms']} ms", f"{s['verify_ms']} ms", f"{s['proof_bytes']} B",
+        ]
+        for s in report["spokes"]
+    ]  # fmt: skip
+    table(
+        "two spokes extend virtual margin and see no position",
+        ["spoke", "amount", "after order", "epoch", "prove", "verify", "proof"],
+        rows,
+    )
+    for attack in report["attacks"]:
+        echo(f"refused     {attack['attack']}: {attack['refused']}")
+    if "files" in report:
+        echo(f"files       {report['files']}")

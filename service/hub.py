@@ -1,0 +1,50 @@
+"""What a hub does to an account: commit its portfolio and sign the attestation."""
+
+from __future__ import annotations
+
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+from cryptography.hazmat.primitives.serialization import (
+    Encoding,
+    NoEncryption,
+    PrivateFormat,
+    PublicFormat,
+    load_pem_private_key,
+)
+
+from circuits import canonical
+from circuits.errors import MalformedInput
+from verifier.attestation import ALGORITHM, TOKEN_TYPE, Attestation
+
+
+def generate_key() -> Ed25519PrivateKey:
+    """A fresh signing key."""
+    return Ed25519PrivateKey.generate()
+
+
+def private_pem(key: Ed25519PrivateKey) -> bytes:
+    """PKCS #8 PEM. Secret: callers seal it before it reaches a disk."""
+    return key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
+
+
+def public_pem(key: Ed25519PrivateKey) -> bytes:
+    """SubjectPublicKeyInfo PEM of the public half."""
+    return key.public_key().public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo)
+
+
+def load_private_key(pem: bytes) -> Ed25519PrivateKey:
+    """A signing key from PEM; the message never quotes the input."""
+    try:
+        key = load_pem_private_key(pem, password=None)
+    except (ValueError, TypeError):
+        raise MalformedInput("not an unencrypted PEM private key", field="key") from None
+    if not isinstance(key, Ed25519PrivateKey):
+        raise MalformedInput("not an Ed25519 private key", field="key")
+    return key
+
+
+def sign_attestation(attestation: Attestation, key: Ed25519PrivateKey) -> bytes:
+    """The attestation document: JWS compact serialisation over the canonical payload."""
+    import jwt
+
+    token = jwt.PyJWS().encode(attestation.payload(), key, algorithm=ALGORITHM, headers={"typ": TOKEN_TYPE})
+    return canonical.canonical_bytes({"schema": "zkmargin/attestation/1", "jws": token})
