@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 from .errors import SystemTooLarge
 
-#: Supported domain sizes; the SRS of 4096 powers carries quotients of degree 3n up to n = 2048 in two chunks.
+#: Supported domain sizes; every polynomial of the argument has degree below n + 4, far inside the SRS of 4096 powers.
 DOMAINS = (256, 512, 1024, 2048)
 #: Bits that one word must at least hold: positions are below 2**63 lots.
 WORD_BITS = 64
@@ -24,7 +24,7 @@ MAX_COLUMNS = 32
 COST_MSM_POINT = 24
 COST_SMALL_POINT = 3
 COST_FIELD_ROW = 8
-COST_VERIFY_COLUMN = 180
+COST_VERIFY_COLUMN = 300
 COST_VERIFY_ROW = 1
 #: A proof is made once and verified by many: a verifier's microsecond counts as much as this many of the prover's.
 VERIFIER_WEIGHT = 100
@@ -59,25 +59,23 @@ class Layout:
         """floor(n / D)."""
         return self.n // self.limbs
 
-    @property
-    def helpers(self) -> int:
-        """Number of lookup helper columns: one for each pair of limb columns."""
-        return -(-self.columns // 2)
-
     def words_of(self, limit: int) -> int:
         """Words that a variable with values 0..limit takes."""
         return max(1, -(-limit.bit_length() // self.word_bits))
 
 
 def proof_size(columns: int) -> int:
-    """Bytes of a proof: a header of 3, K + ceil(K/2) + 6 points of 48, K + 1 scalars of 32."""
-    return 3 + 48 * (columns + -(-columns // 2) + 6) + 32 * (columns + 1)
+    """Bytes of a proof: a header of 3, 2K + 5 points of 48, K + 1 scalars of 32."""
+    return 3 + 48 * (2 * columns + 5) + 32 * (columns + 1)
 
 
 def cost(layout: Layout) -> int:
-    """Relative cost of (n, K): prover's work plus weighted verifier's work and bytes. Integers, so it is exact."""
-    n, k, g = layout.n, layout.columns, layout.helpers
-    prove = n * (COST_MSM_POINT * (5 + g) + COST_SMALL_POINT * (k + 1) + COST_FIELD_ROW * (k + g))
+    """Relative cost of (n, K): prover's work plus weighted verifier's work and bytes. Integers, so it is exact.
+
+    Four full multiplications (accumulator, quotient, two openings); a helper's is about half of one, since most limbs are zero.
+    """
+    n, k = layout.n, layout.columns
+    prove = n * (COST_MSM_POINT * 4 + COST_MSM_POINT * k // 2 + COST_SMALL_POINT * (k + 1) + COST_FIELD_ROW * 2 * k)
     verify = COST_VERIFY_ROW * n + COST_VERIFY_COLUMN * k
     return prove + VERIFIER_WEIGHT * (verify + BYTE_WEIGHT * proof_size(k))
 

@@ -73,6 +73,15 @@ class CommitmentKey:
             raise InternalError(f"degree {len(coefficients) - 1} exceeds the SRS")
         return msm(self.powers[: len(coefficients)], coefficients)
 
+    def commit_coefficients_split(self, coefficients: Sequence[Scalar]) -> G1Point:
+        """:meth:`commit_coefficients`, half on each worker."""
+        if len(coefficients) > len(self.powers):
+            raise InternalError(f"degree {len(coefficients) - 1} exceeds the SRS")
+        half = len(coefficients) // 2
+        low = workers().submit(msm, self.powers[:half], coefficients[:half])
+        high = workers().submit(msm, self.powers[half : len(coefficients)], coefficients[half:])
+        return low.result() + high.result()
+
     def commit_values_later(self, values: Sequence[Scalar], blinding: Sequence[Scalar]) -> Future[G1Point]:
         """:meth:`commit_values` on a worker."""
         return workers().submit(self.commit_values, values, blinding)

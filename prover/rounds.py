@@ -24,12 +24,12 @@ from .commitment import CommitmentKey, Randomness
 from .polynomial import Polynomial
 from .witness import Witness
 
-#: Fresh multiples of Z in each polynomial: one for its commitment, one for each opened value, one spare for acc.
+#: Fresh multiples of Z in each polynomial: one for its commitment and one for each opened value. The third of acc hides
+#: acc(omega tau), and with it the quotient's commitment, which the identity at tau would otherwise determine.
 COLUMN_BLINDING = 2
 MULTIPLICITY_BLINDING = 1
 HELPER_BLINDING = 1
 ACCUMULATOR_BLINDING = 3
-CHUNK_BLINDING = 1
 
 
 @dataclass(frozen=True)
@@ -73,10 +73,10 @@ class Sums:
 
 @dataclass(frozen=True)
 class Quotient:
-    """After round 3: the two chunks of the quotient."""
+    """After round 3: the quotient."""
 
     sums: Sums
-    chunks: tuple[Polynomial, Polynomial] = field(repr=False)
+    polynomial: Polynomial = field(repr=False)
 
 
 @dataclass(frozen=True)
@@ -124,13 +124,7 @@ def round_2(state: Columns, gamma: Scalar, beta: Scalar, eta: Scalar) -> tuple[t
     """Sums: commit the lookup helpers and the running sum of both claims."""
     start, instance, n = state.start, state.start.instance, state.start.n
     inverses = table_inverses(instance.layout, gamma)
-    limbs = start.witness.columns
-    helper_values: list[list[Scalar]] = []
-    for g in range(instance.layout.helpers):
-        looked_up = [[inverses[limb] for limb in column] for column in limbs[2 * g : 2 * g + 2]]
-        helper_values.append(
-            [a + b for a, b in zip(*looked_up, strict=True)] if len(looked_up) == 2 else looked_up[0]
-        )
+    helper_values = [[inverses[limb] for limb in column] for column in start.witness.columns]
     helper_blinding = [start.randomness(HELPER_BLINDING) for _ in helper_values]
     pending = [start.key.commit_values_later(v, b) for v, b in zip(helper_values, helper_blinding, strict=True)]
 
@@ -164,39 +158,20 @@ def round_2(state: Columns, gamma: Scalar, beta: Scalar, eta: Scalar) -> tuple[t
     for helper in helpers:
         lookup_part -= helper
     sum_constraint += lookup_part * poly.integer(eta)
-    constraints = [*lookup_constraints(state.polynomials, helpers, gamma), sum_constraint]
-    nxt = Sums(state, positions, helpers, accumulator, constraints)
+    shift, one = poly.constant(gamma), poly.constant(ONE)
+    lookups_hold = [h * (shift + column) - one for h, column in zip(helpers, state.polynomials, strict=True)]
+    nxt = Sums(state, positions, helpers, accumulator, [*lookups_hold, sum_constraint])
     return ([p.result() for p in pending], pending_sum.result()), nxt
 
 
-def lookup_constraints(columns: Sequence[Polynomial], helpers: Sequence[Polynomial], gamma: Scalar) -> list[Polynomial]:
-    """h_g prod (gamma + l_c) - (sum of the products of the other factors), for each helper."""
-    shift = poly.constant(gamma)
-    out: list[Polynomial] = []
-    for g, helper in enumerate(helpers):
-        factors = [shift + column for column in columns[2 * g : 2 * g + 2]]
-        if len(factors) == 2:
-            out.append(helper * (factors[0] * factors[1]) - (factors[0] + factors[1]))
-        else:
-            out.append(helper * factors[0] - poly.constant(ONE))
-    return out
-
-
-def round_3(state: Sums, alpha: Scalar) -> tuple[tuple[G1Point, G1Point], Quotient]:
-    """Quotient: join the constraints by powers of alpha, divide by Z, commit two chunks blinded against each other."""
+def round_3(state: Sums, alpha: Scalar) -> tuple[G1Point, Quotient]:
+    """Quotient: join the constraints by powers of alpha, divide by Z, commit."""
     start = state.columns.start
-    n = start.n
     total = poly.constant(ZERO)
     for constraint, factor in zip(state.constraints, powers(alpha, len(state.constraints)), strict=True):
         total += constraint * poly.integer(factor)
-    quotient = poly.to_scalars(poly.divide_by_vanishing(total, n))
-    (chunk_blinding,) = start.randomness(CHUNK_BLINDING)
-    low = [*quotient[:n], *([ZERO] * (n - len(quotient[:n]))), chunk_blinding]
-    high = quotient[n:] or [ZERO]
-    high[0] = high[0] - chunk_blinding
-    pending = (start.key.commit_coefficients_later(low), start.key.commit_coefficients_later(high))
-    chunks = (poly.from_coefficients(low), poly.from_coefficients(high))
-    return (pending[0].result(), pending[1].result()), Quotient(state, chunks)
+    quotient = poly.divide_by_vanishing(total, start.n)
+    return start.key.commit_coefficients_split(poly.to_scalars(quotient)), Quotient(state, quotient)
 
 
 def round_4(state: Quotient, zeta: Scalar) -> tuple[tuple[list[Scalar], Scalar], Evaluations]:
@@ -217,7 +192,7 @@ def round_5(state: Evaluations, challenges: Challenges) -> tuple[G1Point, G1Poin
         (columns.multiplicity_polynomial, lin.multiplicities),
         *zip(sums.helpers, lin.helpers, strict=True),
         (sums.accumulator, lin.accumulator),
-        *zip(state.quotient.chunks, lin.quotient, strict=True),
+        (state.quotient.polynomial, lin.quotient),
         *zip(columns.polynomials, powers(challenges.nu, len(columns.polynomials), challenges.nu), strict=True),
     ]
     total = poly.constant(lin.constant)

@@ -84,9 +84,9 @@ def round_2(t: Transcript, helpers: Sequence[G1Point], accumulator: G1Point) -> 
     return t.challenge(b"alpha")
 
 
-def round_3(t: Transcript, quotient: Sequence[G1Point]) -> Scalar:
-    """Round 3, quotient: absorbs both chunks; gives zeta (evaluation point)."""
-    t.absorb_points(b"quotient", quotient)
+def round_3(t: Transcript, quotient: G1Point) -> Scalar:
+    """Round 3, quotient: absorbs the quotient; gives zeta (evaluation point)."""
+    t.absorb_point(b"quotient", quotient)
     return t.challenge(b"zeta")
 
 
@@ -155,40 +155,30 @@ class Linearisation:
     multiplicities: Scalar
     helpers: list[Scalar]
     accumulator: Scalar
-    quotient: tuple[Scalar, Scalar]
+    quotient: Scalar
     constant: Scalar
 
 
 def linearise(instance: Instance, c: Challenges, evaluations: Sequence[Scalar], accumulator_next: Scalar) -> Linearisation:
     """The linearisation at zeta of the constraints, weighted by powers of alpha, minus Z(zeta) times the quotient.
 
-    ``evaluations[c]`` is l_c(zeta), ``accumulator_next`` is acc(omega zeta). The constraints on H are, for each helper g,
+    ``evaluations[c]`` is l_c(zeta), ``accumulator_next`` is acc(omega zeta). The constraints on H are, for each column c,
 
-        h_g prod (gamma + l_c) = sum of the products of the other factors                           (lookup), and
-        acc(omega X) - acc(X) = sum_c l_c v_c + x u + eta (sum_g h_g - m r) - target/n              (running sum).
+        h_c (gamma + l_c) = 1                                                                       (lookup), and
+        acc(omega X) - acc(X) = sum_c l_c v_c + x u + eta (sum_c h_c - m r) - target/n              (running sum).
     """
     layout = instance.layout
     claim = matrix(instance.system, layout).claim(c.beta, instance.constants)
     public = evaluate_public(layout, claim, c.gamma, c.zeta)
-    alphas = powers(c.alpha, layout.helpers + 1)
-    join = alphas[layout.helpers]
-    constant = ZERO
-    helpers: list[Scalar] = []
-    for g in range(layout.helpers):
-        factors = [c.gamma + value for value in evaluations[2 * g : 2 * g + 2]]
-        product, others = (factors[0] * factors[1], factors[0] + factors[1]) if len(factors) == 2 else (factors[0], ONE)
-        helpers.append(alphas[g] * product - join * c.eta)
-        constant = constant - alphas[g] * others
-    zeta_n = power(c.zeta, layout.n)
-    vanish = zeta_n - ONE
+    *alphas, join = powers(c.alpha, layout.columns + 1)
     total = inner(evaluations, public.columns) - claim.target * scalar(layout.n).inverse()
     return Linearisation(
         commitment=-(join * public.positions),
         multiplicities=join * c.eta * public.table,
-        helpers=helpers,
+        helpers=[a * (c.gamma + value) - join * c.eta for a, value in zip(alphas, evaluations, strict=True)],
         accumulator=-join,
-        quotient=(-vanish, -(vanish * zeta_n)),
-        constant=constant + join * (accumulator_next - total),
+        quotient=-vanishing(layout.n, c.zeta),
+        constant=join * (accumulator_next - total) - sum(alphas, ZERO),
     )
 
 
@@ -221,7 +211,7 @@ def equation(instance: Instance, key: VerifierKey, proof: Proof) -> Equation:
         (proof.multiplicities, lin.multiplicities),
         *zip(proof.helpers, lin.helpers, strict=True),
         (proof.accumulator, lin.accumulator + c.mu),
-        *zip(proof.quotient, lin.quotient, strict=True),
+        (proof.quotient, lin.quotient),
         *zip(proof.columns, nus, strict=True),
         (proof.opening, c.zeta),
         (proof.opening_next, c.mu * omega_zeta),

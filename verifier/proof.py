@@ -3,7 +3,7 @@
     byte 0        version, 1
     byte 1        w = log2 n
     byte 2        K, number of limb columns
-    then points   columns (K), multiplicities, helpers (ceil(K/2)), accumulator, quotient (2), opening, opening-next
+    then points   columns (K), multiplicities, helpers (K), accumulator, quotient, opening, opening-next
     then scalars  evaluations (K), accumulator-next
 
 Points are 48-byte compressed G1, scalars 32 bytes big-endian below r.
@@ -38,7 +38,7 @@ class Proof:
     multiplicities: G1Point
     helpers: tuple[G1Point, ...]
     accumulator: G1Point
-    quotient: tuple[G1Point, G1Point]
+    quotient: G1Point
     opening: G1Point
     opening_next: G1Point
     evaluations: tuple[Scalar, ...]
@@ -46,8 +46,8 @@ class Proof:
 
     def to_bytes(self) -> bytes:
         """The canonical encoding."""
-        points = [*self.columns, self.multiplicities, *self.helpers, self.accumulator, *self.quotient]
-        points += [self.opening, self.opening_next]
+        points = [*self.columns, self.multiplicities, *self.helpers, self.accumulator]
+        points += [self.quotient, self.opening, self.opening_next]
         scalars = [*self.evaluations, self.accumulator_next]
         header = bytes([VERSION, self.layout.limb_bits, self.layout.columns])
         return header + b"".join(map(encode_g1, points)) + b"".join(map(encode_scalar, scalars))
@@ -57,8 +57,8 @@ def point_names(layout: Layout) -> Iterator[str]:
     """Names of the points in wire order."""
     yield from (f"proof.columns.{c}" for c in range(layout.columns))
     yield "proof.multiplicities"
-    yield from (f"proof.helpers.{g}" for g in range(layout.helpers))
-    yield from ("proof.accumulator", "proof.quotient.0", "proof.quotient.1", "proof.opening", "proof.opening_next")
+    yield from (f"proof.helpers.{c}" for c in range(layout.columns))
+    yield from ("proof.accumulator", "proof.quotient", "proof.opening", "proof.opening_next")
 
 
 def scalar_names(layout: Layout) -> Iterator[str]:
@@ -107,16 +107,16 @@ def decode(data: bytes, expected: Layout | None = None) -> Proof:
             at += SCALAR_BYTES
     except MalformedInput as err:
         raise MalformedProof(err.message, field=err.field) from None
-    k, g = layout.columns, layout.helpers
-    columns, (multiplicities,), helpers = points[:k], points[k : k + 1], points[k + 1 : k + 1 + g]
-    accumulator, low, high, opening, opening_next = points[k + 1 + g :]
+    k = layout.columns
+    columns, multiplicities, helpers = points[:k], points[k], points[k + 1 : 2 * k + 1]
+    accumulator, quotient, opening, opening_next = points[2 * k + 1 :]
     return Proof(
         layout=layout,
         columns=tuple(columns),
         multiplicities=multiplicities,
         helpers=tuple(helpers),
         accumulator=accumulator,
-        quotient=(low, high),
+        quotient=quotient,
         opening=opening,
         opening_next=opening_next,
         evaluations=tuple(scalars[:k]),
