@@ -108,8 +108,8 @@ class Program:
                     values[k] = max(-z[j], 0)
                 case Auxiliary(expression, offset):
                     values[k] = evaluate(expression, z) + offset
-                case Slack(row):
-                    slacks.append((k, row))
+                case Slack(i):
+                    slacks.append((k, i))
         rows = self.system.rows
         for k, i in slacks:
             row = rows[i]
@@ -200,7 +200,9 @@ class _Compiler:
                 return _Form(dict(coefs), {}, c)
             case Abs(position=j):
                 if not upper:
-                    raise RuleRefused("an absolute value as a benefit: inflating the split would pay", field=describe(expr))
+                    raise RuleRefused(
+                        "an absolute value as a benefit: inflating the split would pay", field=describe(expr)
+                    )
                 p, n = self.split[j]
                 return _Form({}, {p: 1} if n is None else {p: 1, n: 1})
             case Sum(parts=parts, constant=c):
@@ -285,5 +287,7 @@ def split_penalty(program: Program) -> Mapping[str, int]:
             pairs.setdefault(definition.position, []).append(k)
     for i in program.scenario_rows:
         row = program.system.rows[i]
-        out[row.name] = max((sum(row.variables.get(k, 0) for k in ks) for ks in pairs.values() if len(ks) == 2), default=0)
+        out[row.name] = max(
+            (sum(row.variables.get(k, 0) for k in ks) for ks in pairs.values() if len(ks) == 2), default=0
+        )
     return out

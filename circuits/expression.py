@@ -160,7 +160,7 @@ def _sum_curvature(parts: tuple[tuple[int, Expression], ...]) -> Curvature:
             result, culprit = found, describe(term)
         elif found is not result:
             raise RuleRefused(
-                f"with factor {'+' if factor > 0 else '-'} it is {found.value}, and {culprit} made the sum {result.value}",
+                f"with factor {factor} it is {found.value}, and {culprit} made the sum {result.value}",
                 field=describe(term),
             )
     return result

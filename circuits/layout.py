@@ -72,7 +72,8 @@ def proof_size(columns: int) -> int:
 def cost(layout: Layout) -> int:
     """Relative cost of (n, K): prover's work plus weighted verifier's work and bytes. Integers, so it is exact.
 
-    Four full multiplications (accumulator, quotient, two openings); a helper's is about half of one, since most limbs are zero.
+    Four full multiplications (accumulator, quotient, two openings); a helper's is about half of one,
+    since most limbs are zero.
     """
     n, k = layout.n, layout.columns
     prove = n * (COST_MSM_POINT * 4 + COST_MSM_POINT * k // 2 + COST_SMALL_POINT * (k + 1) + COST_FIELD_ROW * 2 * k)

@@ -108,7 +108,9 @@ def _instrument(model: InstrumentModel, at: str, value_decimals: int, scenarios:
     values = tuple(to_quanta(v, value_decimals, field=f"{at}.values.{s}") for s, v in enumerate(model.values))
     if any(abs(v).bit_length() > MAX_VALUE_BITS for v in values):
         raise MalformedInput(f"a value per lot of {MAX_VALUE_BITS} bits or more", field=f"{at}.values")
-    unit = to_quanta(format_fraction(lot), value_decimals, field=f"{at}.lot") if model.kind in ("quote", "credit") else 0
+    unit = (
+        to_quanta(format_fraction(lot), value_decimals, field=f"{at}.lot") if model.kind in ("quote", "credit") else 0
+    )
     if model.kind == "quote" and (mark != 1 or any(v != unit for v in values)):
         raise MalformedInput("the quote currency is worth itself in every scenario", field=f"{at}.values")
     if model.kind == "credit" and (mark != 1 or any(v != -unit for v in values)):

@@ -92,7 +92,8 @@ def from_model(model: StatementModel) -> Statement:
     multiplier = parse_decimal(model.multiplier, field="statement.multiplier")
     if not 0 < multiplier <= MAX_MULTIPLIER or (multiplier * PPM).denominator != 1:
         raise MalformedInput(
-            f"must be above 0, at most {MAX_MULTIPLIER}, with at most 6 decimals", field="statement.multiplier"
+            f"must be above 0, at most {MAX_MULTIPLIER}, with at most 6 decimals",
+            field="statement.multiplier",
         )
     tree = dump(model)
     seen: set[str] = set()

@@ -33,7 +33,7 @@ def parse_decimal(text: str, *, field: str) -> Fraction:
 
 def to_quanta(text: str, decimals: int, *, field: str) -> int:
     """Money as an integer number of ``10**-decimals``; refused where it is not exact."""
-    value = parse_decimal(text, field=field) * 10**decimals
+    value = parse_decimal(text, field=field) * int(10**decimals)
     if value.denominator != 1:
         raise MalformedInput(f"more than {decimals} decimals", field=field)
     return value.numerator

@@ -35,7 +35,7 @@ SCHEMA = "zkmargin/bench/1"
 
 
 def parse_sizes(text: str) -> list[tuple[int, int]]:
-    """"16x16,100x40" to [(16, 16), (100, 40)]."""
+    """ "16x16,100x40" to [(16, 16), (100, 40)]."""
     sizes: list[tuple[int, int]] = []
     for part in text.split(","):
         match = re.fullmatch(r"([1-9][0-9]{0,3})x([1-9][0-9]{0,2})", part.strip())
@@ -234,17 +234,33 @@ def run(
 
 def sections(report: dict[str, Any]) -> list[tuple[str, list[str], list[list[str]]]]:
     """The report as tables: title, columns, rows."""
-    header = ["statement", "(n, K)", "variables", "prove", "verify, one", "x two pairings", "proof", "peak memory"]
+    header = [
+        "statement",
+        "(n, K)",
+        "variables",
+        "prove",
+        "verify, one",
+        "x two pairings",
+        "proof",
+        "peak memory",
+    ]
     rows = [
         [
-            f"{r['instruments']} x {r['scenarios']}", f"({r['n']}, {r['K']})", str(r["variables"]), f"{r['prove_ms']} ms",
+            f"{r['instruments']} x {r['scenarios']}", f"({r['n']}, {r['K']})", str(r["variables"]),
+            f"{r['prove_ms']} ms",
             f"{r['verify_ms']} ms", f"{r['verify_ratio']}", f"{r['proof_bytes']} B", f"{r['peak_memory_mb']} MB",
         ]
         for r in report["rows"]
     ]  # fmt: skip
     out = [("medians of warm runs; instruments x scenarios; two-pairing check timed in turn", header, rows)]
     c = report["commitment"]
-    rest = [[f"commitment to {c['positions']} positions (n = {c['n']})", f"{c['commit_ms']} ms", f"{c['ratio']} x two pairings"]]
+    rest = [
+        [
+            f"commitment to {c['positions']} positions (n = {c['n']})",
+            f"{c['commit_ms']} ms",
+            f"{c['ratio']} x two pairings",
+        ]
+    ]
     if "batch" in report:
         b = report["batch"]
         name = f"batch of {b['proofs']} proofs, {b['instruments']} x {b['scenarios']}"

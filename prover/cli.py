@@ -50,7 +50,7 @@ def srs_verify(as_json: Json = False) -> None:
         for check in check_structure(ethereum()):
             checks.append(check)
             step(str(len(checks)))
-    emit({"checks": checks}, as_json=as_json, text=lambda: [typer.echo(f"ok  {c}") for c in checks] and None)
+    emit({"checks": checks}, as_json=as_json, text=lambda: typer.echo("\n".join(f"ok  {c}" for c in checks)))
 
 
 @reports_errors
@@ -61,14 +61,14 @@ def statement(
     spoke: Annotated[str, typer.Option(help="Name of the venue that asks.")],
     amount: Annotated[str, typer.Option(help="Virtual margin asked for, in the quote currency.")],
     out: Annotated[Path, typer.Option(help="Where to write the statement.")],
-    nonce: Annotated[str | None, typer.Option(help="The spoke's request nonce, 32 hex digits; fresh by default.")] = None,
+    nonce: Annotated[
+        str | None, typer.Option(help="The spoke's request nonce, 32 hex digits; fresh by default.")
+    ] = None,
     expiry: Annotated[int | None, typer.Option(help="Unix time; by default ten minutes from now.")] = None,
     level: Annotated[str, typer.Option(help="initial or maintenance")] = "initial",
     multiplier: Annotated[str, typer.Option(help="Scales the add-ons.")] = "1",
     horizon: Annotated[int, typer.Option(help="Seconds that the proof is good for from the snapshot's time.")] = 3600,
-    delta: Annotated[
-        list[str] | None, typer.Option(help="A public trade, INSTRUMENT=QUANTITY; repeatable.")
-    ] = None,
+    delta: Annotated[list[str] | None, typer.Option(help="A public trade, INSTRUMENT=QUANTITY; repeatable.")] = None,
     as_json: Json = False,
 ) -> None:
     """Write a statement about an attested account: what a spoke asks for and a holder proves."""
@@ -91,7 +91,9 @@ def statement(
     )  # fmt: skip
     write_file(out, made.to_bytes())
     emit(
-        {"statement": made.digest.hex()}, as_json=as_json, text=lambda: typer.echo(f"statement {made.digest.hex()} -> {out}")
+        {"statement": made.digest.hex()},
+        as_json=as_json,
+        text=lambda: typer.echo(f"statement {made.digest.hex()} -> {out}"),
     )
 
 
@@ -156,7 +158,7 @@ def verify(
     run(stated, snap, raw, now=at)
     bound = "checked" if attestation is not None else "NOT checked: nothing says whose commitment this is"
     emit(
-        {"statement": stated.digest.hex(), "attestation": bound.split(":")[0].lower()},
+        {"statement": stated.digest.hex(), "attestation": bound.split(":", maxsplit=1)[0].lower()},
         as_json=as_json,
         text=lambda: typer.echo(f"proof holds for statement {stated.digest.hex()}\nattestation {bound}"),
     )
@@ -199,7 +201,9 @@ def verify_batch(
         for name, err in sorted(bad.items()):
             typer.echo(f"{name}: {err.code}: {err}")
 
-    results = {name: {"ok": True} if err is None else {"ok": False, "error": err.to_json()} for name, err in verdicts.items()}
+    results = {
+        name: {"ok": True} if err is None else {"ok": False, "error": err.to_json()} for name, err in verdicts.items()
+    }
     emit({"proofs": len(names), "failed": len(bad), "results": results}, as_json=as_json, text=text)
     if bad:
         raise typer.Exit(6)
@@ -246,7 +250,11 @@ def explain(
         typer.echo(f"health factor  {tree['health_factor'] or 'no requirement'}")
         table("scenarios", ["scenario", "net margin"], [[s["name"], s["net_margin"]] for s in tree["scenarios"]])
         rows = [[p["instrument"], p["quantity"], p["value"], p["requirement"]] for p in tree["positions"]]
-        table("positions, valued in the binding scenario", ["instrument", "quantity", "value", "requirement"], rows)
+        table(
+            "positions, valued in the binding scenario",
+            ["instrument", "quantity", "value", "requirement"],
+            rows,
+        )
 
     emit(tree, as_json=as_json, text=text)
 

@@ -1,7 +1,9 @@
 """Commitments to position vectors and columns, in the Lagrange basis, and the opening that its holder keeps.
 
-commit(x) = [x(tau) + Z(tau) b(tau)]_1 with x(X) interpolating x on H and b of two fresh uniform coefficients. Additively
-homomorphic: a trade adds a commitment to its delta. Every new epoch needs fresh blinding, or the difference of two commitments
+commit(x) = [x(tau) + Z(tau) b(tau)]_1 with x(X) interpolating x on H and b of two fresh uniform coefficients.
+Additively
+homomorphic: a trade adds a commitment to its delta. Every new epoch needs fresh blinding,
+or the difference of two commitments
 reveals a small trade to a brute-force search (design: argument.md, "Commitments").
 """
 
@@ -58,7 +60,8 @@ class CommitmentKey:
     def commit_values(self, values: Sequence[Scalar], blinding: Sequence[Scalar]) -> G1Point:
         """Commit to values on H plus blinding.
 
-        The most frequent value costs one multiplication, since the Lagrange basis sums to [1]: columns are mostly zero, and
+        The most frequent value costs one multiplication, since the Lagrange basis sums to [1]:
+        columns are mostly zero, and
         helpers mostly 1/gamma. How long this takes depends on the values; see docs/SPEC.md on timing.
         """
         hiding = msm(self.blinding_base(len(blinding)), blinding)

@@ -1,4 +1,6 @@
-"""How commands speak: one JSON object with ``--json``, else text; typed errors to exit codes; progress on a terminal."""
+"""How commands speak: one JSON object with ``--json``, else text; typed errors to exit codes;
+progress on a terminal.
+"""
 
 from __future__ import annotations
 
@@ -35,7 +37,8 @@ def fail(error: ZkMarginError, *, as_json: bool) -> typer.Exit:
 
 
 def reports_errors(command: Callable[P, T]) -> Callable[P, T]:
-    """Turn typed errors into messages and exit codes, and anything unexpected into ``internal-error`` without a traceback.
+    """Turn typed errors into messages and exit codes, and anything unexpected into ``internal-error`` without a
+    traceback.
 
     A traceback could print local variables' contents, and here those may be positions or keys.
     """

@@ -86,7 +86,9 @@ def make_statement(
     delta: Sequence[tuple[str, str]] = (),
     nonce: str | None = None,
 ) -> Statement:
-    """A statement about an attested commitment. ``nonce`` is the spoke's request nonce (32 hex digits), fresh by default."""
+    """A statement about an attested commitment. ``nonce`` is the spoke's request nonce (32 hex digits),
+    fresh by default.
+    """
     tree = {
         "schema": "zkmargin/statement/1",
         "type": "account-solvency",

@@ -43,7 +43,12 @@ class Explanation:
             "health_factor": None if self.health_factor is None else format_fraction(self.health_factor),
             "scenarios": [{"name": n, "net_margin": format_fraction(v)} for n, v in self.scenarios],
             "positions": [
-                {"instrument": i, "quantity": q, "value": format_fraction(v), "requirement": format_fraction(r)}
+                {
+                    "instrument": i,
+                    "quantity": q,
+                    "value": format_fraction(v),
+                    "requirement": format_fraction(r),
+                }
                 for i, q, v, r in self.positions
             ],
         }

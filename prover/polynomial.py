@@ -1,6 +1,7 @@
 """Polynomials over the scalar field: inverse transforms on arkworks scalars, everything else on FLINT.
 
-An inverse DFT of 1,024 points takes 1.4 ms on arkworks scalars in list form, half of what a chirp transform through FLINT
+An inverse DFT of 1,024 points takes 1.4 ms on arkworks scalars in list form,
+half of what a chirp transform through FLINT
 takes; products and divisions are FLINT's, several times faster than transforms of twice the size would be
 (``zkmargin bench --primitives``).
 """
@@ -107,7 +108,9 @@ def divide_by_root(polynomial: Polynomial, root: Scalar) -> Polynomial:
 
 
 def rotated(coefficients: Sequence[Scalar], n: int, blinding: Sequence[Scalar]) -> Polynomial:
-    """p(omega X) + Z(X) b(omega X) for p by its n coefficients: the blinded polynomial one row on (Z(omega X) = Z(X))."""
+    """p(omega X) + Z(X) b(omega X) for p by its n coefficients: the blinded polynomial one row on (Z(omega X) =
+    Z(X)).
+    """
     h = domain(n)
     turned = from_coefficients(map(mul, coefficients, h))
     return blind(turned, n, [b * h[k] for k, b in enumerate(blinding)])

@@ -51,7 +51,9 @@ def prove_instance(
     (evaluations, accumulator_next), state_4 = rounds.round_4(state_3, zeta)
     nu = argument.round_4(t, evaluations, accumulator_next)
     progress("openings")
-    challenges = Challenges(gamma, beta, eta, alpha, zeta, nu, mu=ONE)  # mu comes after the openings, which don't use it
+    challenges = Challenges(
+        gamma, beta, eta, alpha, zeta, nu, mu=ONE
+    )  # mu comes after the openings, which don't use it
     opening_proof, opening_next = rounds.round_5(state_4, challenges)
     return Proof(
         layout=instance.layout,
@@ -78,7 +80,8 @@ def prove(
     """Prove a statement about one's own portfolio; returns the proof's bytes.
 
     Raises ``NotSolvent`` (naming scenario and shortfall, for the holder only) when the statement is false, and
-    ``StatementMismatch`` when the opening does not open the statement's commitment. The finished proof is verified before it is
+    ``StatementMismatch`` when the opening does not open the statement's commitment.
+    The finished proof is verified before it is
     returned, so a hardware or software fault gives ``InternalError`` and no proof.
     """
     bound = bind(statement, snapshot)
@@ -97,6 +100,3 @@ def prove(
     if not argument.holds(argument.equation(instance, verifier_key, proof), verifier_key):
         raise InternalError("the finished proof does not verify")
     return proof.to_bytes()
-
-
-

@@ -17,7 +17,7 @@ from py_arkworks_bls12381 import G1Point, Scalar
 from circuits.errors import InternalError
 from verifier.argument import Challenges, Instance, linearise, table_inverses
 from verifier.claim import Claim, limb_scales, matrix
-from verifier.field import ONE, ZERO, domain, powers, scalar, scalars
+from verifier.field import ONE, ZERO, domain, integer, powers, scalar, scalars
 
 from . import polynomial as poly
 from .commitment import CommitmentKey, Randomness
@@ -157,7 +157,7 @@ def round_2(state: Columns, gamma: Scalar, beta: Scalar, eta: Scalar) -> tuple[t
     lookup_part = state.multiplicity_polynomial * poly.from_values(inverses)
     for helper in helpers:
         lookup_part -= helper
-    sum_constraint += lookup_part * poly.integer(eta)
+    sum_constraint += lookup_part * integer(eta)
     shift, one = poly.constant(gamma), poly.constant(ONE)
     lookups_hold = [h * (shift + column) - one for h, column in zip(helpers, state.polynomials, strict=True)]
     nxt = Sums(state, positions, helpers, accumulator, [*lookups_hold, sum_constraint])
@@ -169,7 +169,7 @@ def round_3(state: Sums, alpha: Scalar) -> tuple[G1Point, Quotient]:
     start = state.columns.start
     total = poly.constant(ZERO)
     for constraint, factor in zip(state.constraints, powers(alpha, len(state.constraints)), strict=True):
-        total += constraint * poly.integer(factor)
+        total += constraint * integer(factor)
     quotient = poly.divide_by_vanishing(total, start.n)
     return start.key.commit_coefficients_split(poly.to_scalars(quotient)), Quotient(state, quotient)
 
@@ -197,12 +197,10 @@ def round_5(state: Evaluations, challenges: Challenges) -> tuple[G1Point, G1Poin
     ]
     total = poly.constant(lin.constant)
     for polynomial, factor in terms:
-        total += polynomial * poly.integer(factor)
+        total += polynomial * integer(factor)
     omega_zeta = domain(start.n)[1] * state.zeta
     pending_next = start.key.commit_coefficients_later(
         poly.to_scalars(poly.divide_by_root(sums.accumulator, omega_zeta))
     )
     pending = start.key.commit_coefficients_later(poly.to_scalars(poly.divide_by_root(total, state.zeta)))
     return pending.result(), pending_next.result()
-
-

@@ -23,7 +23,12 @@ class Witness:
 
 def limb_columns(values: Sequence[int], limits: Sequence[int], layout: Layout) -> list[list[int]]:
     """Variables to K columns of n limbs; a variable longer than a word takes several words, least significant first."""
-    bits, limbs, limb_bits, capacity = layout.word_bits, layout.limbs, layout.limb_bits, layout.words_per_column
+    bits, limbs, limb_bits, capacity = (
+        layout.word_bits,
+        layout.limbs,
+        layout.limb_bits,
+        layout.words_per_column,
+    )
     limb_mask = layout.n - 1
     shifts = [limb_bits * k for k in range(limbs)]
     flat: list[int] = []
@@ -59,7 +64,9 @@ def check_positions(lots: Sequence[int], snapshot: Snapshot, *, field: str) -> N
 
 
 def build_witness(bound: BoundStatement, snapshot: Snapshot, lots: Sequence[int]) -> Witness:
-    """The best witness for a statement, or ``NotSolvent`` saying by how much and in which scenario (to the holder only)."""
+    """The best witness for a statement, or ``NotSolvent`` saying by how much and in which scenario (to the holder
+    only).
+    """
     check_positions(lots, snapshot, field="opening")
     z = [x + bound.delta.get(j, 0) for j, x in enumerate(lots)]
     check_positions(z, snapshot, field="opening after delta")

@@ -2,7 +2,8 @@
 
     python scripts/make_demo_data.py
 
-Prices, sizes, lots and maximum leverage are the published figures; the scenarios (shocks to majors and to the rest), the position
+Prices, sizes, lots and maximum leverage are the published figures; the scenarios (shocks to majors and to the rest),
+the position
 limits and the haircut of the spot line are this project's choice.
 """
 
@@ -65,9 +66,7 @@ def main() -> int:
     figures = json.loads((HERE / "figures.json").read_text())
     time = int(datetime.fromisoformat(figures["as_of"]).timestamp())
     leverages = sorted({i["max_leverage"] for i in figures["instruments"] if i["kind"] == "perpetual"})
-    tiers = {
-        f"leverage-{m}": {"initial_ppm": -(-PPM // m), "maintenance_fraction_ppm": PPM // 2} for m in leverages
-    }
+    tiers = {f"leverage-{m}": {"initial_ppm": -(-PPM // m), "maintenance_fraction_ppm": PPM // 2} for m in leverages}
     snapshot = {
         "schema": "zkmargin/snapshot/1",
         "time": time,

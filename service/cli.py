@@ -1,6 +1,7 @@
 """The root of the command line ``zkmargin``: the hub's commands here, the holder's and the verifier's from ``prover``.
 
-Exit codes: 0 done; 2 wrong usage; 3 malformed input; 4 parts that do not belong together; 5 stale; 6 proof or signature rejected;
+Exit codes: 0 done; 2 wrong usage; 3 malformed input; 4 parts that do not belong together; 5 stale;
+6 proof or signature rejected;
 7 rule refused or system too large; 8 not solvent (holder only); 9 corrupt data file; 70 our bug.
 """
 
@@ -23,7 +24,9 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     add_completion=False,
 )
-Unencrypted = Annotated[bool, typer.Option("--unencrypted", help="Write secrets in clear (mode 0600) without a passphrase.")]
+Unencrypted = Annotated[
+    bool, typer.Option("--unencrypted", help="Write secrets in clear (mode 0600) without a passphrase.")
+]
 
 
 @app.command()
@@ -96,7 +99,8 @@ def commit(
 @app.command()
 @reports_errors
 def demo(
-    out: Annotated[Path | None, typer.Option(help="Keep the public files here.")] = None, as_json: Json = False
+    out: Annotated[Path | None, typer.Option(help="Keep the public files here.")] = None,
+    as_json: Json = False,
 ) -> None:
     """A hub commits to a real portfolio, its holder proves, two spokes verify without seeing it; four attacks fail."""
     from .demo import STEPS, run, show
@@ -121,7 +125,12 @@ def bench(
     parsed = benchmark.parse_sizes(sizes)
     with progress("bench", tuple(f"{d}x{s}" for d, s in parsed), as_json=as_json) as step:
         report = benchmark.run(parsed, repeat=repeat, batch=batch, primitives=primitives, progress=step)
-    emit(report, as_json=as_json, text=lambda: [table(*section) for section in benchmark.sections(report)] and None)
+
+    def text() -> None:
+        for section in benchmark.sections(report):
+            table(*section)
+
+    emit(report, as_json=as_json, text=text)
 
 
 register(app)

@@ -44,7 +44,9 @@ class _Epoch:
 
 
 class _Hub:
-    """The hub's part of the demo: it knows the portfolio, signs epochs, books credits as entries of the position vector."""
+    """The hub's part of the demo: it knows the portfolio, signs epochs,
+    books credits as entries of the position vector.
+    """
 
     def __init__(self, snap: Snapshot) -> None:
         self.snap, self.key, self.domain = snap, hub.generate_key(), cheapest_domain(snap)
@@ -86,7 +88,9 @@ def run(out: Path | None, progress: Callable[[str], None]) -> dict[str, Any]:
     progress("explain")
     health = explain(snap, Terms("initial", Fraction(1), 3600), lots)
 
-    def spoke(epoch: _Epoch, name: str, amount: str, delta: tuple[tuple[str, str], ...] = ()) -> tuple[Statement, bytes, dict[str, Any]]:
+    def spoke(
+        epoch: _Epoch, name: str, amount: str, delta: tuple[tuple[str, str], ...] = ()
+    ) -> tuple[Statement, bytes, dict[str, Any]]:
         stated = make_statement(snap, epoch.attestation, spoke=name, amount=amount, expiry=now + 600, delta=delta)
         begin = time.perf_counter()
         proof = prove(stated, snap, epoch.opening)
@@ -118,7 +122,10 @@ def run(out: Path | None, progress: Callable[[str], None]) -> dict[str, Any]:
     attacks: list[tuple[str, Callable[[], object]]] = [
         ("spoke A's proof shown to spoke B", lambda: verify(elsewhere, snap, proof_a, now=now)),
         ("one bit of a proof flipped", lambda: verify(stated_a, snap, flipped, now=now)),
-        ("old epoch after the credit was booked", lambda: check_attested(stated_a, snap, second.attestation, now=now)),
+        (
+            "old epoch after the credit was booked",
+            lambda: check_attested(stated_a, snap, second.attestation, now=now),
+        ),
         (f"{TOO_MUCH} asked for, more than the equity", lambda: prove(greedy, snap, second.opening)),
     ]
     refusals = [{"attack": name, "refused": _refused(attack).code} for name, attack in attacks]
@@ -166,8 +173,12 @@ def show(report: dict[str, Any]) -> None:
 
     from prover.console import table
 
-    echo(f"snapshot    {report['snapshot'][:16]}…  {report['instruments']} instruments x {report['scenarios']} scenarios")
-    echo(textwrap.indent(textwrap.fill(report["source"], 100), "            ").replace("            ", "figures     ", 1))
+    echo(
+        f"snapshot    {report['snapshot'][:16]}…  {report['instruments']} instruments x {report['scenarios']} scenarios"
+    )
+    echo(
+        textwrap.indent(textwrap.fill(report["source"], 100), "            ").replace("            ", "figures     ", 1)
+    )
     echo(f"hub         commits the portfolio in {report['commit_ms']} ms: {report['commitment'][:32]}…")
     own = report["holder_only"]
     echo(

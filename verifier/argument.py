@@ -4,7 +4,8 @@ Notation and round names are those of docs/SPEC.md. The verifier's whole check i
 
     e(F + zeta W + mu (acc - a [1] + omega zeta W'), [1]_2) = e(W + mu W', [tau]_2),
 
-with F the linearisation (zero at zeta) plus the nu-weighted openings of the limb columns, a = acc(omega zeta), and W, W' the
+with F the linearisation (zero at zeta) plus the nu-weighted openings of the limb columns, a = acc(omega zeta),
+and W, W' the
 opening proofs at zeta and at omega zeta.
 """
 
@@ -23,7 +24,7 @@ from circuits.system import LinearSystem
 
 from .claim import Claim, matrix, word_weights
 from .curve import encode_g1, msm, pairing_product_is_one
-from .field import ONE, ZERO, batch_inverse, domain, encode_scalar, inner, power, powers, scalar, vanishing
+from .field import ONE, ZERO, batch_inverse, domain, encode_scalar, inner, powers, scalar, vanishing
 from .proof import Proof
 from .srs import VerifierKey
 from .transcript import Transcript
@@ -125,7 +126,9 @@ class PublicEvaluations:
 
 
 def table_inverses(layout: Layout, gamma: Scalar) -> list[Scalar]:
-    """r_i = 1 / (gamma + i) for every table entry i = 0 .. n-1. Raises ``ZeroDivisionError`` when gamma hits the table."""
+    """r_i = 1 / (gamma + i) for every table entry i = 0 .. n-1. Raises ``ZeroDivisionError`` when gamma hits the
+    table.
+    """
     return batch_inverse(list(accumulate(repeat(ONE, layout.n - 1), initial=gamma)))
 
 
@@ -159,10 +162,13 @@ class Linearisation:
     constant: Scalar
 
 
-def linearise(instance: Instance, c: Challenges, evaluations: Sequence[Scalar], accumulator_next: Scalar) -> Linearisation:
+def linearise(
+    instance: Instance, c: Challenges, evaluations: Sequence[Scalar], accumulator_next: Scalar
+) -> Linearisation:
     """The linearisation at zeta of the constraints, weighted by powers of alpha, minus Z(zeta) times the quotient.
 
-    ``evaluations[c]`` is l_c(zeta), ``accumulator_next`` is acc(omega zeta). The constraints on H are, for each column c,
+    ``evaluations[c]`` is l_c(zeta), ``accumulator_next`` is acc(omega zeta). The constraints on H are,
+    for each column c,
 
         h_c (gamma + l_c) = 1                                                                       (lookup), and
         acc(omega X) - acc(X) = sum_c l_c v_c + x u + eta (sum_c h_c - m r) - target/n              (running sum).
@@ -197,7 +203,9 @@ class Equation:
 
 
 def equation(instance: Instance, key: VerifierKey, proof: Proof) -> Equation:
-    """The equation that this proof must satisfy. Raises ``ProofRejected`` on a degenerate challenge (never honestly)."""
+    """The equation that this proof must satisfy. Raises ``ProofRejected`` on a degenerate challenge (never
+    honestly).
+    """
     c = replay(instance, proof, key.digest)
     try:
         lin = linearise(instance, c, proof.evaluations, proof.accumulator_next)

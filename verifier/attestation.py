@@ -1,6 +1,7 @@
 """The hub's signed fact: this commitment is this account's portfolio in this epoch.
 
-A JWS (RFC 7515, compact, EdDSA) over the RFC 8785 bytes of the payload. Algorithm and type are pinned: a token does not get to
+A JWS (RFC 7515, compact, EdDSA) over the RFC 8785 bytes of the payload. Algorithm and type are pinned:
+a token does not get to
 choose how it is checked. Signing lives with the hub, in ``service``.
 """
 
@@ -78,7 +79,9 @@ def verify_attestation(data: bytes, key: Ed25519PublicKey) -> Attestation:
     except jwt.InvalidSignatureError:
         raise SignatureRejected("the signature does not verify under this key", field="attestation.jws") from None
     except (jwt.PyJWTError, ValueError) as err:
-        raise MalformedInput(f"not a signed token of this kind ({type(err).__name__})", field="attestation.jws") from None
+        raise MalformedInput(
+            f"not a signed token of this kind ({type(err).__name__})", field="attestation.jws"
+        ) from None
     if set(decoded["header"]) != {"alg", "typ"} or decoded["header"]["typ"] != TOKEN_TYPE:
         raise MalformedInput("unexpected protected header", field="attestation.jws")
     payload: bytes = decoded["payload"]
@@ -92,7 +95,9 @@ def verify_attestation(data: bytes, key: Ed25519PublicKey) -> Attestation:
     return attestation
 
 
-def check_attested(statement: Statement, snapshot: Snapshot, attestation: Attestation, *, now: int | None = None) -> None:
+def check_attested(
+    statement: Statement, snapshot: Snapshot, attestation: Attestation, *, now: int | None = None
+) -> None:
     """Check that a statement speaks of exactly what the hub attested; ``StatementMismatch`` names the field.
 
     The proof alone shows that *some* commitment is solvent; this is what makes it the account's.

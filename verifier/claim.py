@@ -1,7 +1,8 @@
 """The linear system as one inner-product claim: weights beta**i on row i.
 
 The claim is  sum_c <l_c, v_c> + <x, u> = c  for public vectors v (per column) and u and a public scalar c. Prover and
-verifier share this module, so the two cannot drift. The dense block of scenario values is a FLINT integer matrix; all else
+verifier share this module, so the two cannot drift. The dense block of scenario values is a FLINT integer matrix;
+all else
 is sparse.
 """
 
@@ -26,9 +27,11 @@ from .field import ONE, ZERO, batch_inverse, domain, inner, integer, power, powe
 class Claim:
     """Weights of one challenge beta.
 
-    ``words[q]`` is the weight of word q (length N, in layout order), ``positions[j]`` of row j < d of the position column,
+    ``words[q]`` is the weight of word q (length N, in layout order), ``positions[j]`` of row j < d of the position
+    column,
     ``target`` the scalar c. Rows of x that hold no position must be zero; row i of them has the weight
-    ``hidden / (beta - omega**i)``: partial fractions are independent, so a random beta forces every such row to zero, and
+    ``hidden / (beta - omega**i)``: partial fractions are independent,
+    so a random beta forces every such row to zero, and
     the whole family is evaluated at zeta in closed form where powers of beta would cost n operations.
     """
 
@@ -149,7 +152,9 @@ def limb_scales(layout: Layout) -> tuple[Scalar, ...]:
 
 
 def word_weights(layout: Layout, weights: Sequence[Scalar]) -> list[Scalar]:
-    """lambda_j = sum_k 2**(wk) weights_(jD+k), by Horner's rule: what word j of any column contributes, for unit weight."""
+    """lambda_j = sum_k 2**(wk) weights_(jD+k), by Horner's rule: what word j of any column contributes,
+    for unit weight.
+    """
     limbs, used = layout.limbs, layout.words_per_column * layout.limbs
     base = scalar(layout.n)
     out = list(weights[limbs - 1 : used : limbs])

@@ -23,7 +23,8 @@ def decode_g1(data: bytes, *, field: str) -> G1Point:
         raise MalformedInput(f"{len(data)} bytes where a point has {G1_BYTES}", field=field)
     if data[0] & 0xC0 != 0x80:
         raise MalformedInput(
-            "the point at infinity is not allowed" if data[0] & 0x40 else "not a compressed point", field=field
+            "the point at infinity is not allowed" if data[0] & 0x40 else "not a compressed point",
+            field=field,
         )
     try:
         point = G1Point.from_compressed_bytes(data)

@@ -58,14 +58,14 @@ def read_pinned(name: str) -> bytes:
     except OSError as err:
         raise CorruptData(f"cannot be read ({type(err).__name__})", field=name) from None
     if hashlib.sha256(data).hexdigest() != PINNED[name]:
-        raise CorruptData("SHA-256 is not the pinned one: reinstall, or rebuild it with scripts/convert_srs.py", field=name)
+        raise CorruptData(
+            "SHA-256 is not the pinned one: reinstall, or rebuild it with scripts/convert_srs.py", field=name
+        )
     return data
 
 
 def _g1_points(data: bytes) -> list[G1Point]:
-    return [
-        G1Point.from_xy_bytes_unchecked_be(data[i : i + XY_G1_BYTES]) for i in range(0, len(data), XY_G1_BYTES)
-    ]
+    return [G1Point.from_xy_bytes_unchecked_be(data[i : i + XY_G1_BYTES]) for i in range(0, len(data), XY_G1_BYTES)]
 
 
 class Srs:
@@ -82,9 +82,7 @@ class Srs:
     def powers_g2(self) -> list[G2Point]:
         """[tau**k]_2 for k = 0 .. 64."""
         data = read_pinned("powers_g2.bin")
-        return [
-            G2Point.from_xy_bytes_unchecked_be(data[i : i + XY_G2_BYTES]) for i in range(0, len(data), XY_G2_BYTES)
-        ]
+        return [G2Point.from_xy_bytes_unchecked_be(data[i : i + XY_G2_BYTES]) for i in range(0, len(data), XY_G2_BYTES)]
 
     @lru_cache(maxsize=8)  # noqa: B019 - one instance for the life of the process
     def lagrange(self, n: int) -> list[G1Point]:
@@ -135,7 +133,10 @@ def check_structure(srs: Srs) -> Iterator[str]:
     weights2 = powers(s, G2_SIZE - 1)
     combine: Callable[[list[G2Point]], G2Point] = lambda points: G2Point.multiexp_unchecked(points, weights2)  # noqa: E731
     shifted2, plain2 = combine(g2[1:]), combine(g2[:-1])
-    yield _check("consecutive G2 powers differ by the same tau", pairing_product_is_one([g1[0], -g1[1]], [shifted2, plain2]))
+    yield _check(
+        "consecutive G2 powers differ by the same tau",
+        pairing_product_is_one([g1[0], -g1[1]], [shifted2, plain2]),
+    )
     for n in DOMAINS:
         basis = srs.lagrange(n)
         # p(X) = sum_k s**k X**k has p(omega**i) = (s**n - 1) / (s omega**i - 1)

@@ -52,7 +52,12 @@ def prepare(item: Item, key: VerifierKey) -> Equation:
 
 
 def verify(
-    statement: Statement, snapshot: Snapshot, proof: bytes, *, now: int | None = None, key: VerifierKey | None = None
+    statement: Statement,
+    snapshot: Snapshot,
+    proof: bytes,
+    *,
+    now: int | None = None,
+    key: VerifierKey | None = None,
 ) -> None:
     """Verify that ``proof`` proves ``statement`` on ``snapshot``. Returns nothing; raises a ``ZkMarginError``.
 

@@ -22,7 +22,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from statement import Size, make_statement
+from peer_statement import Size, make_statement
 
 HERE = Path(__file__).resolve().parent
 PEERS = ("snarkjs", "groth16py")
@@ -133,9 +133,7 @@ def compile_circuit(work: Work, size: Size, timeout: float) -> Row:
     command += ["-l", "npm/node_modules/circomlib/circuits", "-o", f"sizes/{size}"]
     start = time.monotonic()
     try:
-        done = subprocess.run(
-            command, cwd=work.root, timeout=timeout, capture_output=True, text=True, check=False
-        )
+        done = subprocess.run(command, cwd=work.root, timeout=timeout, capture_output=True, text=True, check=False)
     except subprocess.TimeoutExpired:
         raise PeerError(f"did not finish in {timeout:g} s (stopped during: compile)") from None
     if done.returncode != 0:
@@ -174,9 +172,7 @@ def run_node(work: Work, size: Size, circuit: Row, timeout: float, mode: str) ->
     return run_stages(["node", script, *places, str(power), str(REPEATS), mode], timeout)
 
 
-def measure_size(
-    work: Work, size: Size, peers: Sequence[str], timeout: float, ptau_timeout: float
-) -> list[Row]:
+def measure_size(work: Work, size: Size, peers: Sequence[str], timeout: float, ptau_timeout: float) -> list[Row]:
     """Measure every chosen peer at one size."""
     shape: Row = {"instruments": size.instruments, "scenarios": size.scenarios}
     say(f"{size}: compile")
@@ -260,10 +256,7 @@ def table(rows: Sequence[Row]) -> str:
     widths = [max(len(line[i]) for line in lines) for i in range(len(lines[0]))]
     lines.insert(1, ["-" * width for width in widths])
     return "\n".join(
-        "| "
-        + " | ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True))
-        + " |"
-        for line in lines
+        "| " + " | ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)) + " |" for line in lines
     )
 
 
@@ -272,18 +265,12 @@ def parse_arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
     parser.add_argument("--sizes", default="16x16,100x40", help="INSTRUMENTSxSCENARIOS, ...")
     parser.add_argument("--peers", default=",".join(PEERS), help="which of: %(default)s")
-    parser.add_argument(
-        "--timeout", type=float, default=900.0, help="seconds for one peer at one size"
-    )
-    parser.add_argument(
-        "--ptau-timeout", type=float, default=1800.0, help="seconds for toy powers of tau"
-    )
+    parser.add_argument("--timeout", type=float, default=900.0, help="seconds for one peer at one size")
+    parser.add_argument("--ptau-timeout", type=float, default=1800.0, help="seconds for toy powers of tau")
     parser.add_argument("--cores", type=int, default=1, help="cores that everything may use")
     parser.add_argument("--ours", default="100x40", help="sizes for `zkmargin bench`")
     parser.add_argument("--work", type=Path, default=HERE / ".work", help="work directory")
-    parser.add_argument(
-        "--json", nargs="?", const="-", metavar="FILE", help="write JSON to FILE, or print it"
-    )
+    parser.add_argument("--json", nargs="?", const="-", metavar="FILE", help="write JSON to FILE, or print it")
     options = parser.parse_args()
     options.peers = [name.strip() for name in options.peers.split(",") if name.strip()]
     unknown = sorted(set(options.peers) - set(PEERS))

@@ -114,7 +114,7 @@ class _Context:
 
     def lot_quanta(self, inst: Instrument) -> Fraction:
         """Notional of one lot at the mark, in quote quanta."""
-        return inst.mark * inst.lot * 10**self.snapshot.decimals
+        return inst.mark * inst.lot * int(10**self.snapshot.decimals)
 
     def perpetual(self, row: int, inst: Instrument, at: str) -> list[tuple[int, Expression]]:
         risk = validate(PerpetualRiskModel, dict(inst.risk), name=at)
@@ -158,7 +158,9 @@ class _Context:
         return self.snapshot.fine * factor.numerator, term
 
     def latency(self, row: int, inst: Instrument, latency_ppm: int) -> list[tuple[int, Expression]]:
-        """Buffer latency_ppm * sqrt(horizon in days) * |q| * price, rounded up per lot; not scaled by the multiplier."""
+        """Buffer latency_ppm * sqrt(horizon in days) * |q| * price, rounded up per lot;
+        not scaled by the multiplier.
+        """
         if latency_ppm == 0:
             return []
         rate_ppm = isqrt_ceil(ceil_div(latency_ppm**2 * self.horizon, SECONDS_PER_DAY))
@@ -204,5 +206,3 @@ def build(snapshot: Snapshot, level: str, multiplier: Fraction, horizon: int) ->
         non_negative=frozenset(j for j, inst in enumerate(snapshot.instruments) if inst.kind == "credit"),
         components=(("requirement", requirement), *components),
     )
-
-

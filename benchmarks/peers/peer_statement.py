@@ -47,14 +47,9 @@ class Statement:
 
     def surpluses(self) -> list[int]:
         """What is left in each scenario after the add-ons and the amount."""
-        addon = sum(
-            a * (p + n) for a, p, n in zip(self.addons, self.longs, self.shorts, strict=True)
-        )
+        addon = sum(a * (p + n) for a, p, n in zip(self.addons, self.longs, self.shorts, strict=True))
         lots = [p - n for p, n in zip(self.longs, self.shorts, strict=True)]
-        return [
-            sum(x * v for x, v in zip(lots, row, strict=True)) - addon - self.amount
-            for row in self.values
-        ]
+        return [sum(x * v for x, v in zip(lots, row, strict=True)) - addon - self.amount for row in self.values]
 
     def circom_main(self) -> str:
         """The circom source that fixes the sizes, the values and the add-ons."""
