@@ -216,7 +216,7 @@ def explain(
     opening: Annotated[Path | None, typer.Option(help="Or your opening.")] = None,
     level: Annotated[str, typer.Option(help="initial or maintenance")] = "maintenance",
     multiplier: Annotated[str, typer.Option(help="Scales the add-ons.")] = "1",
-    horizon: Annotated[int, typer.Option(help="Seconds of the latency buffer.")] = 3600,
+    horizon: Annotated[int, typer.Option(min=1, max=366 * 86400, help="Seconds of the latency buffer.")] = 3600,
     as_json: Json = False,
 ) -> None:
     """Show the holder which scenario binds, the net margin, the requirements and the health factor. Secret."""

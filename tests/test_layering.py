@@ -1,0 +1,47 @@
+"""circuits <- verifier <- prover <- service: each imports only to its left; secrets have no repr."""
+
+from __future__ import annotations
+
+import ast
+from pathlib import Path
+
+import pytest
+
+from prover.commitment import commit
+from prover.witness import Witness
+
+ROOT = Path(__file__).resolve().parent.parent
+ORDER = ("circuits", "verifier", "prover", "service")
+
+
+@pytest.mark.parametrize("layer", ORDER)
+def test_a_layer_imports_only_to_its_left(layer: str) -> None:
+    right = set(ORDER[ORDER.index(layer) + 1 :])
+    files = sorted((ROOT / layer).rglob("*.py"))
+    assert files
+    for path in files:
+        for node in ast.walk(ast.parse(path.read_text())):
+            names = [a.name for a in node.names] if isinstance(node, ast.Import) else []
+            names += [node.module] if isinstance(node, ast.ImportFrom) and node.module and not node.level else []
+            assert not {n.split(".")[0] for n in names} & right, f"{path.relative_to(ROOT)} imports to its right"
+
+
+def test_the_mathematics_has_no_curve() -> None:
+    for path in (ROOT / "circuits").rglob("*.py"):
+        assert "arkworks" not in path.read_text().replace('arkworks"', ""), path
+
+
+def test_files_stay_readable() -> None:
+    for layer in ORDER:
+        for path in (ROOT / layer).rglob("*.py"):
+            assert len(path.read_text().splitlines()) <= 420, path
+
+
+def test_secrets_do_not_show_in_a_repr() -> None:
+    _, opening = commit([123456789, -987654321], 256)
+    assert "123456789" not in repr(opening)
+    assert str(opening.blinding[0]) not in repr(opening)
+    from circuits.layout import Layout
+
+    witness = Witness(Layout(256, 1), ((77,) * 256,), (5,) * 256)
+    assert "77" not in repr(witness)
