@@ -1,7 +1,8 @@
 """How words lie in columns, and which (n, K) is the cheapest for a system.
 
-A word is D limbs of w bits, n = 2**w, D = ceil(64 / w); a column of n rows holds floor(n / D) words, word j in
-rows jD .. jD+D-1, least significant limb first, other rows 0 (docs/SPEC.md, "Words and columns").
+A word is 8 limbs of w bits, n = 2**w; a column of n rows holds S = n/8 words, limb k of word j in row j + kS, least
+significant limb first (docs/SPEC.md, "Words and columns"). Limbs of one word lie multiples of S apart, so that omega**S,
+an eighth root of unity, ties their Lagrange values together and a verifier evaluates a word in closed form.
 """
 
 from __future__ import annotations
@@ -13,8 +14,8 @@ from .errors import SystemTooLarge
 
 #: Supported domain sizes; every polynomial of the argument has degree below n + 4, far inside the SRS of 4096 powers.
 DOMAINS = (256, 512, 1024, 2048)
-#: Bits that one word must at least hold: positions are below 2**63 lots.
-WORD_BITS = 64
+#: Limbs of a word. With n >= 256 a word has at least 64 bits, and positions are below 2**63 lots.
+LIMBS = 8
 #: More columns would make a proof above 4 kB; no shipped rule comes near.
 MAX_COLUMNS = 32
 
@@ -45,19 +46,14 @@ class Layout:
         return self.n.bit_length() - 1
 
     @property
-    def limbs(self) -> int:
-        """D: limbs of one word."""
-        return -(-WORD_BITS // self.limb_bits)
-
-    @property
     def word_bits(self) -> int:
-        """B = w D: bits of one word (64, 72, 70, 66 for n = 256, 512, 1024, 2048)."""
-        return self.limb_bits * self.limbs
+        """B = 8 w: bits of one word (64, 72, 80, 88 for n = 256, 512, 1024, 2048)."""
+        return self.limb_bits * LIMBS
 
     @property
     def words_per_column(self) -> int:
-        """floor(n / D)."""
-        return self.n // self.limbs
+        """S = n / 8."""
+        return self.n // LIMBS
 
     def words_of(self, limit: int) -> int:
         """Words that a variable with values 0..limit takes."""
@@ -65,8 +61,8 @@ class Layout:
 
 
 def proof_size(columns: int) -> int:
-    """Bytes of a proof: a header of 3, 2K + 5 points of 48, K + 1 scalars of 32."""
-    return 3 + 48 * (2 * columns + 5) + 32 * (columns + 1)
+    """Bytes of a proof: a header of 3, 2K + 6 points of 48, K + 1 scalars of 32."""
+    return 3 + 48 * (2 * columns + 6) + 32 * (columns + 1)
 
 
 def cost(layout: Layout) -> int:

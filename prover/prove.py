@@ -42,8 +42,8 @@ def prove_instance(
     (columns, multiplicities), state_1 = rounds.round_1(start)
     gamma, beta, eta = argument.round_1(t, columns, multiplicities)
     progress("sums")
-    (helpers, accumulator), state_2 = rounds.round_2(state_1, gamma, beta, eta)
-    alpha = argument.round_2(t, helpers, accumulator)
+    (table_helper, helpers, accumulator), state_2 = rounds.round_2(state_1, gamma, beta, eta)
+    alpha = argument.round_2(t, table_helper, helpers, accumulator)
     progress("quotient")
     quotient, state_3 = rounds.round_3(state_2, alpha)
     zeta = argument.round_3(t, quotient)
@@ -59,6 +59,7 @@ def prove_instance(
         layout=instance.layout,
         columns=tuple(columns),
         multiplicities=multiplicities,
+        table_helper=table_helper,
         helpers=tuple(helpers),
         accumulator=accumulator,
         quotient=quotient,

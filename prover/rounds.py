@@ -9,15 +9,15 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from itertools import accumulate
+from itertools import accumulate, repeat
 from operator import mul
 
 from py_arkworks_bls12381 import G1Point, Scalar
 
 from circuits.errors import InternalError
-from verifier.argument import Challenges, Instance, linearise, table_inverses
-from verifier.claim import Claim, limb_scales, matrix
-from verifier.field import ONE, ZERO, domain, integer, powers, scalar, scalars
+from verifier.argument import Challenges, Instance, linearise
+from verifier.claim import Claim, limb_scales, matrix, table_polynomial
+from verifier.field import ONE, ZERO, batch_inverse, domain, integer, powers, scalar, scalars
 
 from . import polynomial as poly
 from .commitment import CommitmentKey, Randomness
@@ -66,6 +66,7 @@ class Sums:
 
     columns: Columns
     positions: Polynomial = field(repr=False)
+    table_helper: Polynomial = field(repr=False)
     helpers: list[Polynomial] = field(repr=False)
     accumulator: Polynomial = field(repr=False)
     constraints: list[Polynomial] = field(repr=False)
@@ -106,24 +107,26 @@ def round_1(start: Start) -> tuple[tuple[list[G1Point], G1Point], Columns]:
 
 
 def column_weights(instance: Instance, claim: Claim) -> list[list[Scalar]]:
-    """The vectors v_c: weight of the word times 2**(wk) on limb k, zero on unused rows."""
+    """The vectors v_c: weight of the word times 2**(wk) on limb k, which lies in row j + kS; zero where no word is."""
     layout = instance.layout
-    capacity, used = layout.words_per_column, layout.words_per_column * layout.limbs
+    capacity = layout.words_per_column
     out: list[list[Scalar]] = []
     for c in range(layout.columns):
         words = claim.words[c * capacity : (c + 1) * capacity]
         words = words + [ZERO] * (capacity - len(words))
-        column = [ZERO] * layout.n
-        for k, scale in enumerate(limb_scales(layout)):
-            column[k : used : layout.limbs] = list(map(mul, words, [scale] * capacity))
+        column: list[Scalar] = []
+        for scale in limb_scales(layout):
+            column += map(mul, words, repeat(scale))
         out.append(column)
     return out
 
 
-def round_2(state: Columns, gamma: Scalar, beta: Scalar, eta: Scalar) -> tuple[tuple[list[G1Point], G1Point], Sums]:
+def round_2(
+    state: Columns, gamma: Scalar, beta: Scalar, eta: Scalar
+) -> tuple[tuple[G1Point, list[G1Point], G1Point], Sums]:
     """Sums: commit the lookup helpers and the running sum of both claims."""
     start, instance, n = state.start, state.start.instance, state.start.n
-    inverses = table_inverses(instance.layout, gamma)
+    inverses = batch_inverse(list(accumulate(repeat(ONE, n - 1), initial=gamma)))  # 1 / (gamma + i)
     helper_values = [[inverses[limb] for limb in column] for column in start.witness.columns]
     helper_blinding = [start.randomness(HELPER_BLINDING) for _ in helper_values]
     pending = [start.key.commit_values_later(v, b) for v, b in zip(helper_values, helper_blinding, strict=True)]
@@ -134,7 +137,10 @@ def round_2(state: Columns, gamma: Scalar, beta: Scalar, eta: Scalar) -> tuple[t
     terms = list(map(mul, start.positions, position_weights))
     for column, weight in zip(state.values, weights, strict=True):
         terms = [t + v * w for t, v, w in zip(terms, column, weight, strict=True)]
-    lookups = [-(m * r) for m, r in zip(state.multiplicity_values, inverses, strict=True)]
+    table_values = list(map(mul, state.multiplicity_values, inverses))
+    table_blinding = start.randomness(HELPER_BLINDING)
+    pending_table = start.key.commit_values_later(table_values, table_blinding)
+    lookups = [-v for v in table_values]
     for helper in helper_values:
         lookups = [a + b for a, b in zip(lookups, helper, strict=True)]
     share = claim.target * scalar(n).inverse()
@@ -154,14 +160,16 @@ def round_2(state: Columns, gamma: Scalar, beta: Scalar, eta: Scalar) -> tuple[t
     sum_constraint = rotated - accumulator + poly.constant(share) - positions * poly.from_values(position_weights)
     for column_polynomial, weight in zip(state.polynomials, weights, strict=True):
         sum_constraint -= column_polynomial * poly.from_values(weight)
-    lookup_part = state.multiplicity_polynomial * poly.from_values(inverses)
+    table_helper = poly.blind(poly.from_values(table_values), n, table_blinding)
+    lookup_part = table_helper
     for helper in helpers:
-        lookup_part -= helper
+        lookup_part = lookup_part - helper
     sum_constraint += lookup_part * integer(eta)
     shift, one = poly.constant(gamma), poly.constant(ONE)
     lookups_hold = [h * (shift + column) - one for h, column in zip(helpers, state.polynomials, strict=True)]
-    nxt = Sums(state, positions, helpers, accumulator, [*lookups_hold, sum_constraint])
-    return ([p.result() for p in pending], pending_sum.result()), nxt
+    table_holds = table_helper * (shift + table_polynomial(n)) - state.multiplicity_polynomial
+    nxt = Sums(state, positions, table_helper, helpers, accumulator, [*lookups_hold, table_holds, sum_constraint])
+    return (pending_table.result(), [p.result() for p in pending], pending_sum.result()), nxt
 
 
 def round_3(state: Sums, alpha: Scalar) -> tuple[G1Point, Quotient]:
@@ -190,6 +198,7 @@ def round_5(state: Evaluations, challenges: Challenges) -> tuple[G1Point, G1Poin
     terms: list[tuple[Polynomial, Scalar]] = [
         (sums.positions, lin.commitment),
         (columns.multiplicity_polynomial, lin.multiplicities),
+        (sums.table_helper, lin.table_helper),
         *zip(sums.helpers, lin.helpers, strict=True),
         (sums.accumulator, lin.accumulator),
         (state.quotient.polynomial, lin.quotient),

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from circuits.errors import InternalError, MalformedInput, NotSolvent, StatementMismatch
-from circuits.layout import Layout
+from circuits.layout import LIMBS, Layout
 from circuits.snapshot import Snapshot
 from circuits.statement import BoundStatement
 from circuits.units import MAX_LOTS, ceil_div, format_quanta
@@ -23,22 +23,17 @@ class Witness:
 
 def limb_columns(values: Sequence[int], limits: Sequence[int], layout: Layout) -> list[list[int]]:
     """Variables to K columns of n limbs; a variable longer than a word takes several words, least significant first."""
-    bits, limbs, limb_bits, capacity = (
-        layout.word_bits,
-        layout.limbs,
-        layout.limb_bits,
-        layout.words_per_column,
-    )
-    limb_mask = layout.n - 1
-    shifts = [limb_bits * k for k in range(limbs)]
-    flat: list[int] = []
-    for value, limit in zip(values, limits, strict=True):
-        for t in range(layout.words_of(limit)):
-            word = (value >> (bits * t)) & ((1 << bits) - 1)
-            flat += [(word >> shift) & limb_mask for shift in shifts]
-    used = capacity * limbs
-    columns = [flat[c * used : (c + 1) * used] for c in range(layout.columns)]
-    return [column + [0] * (layout.n - len(column)) for column in columns]
+    bits, w, capacity = layout.word_bits, layout.limb_bits, layout.words_per_column
+    words = [
+        (value >> (bits * t)) & ((1 << bits) - 1)
+        for value, limit in zip(values, limits, strict=True)
+        for t in range(layout.words_of(limit))
+    ]
+    words += [0] * (capacity * layout.columns - len(words))
+    return [
+        [(word >> (w * k)) & (layout.n - 1) for k in range(LIMBS) for word in words[c * capacity : (c + 1) * capacity]]
+        for c in range(layout.columns)
+    ]
 
 
 def count_multiplicities(columns: Sequence[Sequence[int]], n: int) -> list[int]:

@@ -58,7 +58,16 @@ def build(directory: Path) -> World:
     )  # fmt: skip
     ask(w, w.statement, "1000")
     call(
-        "prove", "--statement", w.statement, "--snapshot", w.snapshot, "--opening", w.opening, "--out", w.proof, env=env
+        "prove",
+        "--statement",
+        w.statement,
+        "--snapshot",
+        w.snapshot,
+        "--opening",
+        w.opening,
+        "--out",
+        w.proof,
+        env=env,
     )
     return w
 
@@ -120,7 +129,9 @@ def test_a_sealed_opening_needs_its_passphrase(world: World, tmp_path: Path, pas
     assert not (tmp_path / "p.json").exists()
 
 
-def test_a_false_statement_names_shortfall_and_scenario_and_writes_nothing(world: World, tmp_path: Path) -> None:
+def test_a_false_statement_names_shortfall_and_scenario_and_writes_nothing(
+    world: World, tmp_path: Path
+) -> None:
     ask(world, tmp_path / "s.json", "5000000")
     error = call(
         "prove", "--statement", tmp_path / "s.json", "--snapshot", world.snapshot, "--opening", world.opening,
@@ -167,7 +178,12 @@ def test_a_batch_names_the_bad_ones(world: World, tmp_path: Path) -> None:
 def test_explain_agrees_from_portfolio_and_from_opening(world: World) -> None:
     a = call("explain", "--snapshot", world.snapshot, "--portfolio", world.portfolio)
     b = call(
-        "explain", "--snapshot", world.snapshot, "--opening", world.opening, env={"ZKMARGIN_PASSPHRASE": PASSPHRASE}
+        "explain",
+        "--snapshot",
+        world.snapshot,
+        "--opening",
+        world.opening,
+        env={"ZKMARGIN_PASSPHRASE": PASSPHRASE},
     )
     assert a == b
     assert float(a["health_factor"]) > 1
@@ -207,7 +223,9 @@ def test_the_demo_runs_and_every_attack_is_refused(tmp_path: Path) -> None:
     assert [a["refused"] for a in report["attacks"]] == [
         "proof-rejected", "proof-rejected", "statement-mismatch", "not-solvent",
     ]  # fmt: skip
-    assert call("verify-batch", "--snapshot", tmp_path / "snapshot.json", "--now", NOW, tmp_path)["failed"] == 0
+    assert (
+        call("verify-batch", "--snapshot", tmp_path / "snapshot.json", "--now", NOW, tmp_path)["failed"] == 0
+    )
 
 
 def test_srs_verify_lists_its_checks() -> None:
@@ -218,7 +236,7 @@ def test_bench_prints_ratios() -> None:
     report = call("bench", "--sizes", "4x2", "--repeat", "1", "--batch", "3")
     row = report["rows"][0]
     assert row["verify_ratio"] > 0
-    assert row["proof_bytes"] == 403
+    assert row["proof_bytes"] == 451
     assert report["batch"]["proofs"] == 3
     text = RUNNER.invoke(app, ["bench", "--sizes", "4x2", "--repeat", "1", "--batch", "3", "--primitives"])
     assert "MSM, 1024 full scalars" in text.output

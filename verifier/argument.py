@@ -13,8 +13,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from itertools import accumulate, repeat
-from operator import mul, sub
 
 from py_arkworks_bls12381 import G1Point, Scalar
 
@@ -22,9 +20,9 @@ from circuits.errors import ProofRejected
 from circuits.layout import Layout
 from circuits.system import LinearSystem
 
-from .claim import Claim, matrix, word_weights
+from .claim import Claim, matrix, table_at, word_weights
 from .curve import encode_g1, msm, pairing_product_is_one
-from .field import ONE, ZERO, batch_inverse, domain, encode_scalar, inner, powers, scalar, vanishing
+from .field import ZERO, domain, encode_scalar, inner, powers, scalar, vanishing
 from .proof import Proof
 from .srs import VerifierKey
 from .transcript import Transcript
@@ -78,8 +76,9 @@ def round_1(t: Transcript, columns: Sequence[G1Point], multiplicities: G1Point) 
     return t.challenge(b"gamma"), t.challenge(b"beta"), t.challenge(b"eta")
 
 
-def round_2(t: Transcript, helpers: Sequence[G1Point], accumulator: G1Point) -> Scalar:
+def round_2(t: Transcript, table_helper: G1Point, helpers: Sequence[G1Point], accumulator: G1Point) -> Scalar:
     """Round 2, sums: absorbs the lookup helpers and the accumulator of the running sum; gives alpha (constraints)."""
+    t.absorb_point(b"table-helper", table_helper)
     t.absorb_points(b"helpers", helpers)
     t.absorb_point(b"accumulator", accumulator)
     return t.challenge(b"alpha")
@@ -109,7 +108,7 @@ def replay(instance: Instance, proof: Proof, srs_digest: bytes) -> Challenges:
     """Replay the protocol from the proof to recompute the challenges."""
     t = instance.transcript(srs_digest)
     gamma, beta, eta = round_1(t, proof.columns, proof.multiplicities)
-    alpha = round_2(t, proof.helpers, proof.accumulator)
+    alpha = round_2(t, proof.table_helper, proof.helpers, proof.accumulator)
     zeta = round_3(t, proof.quotient)
     nu = round_4(t, proof.evaluations, proof.accumulator_next)
     mu = round_5(t, proof.opening, proof.opening_next)
@@ -118,36 +117,19 @@ def replay(instance: Instance, proof: Proof, srs_digest: bytes) -> Challenges:
 
 @dataclass(frozen=True)
 class PublicEvaluations:
-    """The public vectors of the running sum, interpolated on H, at zeta."""
+    """The public vectors, interpolated on H, at zeta: v_c for each column, u for the positions, t for the table."""
 
     columns: tuple[Scalar, ...]
     positions: Scalar
     table: Scalar
 
 
-def table_inverses(layout: Layout, gamma: Scalar) -> list[Scalar]:
-    """r_i = 1 / (gamma + i) for every table entry i = 0 .. n-1. Raises ``ZeroDivisionError`` when gamma hits the
-    table.
-    """
-    return batch_inverse(list(accumulate(repeat(ONE, layout.n - 1), initial=gamma)))
-
-
-def evaluate_public(layout: Layout, claim: Claim, gamma: Scalar, zeta: Scalar) -> PublicEvaluations:
-    """v_c(zeta) for each column, u(zeta) and r(zeta), by the Lagrange weights L_i(zeta).
-
-    One batch inversion serves both families: with t_i = omega**i Z(zeta) / (n (zeta - omega**i)(gamma + i)) it is
-    r(zeta) = sum_i t_i and L_i(zeta) = t_i (gamma + i). Raises ``ZeroDivisionError`` on a degenerate challenge.
-    """
-    n, h = layout.n, domain(layout.n)
-    table = list(accumulate(repeat(ONE, n - 1), initial=gamma))
-    scale = vanishing(n, zeta) * scalar(n).inverse()
-    inverses = batch_inverse(list(map(mul, map(sub, repeat(zeta, n), h), table)), scale)
-    terms = list(map(mul, inverses, h))
-    lagrange = list(map(mul, terms, table))
-    per_word = word_weights(layout, lagrange)
+def evaluate_public(layout: Layout, claim: Claim, zeta: Scalar) -> PublicEvaluations:
+    """v_c(zeta), u(zeta) and t(zeta). Raises ``ZeroDivisionError`` on a degenerate challenge."""
+    per_word = word_weights(layout, zeta)
     capacity = layout.words_per_column
     columns = tuple(inner(claim.words[c * capacity : (c + 1) * capacity], per_word) for c in range(layout.columns))
-    return PublicEvaluations(columns, claim.evaluate_positions(n, zeta, lagrange), sum(terms, ZERO))
+    return PublicEvaluations(columns, claim.evaluate_positions(layout.n, zeta), table_at(layout.n, zeta))
 
 
 @dataclass(frozen=True)
@@ -156,6 +138,7 @@ class Linearisation:
 
     commitment: Scalar
     multiplicities: Scalar
+    table_helper: Scalar
     helpers: list[Scalar]
     accumulator: Scalar
     quotient: Scalar
@@ -170,17 +153,20 @@ def linearise(
     ``evaluations[c]`` is l_c(zeta), ``accumulator_next`` is acc(omega zeta). The constraints on H are,
     for each column c,
 
-        h_c (gamma + l_c) = 1                                                                       (lookup), and
-        acc(omega X) - acc(X) = sum_c l_c v_c + x u + eta (sum_c h_c - m r) - target/n              (running sum).
+        h_c (gamma + l_c) = 1,   and once   h_0 (gamma + t) = m                                     (lookup), and
+        acc(omega X) - acc(X) = sum_c l_c v_c + x u + eta (sum_c h_c - h_0) - target/n              (running sum),
+
+    with h_0 the table helper and t(omega**i) = i.
     """
     layout = instance.layout
     claim = matrix(instance.system, layout).claim(c.beta, instance.constants)
-    public = evaluate_public(layout, claim, c.gamma, c.zeta)
-    *alphas, join = powers(c.alpha, layout.columns + 1)
+    public = evaluate_public(layout, claim, c.zeta)
+    *alphas, table, join = powers(c.alpha, layout.columns + 2)
     total = inner(evaluations, public.columns) - claim.target * scalar(layout.n).inverse()
     return Linearisation(
         commitment=-(join * public.positions),
-        multiplicities=join * c.eta * public.table,
+        multiplicities=-table,
+        table_helper=table * (c.gamma + public.table) + join * c.eta,
         helpers=[a * (c.gamma + value) - join * c.eta for a, value in zip(alphas, evaluations, strict=True)],
         accumulator=-join,
         quotient=-vanishing(layout.n, c.zeta),
@@ -217,6 +203,7 @@ def equation(instance: Instance, key: VerifierKey, proof: Proof) -> Equation:
     terms: list[tuple[G1Point, Scalar]] = [
         (instance.commitment, lin.commitment),
         (proof.multiplicities, lin.multiplicities),
+        (proof.table_helper, lin.table_helper),
         *zip(proof.helpers, lin.helpers, strict=True),
         (proof.accumulator, lin.accumulator + c.mu),
         (proof.quotient, lin.quotient),

@@ -14,13 +14,25 @@ from functools import lru_cache
 from itertools import accumulate, repeat
 from operator import add, mul, sub
 
-from flint import fmpz_mat
+from flint import fmpz_mat, fmpz_mod_ctx, fmpz_mod_poly, fmpz_mod_poly_ctx
 from py_arkworks_bls12381 import Scalar
 
-from circuits.layout import Layout
-from circuits.system import LinearSystem
+from circuits.layout import LIMBS, Layout
+from circuits.system import FIELD_ORDER, LinearSystem
 
-from .field import ONE, ZERO, batch_inverse, domain, inner, integer, power, powers, scalar, scalars
+from .field import (
+    ONE,
+    ZERO,
+    batch_inverse,
+    domain,
+    inner,
+    integer,
+    power,
+    powers,
+    scalar,
+    scalars,
+    vanishing,
+)
 
 
 @dataclass(frozen=True)
@@ -46,7 +58,7 @@ class Claim:
         h, d = domain(n), len(self.positions)
         return self.positions + (batch_inverse([self.beta - x for x in h[d:]], self.hidden) if d < n else [])
 
-    def evaluate_positions(self, n: int, zeta: Scalar, lagrange: Sequence[Scalar]) -> Scalar:
+    def evaluate_positions(self, n: int, zeta: Scalar) -> Scalar:
         """u(zeta): sum_(j<d) (u_j - hidden/(beta - omega**j)) L_j(zeta) + hidden p(zeta).
 
         p interpolates 1/(beta - omega**i) on all of H: p(X) = (beta**n - X**n) / ((beta**n - 1)(beta - X)).
@@ -55,7 +67,7 @@ class Claim:
         beta_n = power(self.beta, n)
         whole = (beta_n - power(zeta, n)) * ((beta_n - ONE) * (self.beta - zeta)).inverse()
         own = batch_inverse(list(map(sub, repeat(self.beta, d), h)), self.hidden)
-        return inner(map(sub, self.positions, own), lagrange) + self.hidden * whole
+        return inner(map(sub, self.positions, own), lagrange_prefix(n, d, zeta)) + self.hidden * whole
 
 
 @dataclass(frozen=True)
@@ -147,17 +159,57 @@ def matrix(system: LinearSystem, layout: Layout) -> Matrix:
 
 @lru_cache(maxsize=16)
 def limb_scales(layout: Layout) -> tuple[Scalar, ...]:
-    """2**(wk) for limb k = 0 .. D-1."""
-    return tuple(scalar(1 << (layout.limb_bits * k)) for k in range(layout.limbs))
+    """2**(wk) for limb k = 0 .. 7."""
+    return tuple(scalar(1 << (layout.limb_bits * k)) for k in range(LIMBS))
 
 
-def word_weights(layout: Layout, weights: Sequence[Scalar]) -> list[Scalar]:
-    """lambda_j = sum_k 2**(wk) weights_(jD+k), by Horner's rule: what word j of any column contributes,
-    for unit weight.
+@lru_cache(maxsize=16)
+def _word_tables(layout: Layout) -> tuple[tuple[Scalar, ...], fmpz_mat, tuple[Scalar, ...]]:
+    """c_t = sum_k 2**(wk) rho**(kt) for t = 1 .. 8; the matrix omega**(jt), j < S; and omega**(8j)."""
+    h, stride = domain(layout.n), layout.words_per_column
+    rho_powers = [h[(k * stride) % layout.n] for k in range(LIMBS)]
+    transform = tuple(
+        inner(limb_scales(layout), [rho_powers[(k * t) % LIMBS] for k in range(LIMBS)]) for t in range(1, LIMBS + 1)
+    )
+    grid = [integer(h[(j * t) % layout.n]) for j in range(stride) for t in range(1, LIMBS + 1)]
+    return transform, fmpz_mat(stride, LIMBS, grid), tuple(h[(LIMBS * j) % layout.n] for j in range(stride))
+
+
+def word_weights(layout: Layout, zeta: Scalar) -> list[Scalar]:
+    """lambda_j = sum_k 2**(wk) L_(j+kS)(zeta) for j < S: what word j of any column contributes, for unit weight.
+
+    With z = omega**j / zeta and rho = omega**S, L_(j+kS)(zeta) = (Z(zeta)/n) q/(1 - q) for q = z rho**k,
+    and q**8 = z**8, so
+
+        lambda_j = (Z(zeta)/n) (1 - z**8)**-1 sum_(t=1..8) c_t z**t,   c_t = sum_k 2**(wk) rho**(kt).
+
+    Raises ``ZeroDivisionError`` for zeta in H.
     """
-    limbs, used = layout.limbs, layout.words_per_column * layout.limbs
-    base = scalar(layout.n)
-    out = list(weights[limbs - 1 : used : limbs])
-    for k in reversed(range(limbs - 1)):
-        out = list(map(add, map(mul, out, repeat(base)), weights[k:used:limbs]))
-    return out
+    transform, grid, eighths = _word_tables(layout)
+    zeta_powers = powers(zeta.inverse(), LIMBS, zeta.inverse())
+    scaled = fmpz_mat(LIMBS, 1, [integer(c * z) for c, z in zip(transform, zeta_powers, strict=True)])
+    numerators = scalars(map(int, (grid * scaled).entries()))
+    denominators = [ONE - e * zeta_powers[-1] for e in eighths]
+    scale = vanishing(layout.n, zeta) * scalar(layout.n).inverse()
+    return list(map(mul, numerators, batch_inverse(denominators, scale)))
+
+
+def lagrange_prefix(n: int, count: int, zeta: Scalar) -> list[Scalar]:
+    """L_i(zeta) = omega**i Z(zeta) / (n (zeta - omega**i)) for i < count. ``ZeroDivisionError`` for zeta among them."""
+    h = domain(n)[:count]
+    inverses = batch_inverse(list(map(sub, repeat(zeta, count), h)), vanishing(n, zeta) * scalar(n).inverse())
+    return list(map(mul, inverses, h))
+
+
+@lru_cache(maxsize=8)
+def table_polynomial(n: int) -> fmpz_mod_poly:
+    """t(X) with t(omega**i) = i: constant term (n-1)/2, and 1/(omega**-k - 1) on X**k."""
+    h = domain(n)
+    tail = batch_inverse([h[n - k] - ONE for k in range(1, n)])
+    first = scalar(n - 1) * scalar(2).inverse()
+    return fmpz_mod_poly_ctx(fmpz_mod_ctx(FIELD_ORDER))([integer(c) for c in (first, *tail)])
+
+
+def table_at(n: int, zeta: Scalar) -> Scalar:
+    """t(zeta), by Horner's rule in FLINT on precomputed coefficients."""
+    return scalar(int(table_polynomial(n)(integer(zeta))))

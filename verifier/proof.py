@@ -3,7 +3,8 @@
     byte 0        version, 1
     byte 1        w = log2 n
     byte 2        K, number of limb columns
-    then points   columns (K), multiplicities, helpers (K), accumulator, quotient, opening, opening-next
+    then points   columns (K), multiplicities, table-helper, helpers (K), accumulator, quotient, opening,
+                  opening-next
     then scalars  evaluations (K), accumulator-next
 
 Points are 48-byte compressed G1, scalars 32 bytes big-endian below r.
@@ -36,6 +37,7 @@ class Proof:
     layout: Layout
     columns: tuple[G1Point, ...]
     multiplicities: G1Point
+    table_helper: G1Point
     helpers: tuple[G1Point, ...]
     accumulator: G1Point
     quotient: G1Point
@@ -46,7 +48,7 @@ class Proof:
 
     def to_bytes(self) -> bytes:
         """The canonical encoding."""
-        points = [*self.columns, self.multiplicities, *self.helpers, self.accumulator]
+        points = [*self.columns, self.multiplicities, self.table_helper, *self.helpers, self.accumulator]
         points += [self.quotient, self.opening, self.opening_next]
         scalars = [*self.evaluations, self.accumulator_next]
         header = bytes([VERSION, self.layout.limb_bits, self.layout.columns])
@@ -56,7 +58,7 @@ class Proof:
 def point_names(layout: Layout) -> Iterator[str]:
     """Names of the points in wire order."""
     yield from (f"proof.columns.{c}" for c in range(layout.columns))
-    yield "proof.multiplicities"
+    yield from ("proof.multiplicities", "proof.table_helper")
     yield from (f"proof.helpers.{c}" for c in range(layout.columns))
     yield from ("proof.accumulator", "proof.quotient", "proof.opening", "proof.opening_next")
 
@@ -108,12 +110,14 @@ def decode(data: bytes, expected: Layout | None = None) -> Proof:
     except MalformedInput as err:
         raise MalformedProof(err.message, field=err.field) from None
     k = layout.columns
-    columns, multiplicities, helpers = points[:k], points[k], points[k + 1 : 2 * k + 1]
-    accumulator, quotient, opening, opening_next = points[2 * k + 1 :]
+    columns, multiplicities, table_helper = points[:k], points[k], points[k + 1]
+    helpers = points[k + 2 : 2 * k + 2]
+    accumulator, quotient, opening, opening_next = points[2 * k + 2 :]
     return Proof(
         layout=layout,
         columns=tuple(columns),
         multiplicities=multiplicities,
+        table_helper=table_helper,
         helpers=tuple(helpers),
         accumulator=accumulator,
         quotient=quotient,

@@ -1,0 +1,171 @@
+"""False steps of the protocol, each by name: the witness is true, one step of the argument is not."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+import pytest
+from py_arkworks_bls12381 import G1Point, Scalar
+
+from prover import polynomial as poly
+from prover.commitment import fresh
+from prover.polynomial import Polynomial
+from verifier.field import ONE, scalar
+
+from .cheating import CheatingProver, attempt, broken_relations
+from .support import refused, sample_account
+
+SIZE = 3
+
+
+class FalseHelpers(CheatingProver):
+    """Two rows of a helper are false and cancel in the sum."""
+
+    def helper_values(self, gamma: Scalar) -> list[list[Scalar]]:
+        values = super().helper_values(gamma)
+        values[0][5], values[0][9] = values[0][5] + ONE, values[0][9] - ONE
+        return values
+
+
+class HelpersLentToEachOther(CheatingProver):
+    """A row of the first helper is false and the last helper makes up for it in the sum."""
+
+    def helper_values(self, gamma: Scalar) -> list[list[Scalar]]:
+        values = super().helper_values(gamma)
+        values[0][0], values[-1][0] = values[0][0] + ONE, values[-1][0] - ONE
+        return values
+
+
+class SwappedHelpers(CheatingProver):
+    """Helpers of other columns."""
+
+    def helper_values(self, gamma: Scalar) -> list[list[Scalar]]:
+        return super().helper_values(gamma)[::-1]
+
+
+class FalseTable(CheatingProver):
+    """The table is said to hold n where it holds n - 1."""
+
+    def lookup_weights(self, gamma: Scalar) -> list[Scalar]:
+        return [*super().lookup_weights(gamma)[:-1], (gamma + scalar(self.n)).inverse()]
+
+
+class JumpingSum(CheatingProver):
+    """The running sum jumps in one row and back in another."""
+
+    def running_sum(self, steps: Sequence[Scalar]) -> list[Scalar]:
+        values = super().running_sum(steps)
+        return [*values[:7], values[7] + ONE, *values[8:]]
+
+
+class OpenSum(CheatingProver):
+    """One unit too much enters in row 3, and the running sum does not close."""
+
+    def steps(self, helpers: Sequence[Sequence[Scalar]]) -> list[Scalar]:
+        steps = super().steps(helpers)
+        return [*steps[:3], steps[3] + ONE, *steps[4:]]
+
+
+class ForgottenConstraint(CheatingProver):
+    """The quotient leaves out the running sum."""
+
+    def quotient(self, constraints: Sequence[Polynomial], alpha: Scalar) -> Polynomial:
+        return super().quotient(constraints[:-1], alpha)
+
+
+class ZeroQuotient(CheatingProver):
+    """The quotient is a constant."""
+
+    def quotient(self, constraints: Sequence[Polynomial], alpha: Scalar) -> Polynomial:
+        return poly.constant(ONE)
+
+
+class ForgottenAlpha(CheatingProver):
+    """The constraints are joined with the weights of another alpha."""
+
+    def quotient(self, constraints: Sequence[Polynomial], alpha: Scalar) -> Polynomial:
+        made = [constraint * poly.constant(scalar(k + 1)) for k, constraint in enumerate(constraints)]
+        return super().quotient(made, alpha)
+
+
+class SwappedEvaluations(CheatingProver):
+    """l_0(zeta) and l_1(zeta) change places before nu is drawn."""
+
+    def evaluations(
+        self, columns: Sequence[Polynomial], accumulator: Polynomial
+    ) -> tuple[list[Scalar], Scalar]:
+        values, last = super().evaluations(columns, accumulator)
+        return [values[1], values[0], *values[2:]], last
+
+
+class FalseEvaluation(CheatingProver):
+    """l_2(zeta) is one too large."""
+
+    def evaluations(
+        self, columns: Sequence[Polynomial], accumulator: Polynomial
+    ) -> tuple[list[Scalar], Scalar]:
+        values, last = super().evaluations(columns, accumulator)
+        return [*values[:-1], values[-1] + ONE], last
+
+
+class UnrotatedEvaluation(CheatingProver):
+    """acc(zeta) instead of acc(omega zeta)."""
+
+    def evaluations(
+        self, columns: Sequence[Polynomial], accumulator: Polynomial
+    ) -> tuple[list[Scalar], Scalar]:
+        values, _ = super().evaluations(columns, accumulator)
+        return values, poly.evaluate(accumulator, self.zeta)
+
+
+class SwappedOpenings(CheatingProver):
+    """The two opening proofs change places."""
+
+    def openings(self, values: Sequence[Scalar], last: Scalar, nu: Scalar) -> tuple[G1Point, G1Point]:
+        opening, opening_next = super().openings(values, last, nu)
+        return opening_next, opening
+
+
+class RandomOpenings(CheatingProver):
+    """Both opening proofs are arbitrary points."""
+
+    def openings(self, values: Sequence[Scalar], last: Scalar, nu: Scalar) -> tuple[G1Point, G1Point]:
+        a, b = fresh(2)
+        return G1Point() * a, G1Point() * b
+
+
+FALSE_STEPS = [
+    FalseHelpers,
+    HelpersLentToEachOther,
+    SwappedHelpers,
+    FalseTable,
+    JumpingSum,
+    OpenSum,
+    ForgottenConstraint,
+    ZeroQuotient,
+    ForgottenAlpha,
+    SwappedEvaluations,
+    FalseEvaluation,
+    UnrotatedEvaluation,
+    SwappedOpenings,
+    RandomOpenings,
+]
+
+
+@pytest.mark.parametrize("cheater", FALSE_STEPS)
+def test_false_step_is_refused(cheater: type[CheatingProver]) -> None:
+    account = sample_account(SIZE)
+    statement = account.statement()
+    made = attempt(account, statement)
+    assert broken_relations(made) == set()
+    refused(statement, account, cheater(made).prove())
+
+
+def test_swapped_columns_are_refused() -> None:
+    account = sample_account(SIZE)
+    statement = account.statement()
+    made = attempt(account, statement)
+    swapped = replace(made, columns=[made.columns[1], made.columns[0], *made.columns[2:]])
+    assert broken_relations(swapped) == {"rows"}
+    refused(statement, account, CheatingProver(swapped).prove())
