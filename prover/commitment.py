@@ -10,6 +10,7 @@ reveals a small trade to a brute-force search (design: argument.md, "Commitments
 from __future__ import annotations
 
 import secrets
+import time
 from collections import Counter
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -29,6 +30,10 @@ from verifier.srs import Srs, ethereum
 POSITION_BLINDING = 2
 #: Two cores are what a holder's machine surely has; the curve library releases the interpreter lock.
 WORKERS = 2
+
+#: Long enough for a worker to take the interpreter lock and reach the curve library, which releases it. Otherwise the caller's
+#: arithmetic keeps the lock for the interpreter's switch interval of 5 ms while a core idles.
+HANDOVER_SECONDS = 0.0001
 
 Randomness = Callable[[int], list[Scalar]]
 
@@ -87,7 +92,9 @@ class CommitmentKey:
 
     def commit_values_later(self, values: Sequence[Scalar], blinding: Sequence[Scalar]) -> Future[G1Point]:
         """:meth:`commit_values` on a worker."""
-        return workers().submit(self.commit_values, values, blinding)
+        future = workers().submit(self.commit_values, values, blinding)
+        time.sleep(HANDOVER_SECONDS)
+        return future
 
     def commit_coefficients_later(self, coefficients: Sequence[Scalar]) -> Future[G1Point]:
         """:meth:`commit_coefficients` on a worker."""
