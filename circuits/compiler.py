@@ -1,6 +1,6 @@
 """From a rule to a linear system and back: class A compilation and the best assignment.
 
-Class A (design: margin.md): a cost becomes an auxiliary variable bounded below by each of its pieces, a benefit one
+Class A: a cost becomes an auxiliary variable bounded below by each of its pieces, a benefit one
 bounded above, "worst of the scenarios" one row per scenario. A position z = p - n is split without
 complementarity; that is sound because inflating p and n together can only raise costs, which
 :func:`_lower` guarantees by refusing an absolute value in any place where it would help.
@@ -145,7 +145,7 @@ class _Compiler:
         self.definitions: list[Definition] = []
         self.rows: list[Row] = []
         self.split: list[tuple[int, int | None]] = []
-        self.memo: dict[int, _Form] = {}
+        self.memo: dict[tuple[int, bool], _Form] = {}
         self.ranges: dict[int, tuple[int, int]] = {}
 
     def bounds(self, expr: Expression) -> tuple[int, int]:
@@ -211,9 +211,10 @@ class _Compiler:
                     if factor:
                         out.add(self.lower(term, upper=upper == (factor > 0)), factor)
                 return out
-        if id(expr) not in self.memo:
-            self.memo[id(expr)] = self.lower_named(expr, upper=upper)
-        return self.memo[id(expr)]
+        key = (id(expr), upper)
+        if key not in self.memo:
+            self.memo[key] = self.lower_named(expr, upper=upper)
+        return self.memo[key]
 
     def lower_named(self, expr: Expression, *, upper: bool) -> _Form:
         name = describe(expr)
@@ -278,7 +279,7 @@ def compile_rule(rule: MarginRule) -> Program:
 def split_penalty(program: Program) -> Mapping[str, int]:
     """coef(p) + coef(n) of every row, by row name: what inflating a split by one lot adds to the row.
 
-    The discipline wants this to be <= 0 in every scenario row (design: margin.md, class A). Tests call it.
+    The discipline wants this to be <= 0 in every scenario row. Tests call it.
     """
     out: dict[str, int] = {}
     pairs: dict[int, list[int]] = {}

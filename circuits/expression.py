@@ -3,7 +3,7 @@
 A rule is written once with these types and gives a plain-integer evaluator (:func:`evaluate`), bounds
 (:func:`bounds`), and, through :mod:`circuits.compiler`, the linear system and its best witness. Curvature is
 decided as in disciplined convex programming (Grant, Boyd, Ye 2006): costs are convex, benefits concave, and
-a rule's net margin must be concave (design: margin.md, class A).
+a rule's net margin must be concave.
 
 Position variables z_j are the committed position plus the statement's public delta, in lots.
 """

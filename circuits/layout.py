@@ -1,7 +1,7 @@
 """How words lie in columns, and which (n, K) is the cheapest for a system.
 
 A word is 8 limbs of w bits, n = 2**w; a column of n rows holds S = n/8 words, limb k of word j in row j + kS, least
-significant limb first (docs/SPEC.md, "Words and columns"). Limbs of one word lie multiples of S apart, so that omega**S,
+significant limb first (docs/SPEC.md, "Words and columns"). Limbs of one word lie multiples of S apart, so omega**S,
 an eighth root of unity, ties their Lagrange values together and a verifier evaluates a word in closed form.
 """
 
@@ -68,11 +68,13 @@ def proof_size(columns: int) -> int:
 def cost(layout: Layout) -> int:
     """Relative cost of (n, K): prover's work plus weighted verifier's work and bytes. Integers, so it is exact.
 
-    Four full multiplications (accumulator, quotient, two openings); a helper's is about half of one,
-    since most limbs are zero.
+    Four full multiplications (accumulator, quotient, two openings); that of a helper, the table's included, is about
+    half of one, since most limbs are zero.
     """
     n, k = layout.n, layout.columns
-    prove = n * (COST_MSM_POINT * 4 + COST_MSM_POINT * k // 2 + COST_SMALL_POINT * (k + 1) + COST_FIELD_ROW * 2 * k)
+    prove = n * (
+        COST_MSM_POINT * 4 + COST_MSM_POINT * (k + 1) // 2 + COST_SMALL_POINT * (k + 1) + COST_FIELD_ROW * 2 * k
+    )
     verify = COST_VERIFY_ROW * n + COST_VERIFY_COLUMN * k
     return prove + VERIFIER_WEIGHT * (verify + BYTE_WEIGHT * proof_size(k))
 

@@ -125,7 +125,7 @@ class OpeningModel(Strict):
     schema_: Literal["zkmargin/opening/1"] = Field(alias="schema")
     commitment: Hex48
     domain: Literal[256, 512, 1024, 2048]
-    instruments: Annotated[list[Name], Field(min_length=1, max_length=2048)]
+    registry: Hex32
     lots: Annotated[list[Decimal], Field(min_length=1, max_length=2048)]
     blinding: Annotated[list[Hex32], Field(min_length=2, max_length=2)]
 

@@ -1,7 +1,6 @@
 """The public price snapshot: registry, marks, value per lot in every scenario, rule and parameters, time.
 
-As with SPAN arrays the matrix is data: nobody reprices anything when proving or verifying
-(design: margin.md, "Snapshot: the matrix is data").
+As with SPAN arrays the matrix is data: nobody reprices anything when proving or verifying.
 """
 
 from __future__ import annotations
@@ -21,7 +20,7 @@ if TYPE_CHECKING:
 
     from .schema import InstrumentModel, SnapshotModel
 
-#: |value per lot| stays below 2**96 fine quanta: with 2**63 lots and 512 scenarios far below the field's 2**254.
+#: |value per lot| has at most 96 bits: with 2**63 lots and 512 scenarios far below the field's 2**254.
 MAX_VALUE_BITS = 96
 
 
@@ -77,8 +76,8 @@ class Snapshot:
 
     @cached_property
     def registry_digest(self) -> bytes:
-        """Digest of the ordered ids and lots: what a committed position vector means, whatever the prices."""
-        lines = [[inst.id, format_fraction(inst.lot)] for inst in self.instruments]
+        """Digest of the ordered ids, kinds and lots: what a committed position vector means, whatever the prices."""
+        lines = [[inst.id, inst.kind, format_fraction(inst.lot)] for inst in self.instruments]
         return canonical.digest(lines, domain="zkmargin/registry/1")
 
     def row_of(self, instrument: str, *, field: str) -> int:
@@ -107,7 +106,7 @@ def _instrument(model: InstrumentModel, at: str, value_decimals: int, scenarios:
         raise MalformedInput(f"{len(model.values)} values for {scenarios} scenarios", field=f"{at}.values")
     values = tuple(to_quanta(v, value_decimals, field=f"{at}.values.{s}") for s, v in enumerate(model.values))
     if any(abs(v).bit_length() > MAX_VALUE_BITS for v in values):
-        raise MalformedInput(f"a value per lot of {MAX_VALUE_BITS} bits or more", field=f"{at}.values")
+        raise MalformedInput(f"a value per lot of more than {MAX_VALUE_BITS} bits", field=f"{at}.values")
     unit = (
         to_quanta(format_fraction(lot), value_decimals, field=f"{at}.lot") if model.kind in ("quote", "credit") else 0
     )

@@ -2,7 +2,7 @@
 
 AccountSolvency(C, snapshot, rule, level, delta, amount, multiplier, horizon, context): the portfolio in C, after
 the public trade delta, is worth at least ``amount`` in every scenario of the rule, its add-ons scaled by ``multiplier``
-and its latency buffer by ``horizon`` (design: system.md, "One statement serves every use").
+and its latency buffer by ``horizon``.
 """
 
 from __future__ import annotations
@@ -85,16 +85,19 @@ class BoundStatement:
     constants: tuple[int, ...]
 
 
+def parse_multiplier(text: str, *, field: str) -> Fraction:
+    """A multiplier: above 0, at most 1000, in whole millionths."""
+    multiplier = parse_decimal(text, field=field)
+    if not 0 < multiplier <= MAX_MULTIPLIER or (multiplier * PPM).denominator != 1:
+        raise MalformedInput(f"must be above 0, at most {MAX_MULTIPLIER}, with at most 6 decimals", field=field)
+    return multiplier
+
+
 def from_model(model: StatementModel) -> Statement:
     """Build a statement from a validated document; raises ``MalformedInput`` naming the field."""
     from .schema import dump
 
-    multiplier = parse_decimal(model.multiplier, field="statement.multiplier")
-    if not 0 < multiplier <= MAX_MULTIPLIER or (multiplier * PPM).denominator != 1:
-        raise MalformedInput(
-            f"must be above 0, at most {MAX_MULTIPLIER}, with at most 6 decimals",
-            field="statement.multiplier",
-        )
+    multiplier = parse_multiplier(model.multiplier, field="statement.multiplier")
     tree = dump(model)
     seen: set[str] = set()
     for i, trade in enumerate(model.delta):

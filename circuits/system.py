@@ -87,12 +87,12 @@ class LinearSystem:
         """Refuse any row whose integer value could reach r/2, so that equality mod r is equality over Z.
 
         Uses what the range check really enforces (2**(B * words) - 1), not the honest limits
-        (design: argument.md, "Relation").
         """
-        word = 1 << layout.word_bits
         capacity = [(1 << (layout.word_bits * layout.words_of(v.limit))) - 1 for v in self.variables]
+        # |z_j| is at most what the words of its tie can hold: z_j is a difference of non-negative variables.
+        reach = [sum(capacity[k] for k in row.variables) for row in self.rows[: self.positions]]
         for row in self.rows:
-            bound = sum(abs(f) for f in row.positions.values()) * word
+            bound = sum(abs(f) * reach[j] for j, f in row.positions.items())
             bound += sum(abs(a) * capacity[k] for k, a in row.variables.items())
             bound += abs(row.constant) + (abs(row.amount_factor) << MAX_AMOUNT_BITS)
             if 2 * bound >= FIELD_ORDER:

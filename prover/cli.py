@@ -167,12 +167,17 @@ def verify(
 @reports_errors
 def verify_batch(
     snapshot: In,
-    directory: Annotated[Path, typer.Argument(help="Holds pairs NAME.statement.json and NAME.proof.json.")],
+    directory: Annotated[
+        Path,
+        typer.Argument(help="Holds NAME.statement.json, NAME.proof.json and, for --hub-key, NAME.attestation.json."),
+    ],
+    hub_key: Annotated[Path | None, typer.Option(help="The hub's public key (PEM): also check attestations.")] = None,
     now: Annotated[int | None, typer.Option(help="Unix time to check against; the machine's clock by default.")] = None,
     as_json: Json = False,
 ) -> None:
     """Verify every statement and proof of a directory on one snapshot, as one batch. Exit 6 if any fails."""
     from circuits import statement as statements
+    from verifier.attestation import check_attested, load_public_key, verify_attestation
     from verifier.verify import Item
     from verifier.verify import verify_batch as run
 
@@ -184,12 +189,16 @@ def verify_batch(
     if not names:
         raise MalformedInput("no *.statement.json", field=str(directory))
     at = clock(now)
+    key = None if hub_key is None else load_public_key(read_file(hub_key))
     verdicts: dict[str, ZkMarginError | None] = {}
     items: dict[str, Item] = {}
     for name in names:
         try:
             stated = statements.from_bytes(read_file(directory / f"{name}.statement.json"))
             raw = parse_proof(read_file(directory / f"{name}.proof.json"), stated)
+            if key is not None:
+                attested = verify_attestation(read_file(directory / f"{name}.attestation.json"), key)
+                check_attested(stated, snap, attested, now=at)
             items[name] = Item(stated, snap, raw, at)
         except ZkMarginError as err:
             verdicts[name] = err
@@ -197,14 +206,16 @@ def verify_batch(
     bad = {name: err for name, err in verdicts.items() if err is not None}
 
     def text() -> None:
-        typer.echo(f"{len(names) - len(bad)} of {len(names)} proofs hold")
+        bound = "NOT checked: nothing says whose commitments these are" if key is None else "checked"
+        typer.echo(f"{len(names) - len(bad)} of {len(names)} proofs hold\nattestations {bound}")
         for name, err in sorted(bad.items()):
             typer.echo(f"{name}: {err.code}: {err}")
 
     results = {
         name: {"ok": True} if err is None else {"ok": False, "error": err.to_json()} for name, err in verdicts.items()
     }
-    emit({"proofs": len(names), "failed": len(bad), "results": results}, as_json=as_json, text=text)
+    answer = {"proofs": len(names), "failed": len(bad), "attestation": "not checked" if key is None else "checked"}
+    emit({**answer, "results": results}, as_json=as_json, text=text, ok=not bad)
     if bad:
         raise typer.Exit(6)
 
@@ -221,7 +232,7 @@ def explain(
 ) -> None:
     """Show the holder which scenario binds, the net margin, the requirements and the health factor. Secret."""
     from circuits.rules import Terms
-    from circuits.units import parse_decimal
+    from circuits.statement import parse_multiplier
 
     from .documents import parse_opening, portfolio_lots
     from .explain import explain as run
@@ -232,9 +243,7 @@ def explain(
         raise StatementMismatch("give either --portfolio or --opening", field="portfolio")
     if level not in ("initial", "maintenance"):
         raise MalformedInput("must be initial or maintenance", field="level")
-    factor = parse_decimal(multiplier, field="multiplier")
-    if factor <= 0:
-        raise MalformedInput("must be above 0", field="multiplier")
+    factor = parse_multiplier(multiplier, field="multiplier")
     if portfolio is not None:
         lots = portfolio_lots(unseal(read_file(portfolio), name="portfolio"), snap)
     else:

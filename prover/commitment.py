@@ -4,7 +4,7 @@ commit(x) = [x(tau) + Z(tau) b(tau)]_1 with x(X) interpolating x on H and b of t
 Additively
 homomorphic: a trade adds a commitment to its delta. Every new epoch needs fresh blinding,
 or the difference of two commitments
-reveals a small trade to a brute-force search (design: argument.md, "Commitments").
+reveals a small trade to a brute-force search.
 """
 
 from __future__ import annotations
@@ -31,8 +31,8 @@ POSITION_BLINDING = 2
 #: Two cores are what a holder's machine surely has; the curve library releases the interpreter lock.
 WORKERS = 2
 
-#: Long enough for a worker to take the interpreter lock and reach the curve library, which releases it. Otherwise the caller's
-#: arithmetic keeps the lock for the interpreter's switch interval of 5 ms while a core idles.
+#: Long enough for a worker to take the interpreter lock and reach the curve library, which releases it. Otherwise the
+#: caller's arithmetic keeps the lock for the interpreter's switch interval of 5 ms while a core idles.
 HANDOVER_SECONDS = 0.0001
 
 Randomness = Callable[[int], list[Scalar]]
@@ -127,8 +127,12 @@ class Opening:
         return encode_g1(self.commitment_point(key))
 
     def commitment_point(self, key: CommitmentKey | None = None) -> G1Point:
-        """The commitment as a point."""
-        return (key or commitment_key(self.domain)).commit_values(self.values(), self.blinding)
+        """The commitment as a point. Short positions go on negated points, so that they cost what long ones do."""
+        base = key or commitment_key(self.domain)
+        held = [(p, lots) for p, lots in zip(base.lagrange, self.lots, strict=False) if lots]
+        points = [p if lots > 0 else -p for p, lots in held]
+        hiding = msm(base.blinding_base(len(self.blinding)), self.blinding)
+        return hiding + msm(points, scalars(abs(lots) for _, lots in held)) if held else hiding
 
     def values(self) -> list[Scalar]:
         """x on H: positions, then zeros."""

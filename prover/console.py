@@ -19,10 +19,10 @@ P = ParamSpec("P")
 T = TypeVar("T")
 
 
-def emit(payload: dict[str, Any], *, as_json: bool, text: Callable[[], None]) -> None:
+def emit(payload: dict[str, Any], *, as_json: bool, text: Callable[[], None], ok: bool = True) -> None:
     """Print the answer of a command: JSON on one line, or whatever ``text`` prints."""
     if as_json:
-        typer.echo(json.dumps({"ok": True, **payload}))
+        typer.echo(json.dumps({"ok": ok, **payload}))
     else:
         text()
 

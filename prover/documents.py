@@ -44,7 +44,7 @@ def opening_bytes(opening: Opening, snapshot: Snapshot) -> bytes:
             "schema": "zkmargin/opening/1",
             "commitment": opening.commitment().hex(),
             "domain": opening.domain,
-            "instruments": [inst.id for inst in snapshot.instruments],
+            "registry": snapshot.registry_digest.hex(),
             "lots": [str(lots) for lots in opening.lots],
             "blinding": [encode_scalar(b).hex() for b in opening.blinding],
         }
@@ -54,9 +54,9 @@ def opening_bytes(opening: Opening, snapshot: Snapshot) -> bytes:
 def parse_opening(data: bytes, snapshot: Snapshot) -> Opening:
     """An opening document, checked against the registry and against the commitment it names."""
     model = load(OpeningModel, data, name="opening")
-    if model.instruments != [inst.id for inst in snapshot.instruments]:
-        raise StatementMismatch("the opening belongs to another registry", field="opening.instruments")
-    if len(model.lots) != len(model.instruments):
+    if model.registry != snapshot.registry_digest.hex():
+        raise StatementMismatch("the opening's lots are rows of another registry", field="opening.registry")
+    if len(model.lots) != len(snapshot.instruments):
         raise MalformedInput("one entry for each instrument", field="opening.lots")
     lots: list[int] = []
     for i, text in enumerate(model.lots):
@@ -86,9 +86,12 @@ def make_statement(
     delta: Sequence[tuple[str, str]] = (),
     nonce: str | None = None,
 ) -> Statement:
-    """A statement about an attested commitment. ``nonce`` is the spoke's request nonce (32 hex digits),
-    fresh by default.
+    """A statement about an attested commitment; ``nonce`` is the spoke's (32 hex digits), fresh by default.
+
+    ``StatementMismatch`` when the attested positions are rows of another registry than the snapshot's.
     """
+    if attestation.registry != snapshot.registry_digest:
+        raise StatementMismatch("the attested positions are rows of another registry", field="attestation.registry")
     tree = {
         "schema": "zkmargin/statement/1",
         "type": "account-solvency",
@@ -106,7 +109,7 @@ def make_statement(
             "account": attestation.account,
             "epoch": attestation.epoch,
             "spoke": spoke,
-            "nonce": nonce or secrets.token_hex(16),
+            "nonce": secrets.token_hex(16) if nonce is None else nonce,
             "expiry": expiry,
         },
     }

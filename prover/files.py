@@ -65,7 +65,7 @@ def _cipher(passphrase: str, salt: bytes) -> Any:
 
     from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
-    key = hashlib.scrypt(passphrase.encode(), salt=salt, maxmem=64 * 1024 * 1024, dklen=32, **_SCRYPT)
+    key = hashlib.scrypt(os.fsencode(passphrase), salt=salt, maxmem=64 * 1024 * 1024, dklen=32, **_SCRYPT)
     return AESGCM(key)
 
 

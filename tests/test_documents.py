@@ -17,7 +17,14 @@ from circuits import canonical, snapshot, statement
 from circuits.errors import MalformedInput, StatementMismatch, ZkMarginError
 from circuits.units import format_fraction, format_quanta, isqrt_ceil, parse_decimal, to_lots, to_quanta
 from prover.commitment import commit
-from prover.documents import make_statement, opening_bytes, parse_opening, parse_proof, portfolio_lots, proof_bytes
+from prover.documents import (
+    make_statement,
+    opening_bytes,
+    parse_opening,
+    parse_proof,
+    portfolio_lots,
+    proof_bytes,
+)
 from prover.files import seal, unseal, write_file
 from verifier.attestation import Attestation
 
@@ -72,7 +79,10 @@ def refused(parse: Callable[[bytes], object], tree: dict[str, Any], edit: Edit) 
         (set_at("instruments", 2, "lot", value="0"), "snapshot.instruments.2.lot"),
         (set_at("instruments", 2, "lot", value="-1"), "snapshot.instruments.2.lot"),
         (set_at("instruments", 2, "position_limit", value="0.001"), "snapshot.instruments.2.position_limit"),
-        (set_at("instruments", 2, "position_limit", value="1" + "0" * 30), "snapshot.instruments.2.position_limit"),
+        (
+            set_at("instruments", 2, "position_limit", value="1" + "0" * 30),
+            "snapshot.instruments.2.position_limit",
+        ),
         (set_at("instruments", 2, "mark", value="-1"), "snapshot.instruments.2.mark"),
         (set_at("instruments", 2, "mark", value="NaN"), "snapshot.instruments.2.mark"),
         (set_at("instruments", 2, "mark", value="1e5"), "snapshot.instruments.2.mark"),
@@ -95,9 +105,18 @@ def test_a_malformed_snapshot_names_its_field(edit: Edit, field: str) -> None:
     [
         (set_at("instruments", 2, "risk", value={}), "snapshot.instruments.2.risk.tier"),
         (set_at("instruments", 2, "risk", "tier", value="none"), "snapshot.instruments.2.risk.tier"),
-        (set_at("instruments", 2, "risk", "open_interest", value="-1"), "snapshot.instruments.2.risk.open_interest"),
-        (set_at("instruments", 2, "risk", "latency_ppm", value=-1), "snapshot.instruments.2.risk.latency_ppm"),
-        (set_at("instruments", 1, "risk", "haircut_ppm", value=1_000_001), "snapshot.instruments.1.risk.haircut_ppm"),
+        (
+            set_at("instruments", 2, "risk", "open_interest", value="-1"),
+            "snapshot.instruments.2.risk.open_interest",
+        ),
+        (
+            set_at("instruments", 2, "risk", "latency_ppm", value=-1),
+            "snapshot.instruments.2.risk.latency_ppm",
+        ),
+        (
+            set_at("instruments", 1, "risk", "haircut_ppm", value=1_000_001),
+            "snapshot.instruments.1.risk.haircut_ppm",
+        ),
         (set_at("instruments", 0, "risk", "tier", value="x"), "snapshot.instruments.0.risk.tier"),
         (set_at("rule", "parameters", "rounding", value="up"), "snapshot.rule.parameters.rounding"),
         (
@@ -189,7 +208,7 @@ def account() -> tuple[statement.Statement, bytes, bytes]:
         (set_at("lots", 0, value="1.5"), "opening.lots.0", MalformedInput),
         (set_at("lots", 0, value=str(2**63)), "opening.lots", MalformedInput),
         (set_at("lots", 0, value=...), "opening.lots", MalformedInput),
-        (set_at("instruments", 0, value="EUR"), "opening.instruments", StatementMismatch),
+        (set_at("registry", value="0" * 64), "opening.registry", StatementMismatch),
         (set_at("domain", value=128), "opening.domain", MalformedInput),
         (set_at("domain", value=1024), "opening.commitment", StatementMismatch),
         (set_at("commitment", value="00"), "opening.commitment", MalformedInput),
@@ -210,7 +229,10 @@ def test_a_proof_document_is_bound_to_its_statement() -> None:
     stated, _, _ = account()
     document = json.loads(proof_bytes(stated, b"\x01\x02"))
     assert parse_proof(json.dumps(document).encode(), stated) == b"\x01\x02"
-    assert refused(lambda d: parse_proof(d, stated), document, set_at("proof", value="010")).field == "proof.proof"
+    assert (
+        refused(lambda d: parse_proof(d, stated), document, set_at("proof", value="010")).field
+        == "proof.proof"
+    )
     assert (
         refused(lambda d: parse_proof(d, stated), document, set_at("statement", value="0" * 64)).code
         == "statement-mismatch"

@@ -17,7 +17,7 @@ def decode_g1(data: bytes, *, field: str) -> G1Point:
     """A compressed G1 point: canonical, on the curve, in the subgroup and not the neutral element.
 
     The neutral element is refused everywhere: no honest element of this protocol is it, and letting it in has cost
-    other systems forgeries ("0 bug"; design: margin.md). Raises ``MalformedInput`` naming ``field``.
+    other systems forgeries ("0 bug"). Raises ``MalformedInput`` naming ``field``.
     """
     if len(data) != G1_BYTES:
         raise MalformedInput(f"{len(data)} bytes where a point has {G1_BYTES}", field=field)

@@ -1,6 +1,6 @@
 """Verify one proof or many. ``verify`` raises; it never answers False.
 
-Order of checks: shape of the proof, statement against snapshot, time, curve points, challenges, the pairing equation.
+Order of checks: shape of the proof, statement against snapshot, times, elements of the proof, the pairing equation.
 """
 
 from __future__ import annotations
@@ -18,10 +18,10 @@ from circuits.statement import BoundStatement, Statement, bind
 from .argument import Equation, Instance, equation, holds
 from .curve import decode_g1, msm, pairing_product_is_one
 from .field import ZERO, scalar, scalars
-from .proof import decode
+from .proof import decode, decode_header
 from .srs import VerifierKey, ethereum
 
-#: Batch weights: a false proof survives a batch with probability 2**-128 (design: argument.md).
+#: Batch weights: a false proof survives a batch with probability 2**-128.
 BATCH_WEIGHT_BITS = 128
 
 
@@ -44,6 +44,7 @@ def instance_of(bound: BoundStatement) -> Instance:
 
 def prepare(item: Item, key: VerifierKey) -> Equation:
     """All checks but the pairing; raises the typed error of the first that fails."""
+    decode_header(item.proof)
     bound = bind(item.statement, item.snapshot)
     if item.now is not None:
         item.statement.check_time(item.snapshot, item.now)

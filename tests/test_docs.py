@@ -1,0 +1,73 @@
+"""The documents' examples are real: docs/FILES.md's files parse, belong together and verify with the command it gives."""
+
+from __future__ import annotations
+
+import json
+import re
+from pathlib import Path
+
+import pytest
+from typer.testing import CliRunner
+
+from circuits import snapshot, statement
+from prover.documents import parse_opening, parse_proof, portfolio_lots
+from service.cli import app
+from verifier.attestation import check_attested, load_public_key, verify_attestation
+from verifier.verify import verify
+
+ROOT = Path(__file__).resolve().parent.parent
+FILES = (ROOT / "docs" / "FILES.md").read_text()
+NOW = 1_700_000_060
+
+
+def block(name: str) -> bytes:
+    """The fenced block that follows the line naming a file."""
+    found = re.search(rf"^.*`{re.escape(name)}`:\n\n```[a-z]*\n(.*?)^```", FILES, re.S | re.M)
+    assert found, f"no example named {name}"
+    text = found[1]
+    if text.startswith("printf"):  # the token is wrapped over lines for the page
+        token = "".join(re.findall(r"^  ([A-Za-z0-9_.-]+) ?\\?$", text, re.M))
+        return json.dumps({"schema": "zkmargin/attestation/1", "jws": token}).encode()
+    if "printf" in text:
+        pytest.fail(f"{name} is built by a command that this test does not know")
+    return text.encode()
+
+
+def test_the_examples_belong_together_and_verify() -> None:
+    snap = snapshot.from_bytes(block("snapshot.json"))
+    stated = statement.from_bytes(block("statement.json"))
+    opening = parse_opening(block("opening.json"), snap)
+    attested = verify_attestation(block("attestation.json"), load_public_key(block("hub.pub")))
+    assert portfolio_lots(block("portfolio.json"), snap) == list(opening.lots)
+    check_attested(stated, snap, attested, now=NOW)
+    verify(stated, snap, parse_proof(proof_document(), stated), now=NOW)
+
+
+def proof_document() -> bytes:
+    """The proof example, whose long hex string the page may wrap the same way."""
+    found = re.search(r"`proof.json`:\n\n```[a-z]*\n(.*?)^```", FILES, re.S | re.M)
+    assert found
+    digest = re.search(r"\b[0-9a-f]{64}\b", found[1])
+    assert digest
+    proof = "".join(re.findall(r"^  ([0-9a-f]{2,100})(?: \\)?$", found[1], re.M))
+    return json.dumps({"schema": "zkmargin/proof/1", "statement": digest[0], "proof": proof}).encode()
+
+
+def test_the_specification_names_the_digests_of_the_example() -> None:
+    spec = (ROOT / "docs" / "SPEC.md").read_text()
+    snap = snapshot.from_bytes(block("snapshot.json"))
+    stated = statement.from_bytes(block("statement.json"))
+    for value in (snap.digest, snap.registry_digest, stated.digest, statement.bind(stated, snap).program.system.digest):
+        assert value.hex() in spec
+
+
+@pytest.mark.parametrize("command", ["keygen", "commit", "statement", "prove", "verify", "verify-batch", "explain", "demo"])
+def test_every_option_that_the_readme_shows_exists(command: str) -> None:
+    text = (ROOT / "README.md").read_text().replace("\\\n", " ")
+    shown = {
+        option for line in text.splitlines() if f"zkmargin {command} " in line for option in re.findall(r"--[a-z-]+", line)
+    }
+    # A wide terminal, so that the help does not wrap an option away.
+    answer = CliRunner().invoke(app, [command, "--help"], env={"COLUMNS": "200", "TERMINAL_WIDTH": "200", "NO_COLOR": "1"})
+    assert answer.exit_code == 0
+    assert {option for option in shown if option not in answer.output} == set()
