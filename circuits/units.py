@@ -22,21 +22,29 @@ MAX_LOTS = 2**63 - 1
 PPM = 1_000_000
 
 
-def parse_decimal(text: str, *, field: str) -> Fraction:
-    """Exact value of a canonical decimal string."""
+def _check_decimal(text: str, field: str) -> None:
     if not isinstance(text, str) or not _DECIMAL.fullmatch(text):
         raise MalformedInput("not a plain decimal string", field=field)
     if text.startswith("-") and not text.strip("-0."):
         raise MalformedInput("negative zero", field=field)
+
+
+def parse_decimal(text: str, *, field: str) -> Fraction:
+    """Exact value of a canonical decimal string."""
+    _check_decimal(text, field)
     return Fraction(text)
 
 
 def to_quanta(text: str, decimals: int, *, field: str) -> int:
     """Money as an integer number of ``10**-decimals``; refused where it is not exact."""
-    value = parse_decimal(text, field=field) * int(10**decimals)
-    if value.denominator != 1:
-        raise MalformedInput(f"more than {decimals} decimals", field=field)
-    return value.numerator
+    _check_decimal(text, field)
+    whole, _, fraction = text.partition(".")
+    if len(fraction) > decimals:
+        if fraction[decimals:].strip("0"):
+            raise MalformedInput(f"more than {decimals} decimals", field=field)
+        fraction = fraction[:decimals]
+    # Digits, not fractions: a snapshot holds tens of thousands of values.
+    return int(whole + fraction) * int(10 ** (decimals - len(fraction)))
 
 
 def to_lots(text: str, lot: Fraction, *, field: str) -> int:
