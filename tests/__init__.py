@@ -1,1 +1,1 @@
-"""The adversarial test-suite: faults by name, each refused; completeness at the edges; hiding shown by construction."""
+"""Faults by name, each refused; completeness at the edges; hiding shown by construction."""

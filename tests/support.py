@@ -1,4 +1,4 @@
-"""Small snapshots, accounts, statements, and a toy SRS whose tau is known. Everything here fits a domain of 256."""
+"""Small snapshots, accounts, statements on a domain of 256, and a toy SRS whose tau is known."""
 
 from __future__ import annotations
 
@@ -12,11 +12,13 @@ from functools import cached_property, lru_cache
 from pathlib import Path
 from typing import Any
 
+import pytest
 from py_arkworks_bls12381 import G1Point, G2Point, Scalar
 
 from circuits import snapshot as snapshots
 from circuits import statement as statements
 from circuits.compiler import Auxiliary, Program, Slack
+from circuits.errors import ProofRejected
 from circuits.expression import Shared
 from circuits.snapshot import Snapshot
 from circuits.statement import BoundStatement, Statement, bind
@@ -27,14 +29,19 @@ from prover.witness import Witness, build_witness
 from verifier.argument import Instance
 from verifier.field import batch_inverse, domain, powers, scalar, vanishing
 from verifier.srs import Srs, VerifierKey
-from verifier.verify import instance_of
+from verifier.verify import instance_of, verify
 
 #: Cases and vectors of others, next to the repository and no part of it.
 SHARED = Path(__file__).resolve().parents[2] / "shared"
 NOW = 1_700_000_000
 DOMAIN = 256
 #: lot and mark of each kind of instrument; money has 2 decimals, values per lot 6.
-KINDS = {"quote": ("0.01", "1"), "credit": ("0.01", "1"), "spot": ("0.001", "250.5"), "perpetual": ("0.01", "64.25")}
+KINDS = {
+    "quote": ("0.01", "1"),
+    "credit": ("0.01", "1"),
+    "spot": ("0.001", "250.5"),
+    "perpetual": ("0.01", "64.25"),
+}
 TIERS = {
     "large": {"initial_ppm": 20_000, "maintenance_fraction_ppm": 600_000},
     "open": {
@@ -54,7 +61,12 @@ def kind_of(row: int) -> str:
 
 
 def snapshot_tree(
-    instruments: int = 5, scenarios: int = 3, *, rounding: str = "per-lot", limit: str = "1000000", seed: int = 1
+    instruments: int = 5,
+    scenarios: int = 3,
+    *,
+    rounding: str = "per-lot",
+    limit: str = "1000000",
+    seed: int = 1,
 ) -> Tree:
     """A snapshot document with pseudo-random scenario values; ``limit`` is every position limit in units."""
     rng = random.Random(seed)
@@ -181,23 +193,30 @@ def bind_all(account: Account, statement: Statement) -> Bound:
 
 
 @lru_cache
-def sample_snapshot(columns: int = 1, rounding: str = "per-lot") -> Snapshot:
-    """A snapshot whose system takes exactly ``columns`` (1, 2 or 3) limb columns of 256 rows, initial level."""
+def sample_snapshot(columns: int) -> Snapshot:
+    """A snapshot whose system takes exactly ``columns`` (1, 2 or 3) limb columns of 256 rows."""
     size, limit = {1: ((4, 3), "1000000"), 2: ((9, 9), "100000000000"), 3: ((16, 20), "100000000000")}[columns]
-    return load_snapshot(snapshot_tree(*size, rounding=rounding, limit=limit))
+    return load_snapshot(snapshot_tree(*size, limit=limit))
 
 
 @lru_cache
-def sample_account(columns: int = 1, rounding: str = "per-lot") -> Account:
+def sample_account(columns: int) -> Account:
     """A solvent account on :func:`sample_snapshot`."""
-    snapshot = sample_snapshot(columns, rounding)
+    snapshot = sample_snapshot(columns)
     return open_account(snapshot, portfolio(len(snapshot.instruments)))
 
 
 @lru_cache
-def sample_proof(columns: int = 1, rounding: str = "per-lot") -> tuple[Statement, bytes]:
+def sample_proof(columns: int) -> tuple[Statement, bytes]:
     """Its statement and honest proof, made once."""
-    return sample_account(columns, rounding).proof()
+    return sample_account(columns).proof()
+
+
+def lagrange_at(n: int, point: Scalar) -> list[Scalar]:
+    """L_i(point) = omega**i Z(point) / (n (point - omega**i)) for i < n."""
+    h = domain(n)
+    inverses = batch_inverse([point - x for x in h], vanishing(n, point) * scalar(n).inverse())
+    return [a * x for a, x in zip(inverses, h, strict=True)]
 
 
 class ToySrs(Srs):
@@ -218,16 +237,10 @@ class ToySrs(Srs):
         """[tau**k]_2."""
         return [G2Point() * t for t in powers(self.tau, 65)]
 
-    def lagrange_scalars(self, n: int) -> list[Scalar]:
-        """L_i(tau) = omega**i Z(tau) / (n (tau - omega**i))."""
-        h = domain(n)
-        inverses = batch_inverse([self.tau - x for x in h], vanishing(n, self.tau) * scalar(n).inverse())
-        return [a * x for a, x in zip(inverses, h, strict=True)]
-
     @lru_cache  # noqa: B019 - a handful of instances in a test run
     def lagrange(self, n: int) -> list[G1Point]:
         """[L_i(tau)]_1."""
-        return [G1Point() * value for value in self.lagrange_scalars(n)]
+        return [G1Point() * value for value in lagrange_at(n, self.tau)]
 
     @cached_property
     def key(self) -> VerifierKey:
@@ -235,8 +248,27 @@ class ToySrs(Srs):
         return VerifierKey(G1Point(), G2Point(), G2Point() * self.tau, self.digest)
 
 
+def edge_account(scenarios: int, worst: int) -> tuple[Account, int]:
+    """An account whose worst scenario is ``worst`` alone, and its net margin there.
+
+    One fine quantum is one quote quantum. Instrument 1 + s falls in scenario s only; only 1 + worst is held.
+    """
+    cash = {"id": "USD", "kind": "quote", "lot": "0.01", "position_limit": "1000000", "mark": "1", "risk": {}}
+    lines: list[Tree] = [cash | {"values": ["0.01"] * scenarios}]
+    for s in range(scenarios):
+        values = ["100"] * scenarios
+        values[s] = "60"
+        spot = {"id": f"SPOT-{s}", "kind": "spot", "lot": "1", "position_limit": "1000000", "mark": "100"}
+        lines.append(spot | {"values": values, "risk": {"haircut_ppm": 50_000}})
+    tree = snapshot_tree(1, scenarios) | {"instruments": lines}
+    tree["quote"]["value_decimals"] = 2
+    lots = [500] + [0] * scenarios
+    lots[1 + worst] = 7
+    return open_account(load_snapshot(tree), lots), 500 + 7 * (6000 - 500)
+
+
 def settle(program: Program, z: Sequence[int], values: Sequence[int], amount: int) -> list[int]:
-    """Recompute, row by row, what the other variables determine: shared terms and slacks (which may come out negative)."""
+    """Recompute, row by row, what the other variables determine: shared terms and (maybe negative) slacks."""
     out = list(values)
     shared = {
         definition.expression.name: k
@@ -252,6 +284,13 @@ def settle(program: Program, z: Sequence[int], values: Sequence[int], amount: in
             assert rest % row.variables[own] == 0
             out[own] = -rest // row.variables[own]
     return out
+
+
+def refused(statement: Statement, account: Account, proof: bytes, error: type[Exception] = ProofRejected) -> None:
+    """The proof is refused with exactly this error."""
+    with pytest.raises(error) as caught:
+        verify(statement, account.snapshot, proof, now=NOW)
+    assert type(caught.value) is error
 
 
 def random_scalar(rng: random.Random) -> Scalar:
@@ -281,5 +320,3 @@ def solve(matrix: Sequence[Sequence[Scalar]], right: Sequence[Scalar]) -> list[S
                 factor = rows[i][column]
                 rows[i] = [a - factor * b for a, b in zip(rows[i], rows[column], strict=True)]
     return [row[size] for row in rows]
-
-

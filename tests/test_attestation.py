@@ -48,11 +48,7 @@ def test_a_changed_part_is_refused(part: int) -> None:
 
 def test_the_token_does_not_choose_its_algorithm() -> None:
     public = hub.public_pem(KEY)
-    header = (
-        base64.urlsafe_b64encode(json.dumps({"alg": "none", "typ": TOKEN_TYPE}).encode())
-        .rstrip(b"=")
-        .decode()
-    )
+    header = base64.urlsafe_b64encode(json.dumps({"alg": "none", "typ": TOKEN_TYPE}).encode()).rstrip(b"=").decode()
     body = base64.urlsafe_b64encode(FACT.payload()).rstrip(b"=").decode()
     for token in (f"{header}.{body}.AA", jwt.PyJWS().encode(FACT.payload(), "k" * 32, algorithm="HS256")):
         with pytest.raises(MalformedInput):

@@ -55,7 +55,7 @@ def other_account() -> Account:
 
 
 def test_wrong_account_is_refused() -> None:
-    """Somebody else's statement with one's own words and positions, and with one's own words and their positions."""
+    """Somebody else's statement with one's own words, on one's own positions and on theirs."""
     mine, theirs = sample_account(SIZE), other_account()
     statement = theirs.statement()
     made = replace(attempt(mine, mine.statement()), instance=instance_of(bind(statement, theirs.snapshot)))
@@ -99,9 +99,7 @@ def test_witness_of_another_snapshot_is_refused() -> None:
     tree = snapshot_tree(16, 20, limit="100000000000", seed=2)
     moved = replace(account, snapshot=load_snapshot(tree))
     statement = moved.statement()
-    made = replace(
-        attempt(account, account.statement()), instance=instance_of(bind(statement, moved.snapshot))
-    )
+    made = replace(attempt(account, account.statement()), instance=instance_of(bind(statement, moved.snapshot)))
     assert broken_relations(made) == {"rows"}
     refused(statement, moved, CheatingProver(made).prove())
     refused(account.statement(), moved, sample_proof(SIZE)[1], StatementMismatch)
@@ -165,6 +163,7 @@ MESSAGES = ["protocol", "srs", "parameters", "statement", "system", "constants",
 MESSAGES += [
     "columns",
     "multiplicities",
+    "table-helper",
     "helpers",
     "accumulator",
     "quotient",
@@ -285,6 +284,7 @@ def test_neutral_elements_satisfy_no_equation_even_undecoded(value: Scalar) -> N
         layout=layout,
         columns=(zero,) * layout.columns,
         multiplicities=zero,
+        table_helper=zero,
         helpers=(zero,) * layout.columns,
         accumulator=zero,
         quotient=zero,

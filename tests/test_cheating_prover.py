@@ -14,7 +14,7 @@ import pytest
 from py_arkworks_bls12381 import Scalar
 
 from circuits.errors import NotSolvent, ProofRejected, SystemTooLarge
-from circuits.layout import Layout
+from circuits.layout import LIMBS, Layout
 from circuits.statement import Statement, bind
 from circuits.system import FIELD_ORDER, LinearSystem, Row, Variable
 from prover.commitment import Opening, commitment_key
@@ -70,25 +70,27 @@ def insolvent(size: int) -> Setting:
 
 def wrong_digit(s: Setting) -> Attempt:
     """A limb of the cash position's word is another table entry."""
-    column, row = s.made.word(0)
+    column, row = s.made.limb(0)
     old = integer(s.made.columns[column][row])
     return s.made.with_limb((column, row), scalar(old ^ FLIP)).recounted()
 
 
-def limb_outside_table(s: Setting) -> Attempt:
-    """The same word with n carried down: limb 0 is raised by n, limb 1 lowered by one."""
-    column, row = s.made.word(0)
+def carried(s: Setting, carry: int) -> Attempt:
+    """The cash position's word is the same number: limb 0 is raised by carry * n, limb 1 lowered by carry."""
+    (column, low), (_, high) = s.made.limb(0, 0), s.made.limb(0, 1)
     limbs = s.made.columns[column]
-    carried = s.made.with_limb((column, row), limbs[row] + scalar(DOMAIN))
-    return carried.with_limb((column, row + 1), limbs[row + 1] - ONE).recounted()
+    made = s.made.with_limb((column, low), limbs[low] + scalar(carry * DOMAIN))
+    return made.with_limb((column, high), limbs[high] - scalar(carry)).recounted()
+
+
+def limb_outside_table(s: Setting) -> Attempt:
+    """A limb of n or more."""
+    return carried(s, 1)
 
 
 def negative_limb(s: Setting) -> Attempt:
-    """The same word with one carried up: limb 0 is lowered below zero, limb 1 raised by one."""
-    column, row = s.made.word(0)
-    limbs = s.made.columns[column]
-    carried = s.made.with_limb((column, row), limbs[row] - scalar(DOMAIN))
-    return carried.with_limb((column, row + 1), limbs[row + 1] + ONE).recounted()
+    """A limb below zero."""
+    return carried(s, -1)
 
 
 def negative_slack_as_field_element(s: Setting) -> Attempt:
@@ -96,7 +98,7 @@ def negative_slack_as_field_element(s: Setting) -> Attempt:
     made = s.made
     for k, value in enumerate(made.values):
         if value < 0:
-            made = made.with_limb(made.word(k), scalar(value))
+            made = made.with_limb(made.limb(k), scalar(value))
     return made.recounted()
 
 
@@ -104,9 +106,7 @@ def negative_slack_wrapped(s: Setting) -> Attempt:
     """Two's complement: every limb is in the table."""
     bits = s.made.layout.word_bits
     limits = s.made.instance.system.limits
-    wrapped = [
-        v % (1 << bits * s.made.layout.words_of(m)) for v, m in zip(s.made.values, limits, strict=True)
-    ]
+    wrapped = [v % (1 << bits * s.made.layout.words_of(m)) for v, m in zip(s.made.values, limits, strict=True)]
     return replace(s.made.with_values(wrapped), values=s.made.values)
 
 
@@ -115,11 +115,12 @@ def negative_slack_around_r(s: Setting) -> Attempt:
     made, layout = s.made, s.made.layout
     for k, value in enumerate(made.values):
         if value < 0:
-            rest, (column, row) = value % FIELD_ORDER, made.word(k)
-            for i in range(layout.limbs - 1):
-                made = made.with_limb((column, row + i), scalar(rest % layout.n))
+            rest = value % FIELD_ORDER
+            last = LIMBS * layout.words_of(made.instance.system.limits[k]) - 1
+            for i in range(last):
+                made = made.with_limb(made.limb(k, i), scalar(rest % layout.n))
                 rest //= layout.n
-            made = made.with_limb((column, row + layout.limbs - 1), scalar(rest))
+            made = made.with_limb(made.limb(k, last), scalar(rest))
     return made.recounted()
 
 
@@ -168,10 +169,10 @@ def position_modulo_r(s: Setting) -> Attempt:
     made = attempt(poor, s.statement)
     values = [max(v, 0) for v in made.values]
     made = replace(made.with_values([0, 0, *values[2:]]), values=made.values)
-    made = made.with_limb(made.word(0), scalar(-1))
+    made = made.with_limb(made.limb(0), scalar(-1))
     for k, value in enumerate(made.values):
         if value < 0:
-            made = made.with_limb(made.word(k), scalar(value))
+            made = made.with_limb(made.limb(k), scalar(value))
     return replace(made.recounted(), instance=replace(made.instance, commitment=point), positions=positions)
 
 

@@ -45,10 +45,19 @@ class SwappedHelpers(CheatingProver):
 
 
 class FalseTable(CheatingProver):
-    """The table is said to hold n where it holds n - 1."""
+    """The table is said to hold n where it holds 0, which is the entry most used."""
 
-    def lookup_weights(self, gamma: Scalar) -> list[Scalar]:
-        return [*super().lookup_weights(gamma)[:-1], (gamma + scalar(self.n)).inverse()]
+    def table_helper_values(self, gamma: Scalar) -> list[Scalar]:
+        values = super().table_helper_values(gamma)
+        return [self.made.counts[0] * (gamma + scalar(self.n)).inverse(), *values[1:]]
+
+
+class FalseTableHelper(CheatingProver):
+    """Two rows of the table's helper are false and cancel in the sum."""
+
+    def table_helper_values(self, gamma: Scalar) -> list[Scalar]:
+        values = super().table_helper_values(gamma)
+        return [values[0] + ONE, values[1] - ONE, *values[2:]]
 
 
 class JumpingSum(CheatingProver):
@@ -62,8 +71,8 @@ class JumpingSum(CheatingProver):
 class OpenSum(CheatingProver):
     """One unit too much enters in row 3, and the running sum does not close."""
 
-    def steps(self, helpers: Sequence[Sequence[Scalar]]) -> list[Scalar]:
-        steps = super().steps(helpers)
+    def steps(self, table_helper: Sequence[Scalar], helpers: Sequence[Sequence[Scalar]]) -> list[Scalar]:
+        steps = super().steps(table_helper, helpers)
         return [*steps[:3], steps[3] + ONE, *steps[4:]]
 
 
@@ -92,9 +101,7 @@ class ForgottenAlpha(CheatingProver):
 class SwappedEvaluations(CheatingProver):
     """l_0(zeta) and l_1(zeta) change places before nu is drawn."""
 
-    def evaluations(
-        self, columns: Sequence[Polynomial], accumulator: Polynomial
-    ) -> tuple[list[Scalar], Scalar]:
+    def evaluations(self, columns: Sequence[Polynomial], accumulator: Polynomial) -> tuple[list[Scalar], Scalar]:
         values, last = super().evaluations(columns, accumulator)
         return [values[1], values[0], *values[2:]], last
 
@@ -102,9 +109,7 @@ class SwappedEvaluations(CheatingProver):
 class FalseEvaluation(CheatingProver):
     """l_2(zeta) is one too large."""
 
-    def evaluations(
-        self, columns: Sequence[Polynomial], accumulator: Polynomial
-    ) -> tuple[list[Scalar], Scalar]:
+    def evaluations(self, columns: Sequence[Polynomial], accumulator: Polynomial) -> tuple[list[Scalar], Scalar]:
         values, last = super().evaluations(columns, accumulator)
         return [*values[:-1], values[-1] + ONE], last
 
@@ -112,9 +117,7 @@ class FalseEvaluation(CheatingProver):
 class UnrotatedEvaluation(CheatingProver):
     """acc(zeta) instead of acc(omega zeta)."""
 
-    def evaluations(
-        self, columns: Sequence[Polynomial], accumulator: Polynomial
-    ) -> tuple[list[Scalar], Scalar]:
+    def evaluations(self, columns: Sequence[Polynomial], accumulator: Polynomial) -> tuple[list[Scalar], Scalar]:
         values, _ = super().evaluations(columns, accumulator)
         return values, poly.evaluate(accumulator, self.zeta)
 
@@ -140,6 +143,7 @@ FALSE_STEPS = [
     HelpersLentToEachOther,
     SwappedHelpers,
     FalseTable,
+    FalseTableHelper,
     JumpingSum,
     OpenSum,
     ForgottenConstraint,

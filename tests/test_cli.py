@@ -129,9 +129,7 @@ def test_a_sealed_opening_needs_its_passphrase(world: World, tmp_path: Path, pas
     assert not (tmp_path / "p.json").exists()
 
 
-def test_a_false_statement_names_shortfall_and_scenario_and_writes_nothing(
-    world: World, tmp_path: Path
-) -> None:
+def test_a_false_statement_names_shortfall_and_scenario_and_writes_nothing(world: World, tmp_path: Path) -> None:
     ask(world, tmp_path / "s.json", "5000000")
     error = call(
         "prove", "--statement", tmp_path / "s.json", "--snapshot", world.snapshot, "--opening", world.opening,
@@ -191,7 +189,14 @@ def test_explain_agrees_from_portfolio_and_from_opening(world: World) -> None:
 
 
 @pytest.mark.parametrize(
-    "args", [("--level", "wrong"), ("--multiplier", "0"), ("--multiplier", "NaN"), ("--multiplier", "1e3"), ("--multiplier", "1001")]
+    "args",
+    [
+        ("--level", "wrong"),
+        ("--multiplier", "0"),
+        ("--multiplier", "NaN"),
+        ("--multiplier", "1e3"),
+        ("--multiplier", "1001"),
+    ],
 )
 def test_explain_refuses_bad_knobs(world: World, args: tuple[str, str]) -> None:
     call("explain", "--snapshot", world.snapshot, "--portfolio", world.portfolio, *args, code=3)
@@ -223,9 +228,7 @@ def test_the_demo_runs_and_every_attack_is_refused(tmp_path: Path) -> None:
     assert [a["refused"] for a in report["attacks"]] == [
         "proof-rejected", "proof-rejected", "statement-mismatch", "not-solvent",
     ]  # fmt: skip
-    assert (
-        call("verify-batch", "--snapshot", tmp_path / "snapshot.json", "--now", NOW, tmp_path)["failed"] == 0
-    )
+    assert call("verify-batch", "--snapshot", tmp_path / "snapshot.json", "--now", NOW, tmp_path)["failed"] == 0
 
 
 def test_srs_verify_lists_its_checks() -> None:

@@ -61,13 +61,20 @@ def test_the_specification_names_the_digests_of_the_example() -> None:
         assert value.hex() in spec
 
 
-@pytest.mark.parametrize("command", ["keygen", "commit", "statement", "prove", "verify", "verify-batch", "explain", "demo"])
+@pytest.mark.parametrize(
+    "command", ["keygen", "commit", "statement", "prove", "verify", "verify-batch", "explain", "demo"]
+)
 def test_every_option_that_the_readme_shows_exists(command: str) -> None:
     text = (ROOT / "README.md").read_text().replace("\\\n", " ")
     shown = {
-        option for line in text.splitlines() if f"zkmargin {command} " in line for option in re.findall(r"--[a-z-]+", line)
+        option
+        for line in text.splitlines()
+        if f"zkmargin {command} " in line
+        for option in re.findall(r"--[a-z-]+", line)
     }
     # A wide terminal, so that the help does not wrap an option away.
-    answer = CliRunner().invoke(app, [command, "--help"], env={"COLUMNS": "200", "TERMINAL_WIDTH": "200", "NO_COLOR": "1"})
+    answer = CliRunner().invoke(
+        app, [command, "--help"], env={"COLUMNS": "200", "TERMINAL_WIDTH": "200", "NO_COLOR": "1"}
+    )
     assert answer.exit_code == 0
     assert {option for option in shown if option not in answer.output} == set()

@@ -229,10 +229,7 @@ def test_a_proof_document_is_bound_to_its_statement() -> None:
     stated, _, _ = account()
     document = json.loads(proof_bytes(stated, b"\x01\x02"))
     assert parse_proof(json.dumps(document).encode(), stated) == b"\x01\x02"
-    assert (
-        refused(lambda d: parse_proof(d, stated), document, set_at("proof", value="010")).field
-        == "proof.proof"
-    )
+    assert refused(lambda d: parse_proof(d, stated), document, set_at("proof", value="010")).field == "proof.proof"
     assert (
         refused(lambda d: parse_proof(d, stated), document, set_at("statement", value="0" * 64)).code
         == "statement-mismatch"

@@ -22,7 +22,7 @@ from .support import DOMAIN, NOW, sample_account, sample_proof
 #: Order of the base field of BLS12-381.
 P = 0x1A0111EA397FE69A4B1BA7B6434BACD764774B84F38512BF6730D2A0F6B0F6241EABFFFEB153FFFFB9FEFFFFFFFFAAAB
 LAYOUTS = (1, 2, 3)
-#: A proof for K = 1: header, 7 points, 2 scalars.
+#: A proof for K = 1: header, 8 points, 2 scalars.
 SIZE = proof_size(1)
 COMPRESSED, INFINITE, LARGER = 0x80, 0x40, 0x20
 
@@ -129,7 +129,7 @@ def test_other_number_of_columns_in_the_header_is_refused(columns: int) -> None:
 def test_extra_or_missing_columns_of_the_right_length_are_refused(columns: int) -> None:
     """The statement fixes K: a proof of another K is refused by shape, before any curve work."""
     point = sample_proof(2)[1][HEADER_BYTES : HEADER_BYTES + G1_BYTES]
-    body = point * (2 * columns + 5) + bytes(SCALAR_BYTES) * (columns + 1)
+    body = point * (2 * columns + 6) + bytes(SCALAR_BYTES) * (columns + 1)
     with pytest.raises(MalformedProof) as caught:
         check(bytes([VERSION, 8, columns]) + body, 2)
     assert caught.value.field == "proof.K"
@@ -174,9 +174,7 @@ def multiply(k: int, point: tuple[int, int]) -> tuple[int, int] | None:
             return b if a is None else a
         if a[0] == b[0] and (a[1] + b[1]) % P == 0:
             return None
-        slope = (
-            3 * a[0] ** 2 * pow(2 * a[1], -1, P) if a == b else (b[1] - a[1]) * pow(b[0] - a[0], -1, P)
-        ) % P
+        slope = (3 * a[0] ** 2 * pow(2 * a[1], -1, P) if a == b else (b[1] - a[1]) * pow(b[0] - a[0], -1, P)) % P
         x = (slope**2 - a[0] - b[0]) % P
         return x, (slope * (a[0] - x) - a[1]) % P
 
@@ -224,9 +222,7 @@ BAD_POINTS: dict[str, Callable[[bytes], bytes]] = {
 
 @pytest.mark.parametrize("bad", BAD_POINTS.values(), ids=BAD_POINTS)
 @EVERY_POINT
-def test_what_is_no_proper_point_is_refused_by_name(
-    name: str, at: int, bad: Callable[[bytes], bytes]
-) -> None:
+def test_what_is_no_proper_point_is_refused_by_name(name: str, at: int, bad: Callable[[bytes], bytes]) -> None:
     proof = sample_proof(2)[1]
     with pytest.raises(MalformedProof) as caught:
         check(splice(proof, at, bad(proof[at : at + G1_BYTES])), 2)

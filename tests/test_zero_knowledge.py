@@ -1,4 +1,4 @@
-"""Hiding by construction: a simulator without a witness, and any portfolio as the explanation of any proof."""
+"""Hiding by construction: a simulator without a witness, and any portfolio as explanation of any proof."""
 
 from __future__ import annotations
 
@@ -53,8 +53,7 @@ def simulate(instance: Instance, key: VerifierKey, tau: Scalar, rng: random.Rand
 
     1. Every committed polynomial has one blinding coefficient more than it is opened, so its commitment is a
        uniform point: take random points. The quotient's is uniform because acc(omega tau) is (a third one).
-    2. The opened values l_c(zeta), acc(omega zeta) are uniform and independent of the commitments: take random
-       scalars.
+    2. The opened values l_c(zeta), acc(omega zeta) are uniform and independent of these: take random scalars.
     3. Everything else is determined: W = (F + sum_c nu^(c+1) (l_c - l_c(zeta)))/(tau - zeta) and
        W' = (acc - acc(omega zeta))/(tau - omega zeta), as points. Only who knows tau can divide.
     """
@@ -66,15 +65,16 @@ def simulate(instance: Instance, key: VerifierKey, tau: Scalar, rng: random.Rand
     t = instance.transcript(key.digest)
     columns, (multiplicities,) = points(k), points(1)
     gamma, beta, eta = argument.round_1(t, columns, multiplicities)
-    helpers, (accumulator,) = points(k), points(1)
-    alpha = argument.round_2(t, helpers, accumulator)
+    helpers, (table_helper, accumulator) = points(k), points(2)
+    alpha = argument.round_2(t, table_helper, helpers, accumulator)
     (quotient,) = points(1)
     zeta = argument.round_3(t, quotient)
     *evaluations, last = (random_scalar(rng) for _ in range(k + 1))
     nu = argument.round_4(t, evaluations, last)
     lin = argument.linearise(instance, Challenges(gamma, beta, eta, alpha, zeta, nu, ONE), evaluations, last)
     total = instance.commitment * lin.commitment + multiplicities * lin.multiplicities
-    total = total + accumulator * lin.accumulator + quotient * lin.quotient + key.g1 * lin.constant
+    total = total + table_helper * lin.table_helper + accumulator * lin.accumulator
+    total = total + quotient * lin.quotient + key.g1 * lin.constant
     for helper, factor in zip(helpers, lin.helpers, strict=True):
         total = total + helper * factor
     for column, value, factor in zip(columns, evaluations, powers(nu, k, nu), strict=True):
@@ -84,6 +84,7 @@ def simulate(instance: Instance, key: VerifierKey, tau: Scalar, rng: random.Rand
         layout=instance.layout,
         columns=tuple(columns),
         multiplicities=multiplicities,
+        table_helper=table_helper,
         helpers=tuple(helpers),
         accumulator=accumulator,
         quotient=quotient,
@@ -164,7 +165,7 @@ def equivocated_opening(account: Account, lots: Sequence[int]) -> Account:
 
 @pytest.mark.parametrize("size", SIZES)
 def test_any_solvent_portfolio_explains_the_very_same_proof(size: int) -> None:
-    """Perfect hiding: for another solvent portfolio there is randomness that gives the same bytes."""
+    """Perfect hiding: another solvent portfolio has randomness that gives the same bytes."""
     sample = sample_account(size)
     key = commitment_key(DOMAIN, TOY)
     mine = replace(sample, commitment=sample.opening.commitment(key))
@@ -199,7 +200,7 @@ def test_an_insolvent_portfolio_explains_no_proof() -> None:
 def elements(proof: bytes) -> list[bytes]:
     """All points and scalars of a proof."""
     body, k = proof[HEADER_BYTES:], decode(proof).layout.columns
-    cut = G1_BYTES * (2 * k + 5)
+    cut = G1_BYTES * (2 * k + 6)
     points = [body[i : i + G1_BYTES] for i in range(0, cut, G1_BYTES)]
     return points + [body[i : i + 32] for i in range(cut, len(body), 32)]
 
@@ -210,7 +211,7 @@ def test_two_proofs_of_one_statement_share_no_element(size: int) -> None:
     account, (statement, first) = sample_account(size), sample_proof(size)
     second = prove(statement, account.snapshot, account.opening)
     both = [*elements(first), *elements(second), account.commitment]
-    assert len(set(both)) == len(both) == 2 * (3 * size + 6) + 1
+    assert len(set(both)) == len(both) == 2 * (3 * size + 7) + 1
 
 
 def test_two_commitments_to_one_portfolio_differ() -> None:
@@ -234,10 +235,15 @@ def fixed(values: Sequence[Sequence[Scalar]]) -> rounds.Randomness:
 def blindings(size: int) -> list[list[Scalar]]:
     """As many coefficients for each polynomial as it shows values, and one for its commitment.
 
-    Columns are opened at zeta, multiplicities and helpers nowhere; acc at omega zeta, and its value at omega tau is
-    what the quotient's commitment would show.
+    Columns are opened at zeta, multiplicities and helpers nowhere; acc at omega zeta, and the quotient's
+    commitment would show its value at omega tau.
     """
-    return [fresh(2) for _ in range(size)] + [fresh(1)] + [fresh(1) for _ in range(size)] + [fresh(3)]
+    return [fresh(2) for _ in range(size)] + [fresh(1)] + [fresh(1) for _ in range(size + 1)] + [fresh(3)]
+
+
+def committed(proof: Proof) -> list[G1Point]:
+    """The blinded commitments in the order in which their blinding is drawn."""
+    return [*proof.columns, proof.multiplicities, *proof.helpers, proof.table_helper, proof.accumulator]
 
 
 @pytest.mark.parametrize("size", SIZES)
@@ -253,13 +259,12 @@ def test_every_blinding_coefficient_reaches_the_proof(size: int) -> None:
     first = run(values)
     assert run(values).to_bytes() == first.to_bytes()
     names = [(p, c) for p, drawn in enumerate(values) for c in range(len(drawn))]
-    own = [*first.columns, first.multiplicities, *first.helpers, first.accumulator]
+    own = committed(first)
     for index, coefficient in names:
         moved = [list(drawn) for drawn in values]
         moved[index][coefficient] = moved[index][coefficient] + ONE
         second = run(moved)
-        committed = [*second.columns, second.multiplicities, *second.helpers, second.accumulator]
-        assert committed[index] != own[index]
+        assert committed(second)[index] != own[index]
 
 
 def evaluations_under_fixed_challenges(
@@ -284,15 +289,14 @@ def test_no_opened_value_depends_on_the_blinding_of_the_account(monkeypatch: pyt
     first = evaluations_under_fixed_challenges(account, account.statement(), draws, monkeypatch)
     second = evaluations_under_fixed_challenges(twin, twin.statement(), draws, monkeypatch)
     assert (first.evaluations, first.accumulator_next) == (second.evaluations, second.accumulator_next)
-    assert (first.columns, first.multiplicities) == (second.columns, second.multiplicities)
-    assert (first.helpers, first.accumulator) == (second.helpers, second.accumulator)
+    assert committed(first) == committed(second)
     assert first.quotient != second.quotient
 
 
 def test_opened_columns_depend_on_the_words_and_not_on_the_positions(monkeypatch: pytest.MonkeyPatch) -> None:
     """One account holds what the other has after its public trade: other positions, the same words.
 
-    acc does change, as a column of the sum; its one opened value is hidden by a coefficient of its own, shown above.
+    acc does change, as a column of the sum; a coefficient of its own hides its one opened value.
     """
     account = sample_account(2)
     lots = list(account.opening.lots)
@@ -316,8 +320,6 @@ def test_with_fixed_blinding_another_portfolio_shows_in_every_element() -> None:
         opening = replace(account.opening, lots=tuple(lots))
         owner = Account(account.snapshot, opening, opening.commitment())
         bound = bind_all(owner, owner.statement())
-        made = prove_instance(
-            bound.instance, bound.witness, opening, commitment_key(DOMAIN), randomness=fixed(draws)
-        )
+        made = prove_instance(bound.instance, bound.witness, opening, commitment_key(DOMAIN), randomness=fixed(draws))
         proofs.append(elements(made.to_bytes()))
     assert all(a != b for a, b in zip(*proofs, strict=True))
