@@ -74,7 +74,8 @@ def build(directory: Path) -> World:
 
 def ask(w: World, out: Path, amount: str, *extra: str, code: int = 0) -> dict[str, Any]:
     return call(
-        "statement", "--snapshot", w.snapshot, "--attestation", w.attestation, "--hub-key", w.hub_pub, "--spoke", "venue",
+        "statement", "--snapshot", w.snapshot, "--attestation", w.attestation, "--hub-key", w.hub_pub,
+        "--spoke", "venue",
         "--amount", amount, "--expiry", int(NOW) + 600, "--out", out, *extra, code=code,
     )  # fmt: skip
 

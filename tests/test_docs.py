@@ -1,4 +1,4 @@
-"""The documents' examples are real: docs/FILES.md's files parse, belong together and verify with the command it gives."""
+"""The documents' examples are real: the files in docs/FILES.md parse, belong together and verify."""
 
 from __future__ import annotations
 
