@@ -1,9 +1,9 @@
 """From a rule to a linear system and back: class A compilation and the best assignment.
 
-Class A: a cost becomes an auxiliary variable bounded below by each of its pieces, a benefit one
-bounded above, "worst of the scenarios" one row per scenario. A position z = p - n is split without
-complementarity; that is sound because inflating p and n together can only raise costs, which
-:func:`_lower` guarantees by refusing an absolute value in any place where it would help.
+Class A: a cost becomes an auxiliary variable bounded below by each of its pieces, a benefit one bounded above, "worst
+of the scenarios" one row per scenario. A position z = p - n is split without complementarity; that is sound because
+inflating p and n together can only raise costs, which :meth:`_Compiler.lower` guarantees by refusing an absolute value in any
+place where it would help.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """Typed errors. Each says whose fault it is, names the field, and carries a stable code.
 
-``code`` is the machine-readable name (used in ``--json`` output), ``exit_code`` what the command line
-returns. No message may contain a position, a blinding or a key.
+``code`` is the machine-readable name (used in ``--json`` output), ``exit_code`` what the command line returns. No
+message may contain a position, a blinding or a key.
 """
 
 from __future__ import annotations

@@ -1,10 +1,8 @@
 """Commitments to position vectors and columns, in the Lagrange basis, and the opening that its holder keeps.
 
 commit(x) = [x(tau) + Z(tau) b(tau)]_1 with x(X) interpolating x on H and b of two fresh uniform coefficients.
-Additively
-homomorphic: a trade adds a commitment to its delta. Every new epoch needs fresh blinding,
-or the difference of two commitments
-reveals a small trade to a brute-force search.
+Additively homomorphic: a trade adds a commitment to its delta. Every new epoch needs fresh blinding, or the
+difference of two commitments reveals a small trade to a brute-force search.
 """
 
 from __future__ import annotations
@@ -65,9 +63,8 @@ class CommitmentKey:
     def commit_values(self, values: Sequence[Scalar], blinding: Sequence[Scalar]) -> G1Point:
         """Commit to values on H plus blinding.
 
-        The most frequent value costs one multiplication, since the Lagrange basis sums to [1]:
-        columns are mostly zero, and
-        helpers mostly 1/gamma. How long this takes depends on the values; see docs/SPEC.md on timing.
+        The most frequent value costs one multiplication, since the Lagrange basis sums to [1]: columns are mostly
+        zero, and helpers mostly 1/gamma. How long this takes depends on the values; see docs/SPEC.md on timing.
         """
         hiding = msm(self.blinding_base(len(blinding)), blinding)
         common, _ = Counter(values).most_common(1)[0]

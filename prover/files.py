@@ -1,7 +1,7 @@
 """Files of the command line: bounded reads, atomic writes, secrets with mode 0600 and, with a passphrase, sealed.
 
-A sealed document is AES-256-GCM under a scrypt key (RFC 7914; N = 2**15, r = 8, p = 1),
-the schema name as associated data.
+A sealed document is AES-256-GCM under a scrypt key (RFC 7914; N = 2**15, r = 8, p = 1), the schema name as associated
+data.
 """
 
 from __future__ import annotations
@@ -35,8 +35,8 @@ def read_file(path: Path) -> bytes:
 
 
 def write_file(path: Path, data: bytes, *, secret: bool = False) -> None:
-    """Replace a file atomically: readers see the old bytes or the new ones.
-    Secret files get mode 0600 from the start.
+    """Replace a file atomically: readers see the old bytes or the new ones. Secret files get mode 0600 from the
+    start.
     """
     try:
         descriptor, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")  # created with mode 0600
@@ -84,8 +84,8 @@ def seal(data: bytes, passphrase: str) -> bytes:
 
 
 def unseal(data: bytes, *, name: str) -> bytes:
-    """The document inside a sealed one; anything else is returned as it is.
-    The passphrase comes from the environment.
+    """The document inside a sealed one; anything else is returned as it is. The passphrase comes from the
+    environment.
     """
     if SEALED_SCHEMA.encode() not in data[:MAX_JSON_BYTES]:
         return data

@@ -81,9 +81,8 @@ def prove(
     """Prove a statement about one's own portfolio; returns the proof's bytes.
 
     Raises ``NotSolvent`` (naming scenario and shortfall, for the holder only) when the statement is false, and
-    ``StatementMismatch`` when the opening does not open the statement's commitment.
-    The finished proof is verified before it is
-    returned, so a hardware or software fault gives ``InternalError`` and no proof.
+    ``StatementMismatch`` when the opening does not open the statement's commitment. The finished proof is verified
+    before it is returned, so a hardware or software fault gives ``InternalError`` and no proof.
     """
     bound = bind(statement, snapshot)
     progress("witness")

@@ -3,8 +3,7 @@
     python scripts/make_demo_data.py
 
 Prices, sizes, lots and maximum leverage are the published figures; the scenarios (shocks to majors and to the rest),
-the position
-limits and the haircut of the spot line are this project's choice.
+the position limits and the haircut of the spot line are this project's choice.
 """
 
 from __future__ import annotations

@@ -1,8 +1,7 @@
 """The root of the command line ``zkmargin``: the hub's commands here, the holder's and the verifier's from ``prover``.
 
-Exit codes: 0 done; 2 wrong usage; 3 malformed input; 4 parts that do not belong together; 5 stale;
-6 proof or signature rejected;
-7 rule refused or system too large; 8 not solvent (holder only); 9 corrupt data file; 70 our bug.
+Exit codes: 0 done; 2 wrong usage; 3 malformed input; 4 parts that do not belong together; 5 stale; 6 proof or
+signature rejected; 7 rule refused or system too large; 8 not solvent (holder only); 9 corrupt data file; 70 our bug.
 """
 
 from __future__ import annotations

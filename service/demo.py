@@ -44,8 +44,8 @@ class _Epoch:
 
 
 class _Hub:
-    """The hub's part of the demo: it knows the portfolio, signs epochs,
-    books credits as entries of the position vector.
+    """The hub's part of the demo: it knows the portfolio, signs epochs, books credits as entries of the position
+    vector.
     """
 
     def __init__(self, snap: Snapshot) -> None:

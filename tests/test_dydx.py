@@ -143,3 +143,20 @@ def test_net_value_rounds_down() -> None:
     rule = rule_of(snapshot, "initial")
     for lots, whole in (([0, 1], 0), ([0, 3], 1), ([1, -1], 0), ([0, -1], -1), ([5, 2], 6)):
         assert rule.net_margin(lots)[0] // snapshot.fine == whole
+
+
+@pytest.mark.parametrize(("size", "fraction_ppm", "rounded"), [(31, 300_000, 2), (30, 300_000, 1), (21, 500_000, 2)])
+def test_maintenance_is_rounded_up_twice(size: int, fraction_ppm: int, rounded: int) -> None:
+    """3.1 quanta of initial requirement are 4, and 0.3 of these 1.2, so 2; rounded once they would be 1."""
+    case = {
+        "price": 1,
+        "exponent": 0,
+        "baseCurrencyAtomicResolution": -6,
+        "initialMarginPpm": 100_000,
+        "maintenanceFractionPpm": fraction_ppm,
+        "openInterest": None,
+        "bigBaseQuantums": size,
+    }
+    snapshot = snapshot_of(case)
+    assert requirement(snapshot, "initial", [0, size]) == -(-size // 10)
+    assert requirement(snapshot, "maintenance", [0, -size]) == rounded

@@ -4,9 +4,8 @@ Notation and round names are those of docs/SPEC.md. The verifier's whole check i
 
     e(F + zeta W + mu (acc - a [1] + omega zeta W'), [1]_2) = e(W + mu W', [tau]_2),
 
-with F the linearisation (zero at zeta) plus the nu-weighted openings of the limb columns, a = acc(omega zeta),
-and W, W' the
-opening proofs at zeta and at omega zeta.
+with F the linearisation (zero at zeta) plus the nu-weighted openings of the limb columns, a = acc(omega zeta), and W,
+W' the opening proofs at zeta and at omega zeta.
 """
 
 from __future__ import annotations
@@ -150,8 +149,8 @@ def linearise(
 ) -> Linearisation:
     """The linearisation at zeta of the constraints, weighted by powers of alpha, minus Z(zeta) times the quotient.
 
-    ``evaluations[c]`` is l_c(zeta), ``accumulator_next`` is acc(omega zeta). The constraints on H are,
-    for each column c,
+    ``evaluations[c]`` is l_c(zeta), ``accumulator_next`` is acc(omega zeta). The constraints on H are, for each
+    column c,
 
         h_c (gamma + l_c) = 1,   and once   h_0 (gamma + t) = m                                     (lookup), and
         acc(omega X) - acc(X) = sum_c l_c v_c + x u + eta (sum_c h_c - h_0) - target/n              (running sum),

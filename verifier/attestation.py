@@ -1,8 +1,7 @@
 """The hub's signed fact: this commitment is this account's portfolio in this epoch.
 
-A JWS (RFC 7515, compact, EdDSA) over the RFC 8785 bytes of the payload. Algorithm and type are pinned:
-a token does not get to
-choose how it is checked. Signing lives with the hub, in ``service``.
+A JWS (RFC 7515, compact, EdDSA) over the RFC 8785 bytes of the payload. Algorithm and type are pinned: a token does
+not get to choose how it is checked. Signing lives with the hub, in ``service``.
 """
 
 from __future__ import annotations

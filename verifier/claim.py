@@ -1,9 +1,8 @@
 """The linear system as one inner-product claim: weights beta**i on row i.
 
 The claim is  sum_c <l_c, v_c> + <x, u> = c  for public vectors v (per column) and u and a public scalar c. Prover and
-verifier share this module, so the two cannot drift. The dense block of scenario values is a FLINT integer matrix;
-all else
-is sparse.
+verifier share this module, so the two cannot drift. The dense block of scenario values is a FLINT integer matrix; all
+else is sparse.
 """
 
 from __future__ import annotations
@@ -40,11 +39,9 @@ class Claim:
     """Weights of one challenge beta.
 
     ``words[q]`` is the weight of word q (length N, in layout order), ``positions[j]`` of row j < d of the position
-    column,
-    ``target`` the scalar c. Rows of x that hold no position must be zero; row i of them has the weight
-    ``hidden / (beta - omega**i)``: partial fractions are independent,
-    so a random beta forces every such row to zero, and
-    the whole family is evaluated at zeta in closed form where powers of beta would cost n operations.
+    column, ``target`` the scalar c. Rows of x that hold no position must be zero; row i of them has the weight
+    ``hidden / (beta - omega**i)``: partial fractions are independent, so a random beta forces every such row to zero,
+    and the whole family is evaluated at zeta in closed form where powers of beta would cost n operations.
     """
 
     beta: Scalar
@@ -178,8 +175,8 @@ def _word_tables(layout: Layout) -> tuple[tuple[Scalar, ...], fmpz_mat, tuple[Sc
 def word_weights(layout: Layout, zeta: Scalar) -> list[Scalar]:
     """lambda_j = sum_k 2**(wk) L_(j+kS)(zeta) for j < S: what word j of any column contributes, for unit weight.
 
-    With z = omega**j / zeta and rho = omega**S, L_(j+kS)(zeta) = (Z(zeta)/n) q/(1 - q) for q = z rho**k,
-    and q**8 = z**8, so
+    With z = omega**j / zeta and rho = omega**S, L_(j+kS)(zeta) = (Z(zeta)/n) q/(1 - q) for q = z rho**k, and q**8 =
+    z**8, so
 
         lambda_j = (Z(zeta)/n) (1 - z**8)**-1 sum_(t=1..8) c_t z**t,   c_t = sum_k 2**(wk) rho**(kt).
 

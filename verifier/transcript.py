@@ -1,9 +1,8 @@
 """The Fiat-Shamir transcript: SHA-256, RFC 9380 hashing to the field, every message labelled and length-prefixed.
 
-absorb(label, data) feeds  len(label) || label || len(data) || data  (one and eight bytes of length, big-endian) to
-a running SHA-256. challenge(label) absorbs the empty message under its label and hashes the running digest to the
-field,
-so a challenge depends on everything before it and on its own name (docs/SPEC.md, "Transcript").
+absorb(label, data) feeds  len(label) || label || len(data) || data  (one and eight bytes of length, big-endian) to a
+running SHA-256. challenge(label) absorbs the empty message under its label and hashes the running digest to the
+field, so a challenge depends on everything before it and on its own name (docs/SPEC.md, "Transcript").
 """
 
 from __future__ import annotations

@@ -1,9 +1,9 @@
 """Cross margin as dYdX v4 does it, with collateral haircuts and a latency buffer.
 
-Net value in scenario s is sum_j z_j V_j(s). Perpetuals require  |q| * price * rate  with liquidity tiers:
-the initial rate is  min(1, base + max(0, scale * (1 - base))),  scale = (open interest - lower) / (upper - lower),
-floored to parts per million; maintenance is the base-rate requirement times the maintenance fraction. Source:
-dYdX v4 ``protocol/x/perpetuals/lib`` and ``types/liquidity_tier.go``. Spot collateral costs |q| * price * haircut.
+Net value in scenario s is sum_j z_j V_j(s). Perpetuals require  |q| * price * rate  with liquidity tiers: the initial
+rate is  min(1, base + max(0, scale * (1 - base))),  scale = (open interest - lower) / (upper - lower), floored to
+parts per million; maintenance is the base-rate requirement times the maintenance fraction. Source: dYdX v4
+``protocol/x/perpetuals/lib`` and ``types/liquidity_tier.go``. Spot collateral costs |q| * price * haircut.
 
 Rounding. ``per-position`` is dYdX's: every requirement is rounded up to a quote quantum, and the maintenance
 requirement is rounded up twice (initial first). ``per-lot`` rounds the add-on of one lot up to a fine quantum, which
@@ -158,9 +158,7 @@ class _Context:
         return self.snapshot.fine * factor.numerator, term
 
     def latency(self, row: int, inst: Instrument, latency_ppm: int) -> list[tuple[int, Expression]]:
-        """Buffer latency_ppm * sqrt(horizon in days) * |q| * price, rounded up per lot;
-        not scaled by the multiplier.
-        """
+        """Buffer latency_ppm * sqrt(horizon in days) * |q| * price, rounded up per lot; not scaled by the multiplier."""
         if latency_ppm == 0:
             return []
         rate_ppm = isqrt_ceil(ceil_div(latency_ppm**2 * self.horizon, SECONDS_PER_DAY))
