@@ -2,8 +2,8 @@
 
 Class A: a cost becomes an auxiliary variable bounded below by each of its pieces, a benefit one bounded above, "worst
 of the scenarios" one row per scenario. A position z = p - n is split without complementarity; that is sound because
-inflating p and n together can only raise costs, which :meth:`_Compiler.lower` guarantees by refusing an absolute value in any
-place where it would help.
+inflating p and n together can only raise costs, which :meth:`_Compiler.lower` guarantees by refusing an absolute
+value in any place where it would help.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """Polynomials over the scalar field: inverse transforms on arkworks scalars, everything else on FLINT.
 
-Transforms run in list form on arkworks scalars, products and divisions in FLINT; ``zkmargin bench --primitives`` times one
-beside the other.
+Transforms run in list form on arkworks scalars, products and divisions in FLINT; ``zkmargin bench --primitives``
+times one beside the other.
 """
 
 from __future__ import annotations

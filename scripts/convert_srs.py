@@ -3,7 +3,8 @@
     python scripts/convert_srs.py kzg_trusted_setup.txt [--out verifier/data]
 
 The text file (SHA-256 d39b9f2d...26b7, inside the PyPI package eth-account) holds 4096 G1 points in Lagrange form, 65
-G2 powers and 4096 G1 powers of tau, compressed, in hexadecimal. We keep the powers, uncompressed (loading them then needs no square roots), and derive Lagrange bases for n = 256 .. 2048 by a fast Fourier transform in the group. Every
+G2 powers and 4096 G1 powers of tau, compressed, in hexadecimal. We keep the powers, uncompressed (loading them then
+needs no square roots), and derive Lagrange bases for n = 256 .. 2048 by a fast Fourier transform in the group. Every
 output is deterministic; its SHA-256 is pinned in ``verifier/srs.py``. ``zkmargin srs verify`` checks the structure
 with pairings.
 """
