@@ -1,4 +1,4 @@
-"""How commands speak: one JSON object with ``--json``, else text; typed errors to exit codes; progress on a terminal."""
+"""How commands speak: one JSON object with ``--json``, else text; errors to exit codes; progress on a terminal."""
 
 from __future__ import annotations
 

@@ -158,7 +158,7 @@ class _Context:
         return self.snapshot.fine * factor.numerator, term
 
     def latency(self, row: int, inst: Instrument, latency_ppm: int) -> list[tuple[int, Expression]]:
-        """Buffer latency_ppm * sqrt(horizon in days) * |q| * price, rounded up per lot; not scaled by the multiplier."""
+        """latency_ppm * sqrt(horizon in days) * |q| * price, rounded up per lot; not scaled by the multiplier."""
         if latency_ppm == 0:
             return []
         rate_ppm = isqrt_ceil(ceil_div(latency_ppm**2 * self.horizon, SECONDS_PER_DAY))
