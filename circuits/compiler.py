@@ -9,13 +9,15 @@ value in any place where it would help.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
-from .errors import InternalError, RuleRefused
+from .election import Choice, best_choice, elections, resolver
+from .errors import InternalError, RuleRefused, StatementMismatch
 from .expression import (
     Abs,
     CeilDiv,
     Curvature,
+    Election,
     Expression,
     FloorDiv,
     Linear,
@@ -45,6 +47,24 @@ class MarginRule:
     amount_factor: int
     non_negative: frozenset[int] = frozenset()
     components: tuple[tuple[str, Expression], ...] = ()
+
+    def elections(self) -> dict[str, Election]:
+        """What a statement under this rule must choose in public (class B), by name; ``RuleRefused`` if misplaced."""
+        return elections([expr for _, expr in self.scenarios])
+
+    def best_choice(self, z: Sequence[int]) -> dict[str, str]:
+        """The elections that give positions ``z`` the largest net margin."""
+        return best_choice([expr for _, expr in self.scenarios], z)
+
+    def elect(self, choice: Choice) -> MarginRule:
+        """The class A rule that a choice leaves. ``StatementMismatch`` for a missing, unknown or superfluous choice."""
+        wanted = self.elections()
+        if superfluous := set(choice) - set(wanted):
+            raise StatementMismatch("the rule has no such election", field=f"statement.elections.{min(superfluous)}")
+        if not wanted:
+            return self
+        resolve = resolver(choice)
+        return replace(self, scenarios=tuple((name, resolve(expr)) for name, expr in self.scenarios))
 
     def net_margin(self, z: Sequence[int]) -> list[int]:
         """Net margin of every scenario in fine quanta, by the plain evaluator."""

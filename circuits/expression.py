@@ -92,13 +92,25 @@ class Shared:
     argument: Expression
 
 
-Expression = Union[Linear, Sum, Abs, Max, Min, CeilDiv, FloorDiv, Shared]  # noqa: UP007 - recursive alias
+@dataclass(frozen=True)
+class Election:
+    """The largest of concave pieces, which is no polyhedron: the statement names one piece in public (class B).
+
+    Whatever it names is sound, since no piece exceeds the largest; naming the best is complete. It may stand only
+    where more is better for the account.
+    """
+
+    name: str
+    pieces: tuple[tuple[str, Expression], ...]
+
+
+Expression = Union[Linear, Sum, Abs, Max, Min, CeilDiv, FloorDiv, Shared, Election]  # noqa: UP007 - recursive alias
 
 
 def describe(expr: Expression) -> str:
     """The name under which messages speak of an expression."""
     match expr:
-        case Max(name=n) | Min(name=n) | CeilDiv(name=n) | FloorDiv(name=n) | Shared(name=n):
+        case Max(name=n) | Min(name=n) | CeilDiv(name=n) | FloorDiv(name=n) | Shared(name=n) | Election(name=n):
             return f"{type(expr).__name__.lower()}({n})"
         case Abs(position=j):
             return f"abs(position {j})"
@@ -127,6 +139,8 @@ def curvature(expr: Expression) -> Curvature:
             return _nested(expr, pieces, Curvature.CONCAVE)
         case Sum(parts=parts):
             return _sum_curvature(parts)
+        case Election():
+            raise RuleRefused("is an election: the statement must name one of its pieces", field=describe(expr))
 
 
 def _require_positive(expr: Expression, divisor: int) -> None:
@@ -183,6 +197,8 @@ def evaluate(expr: Expression, z: Sequence[int], memo: dict[int, int] | None = N
             return memo[id(expr)]
         case Max(pieces=pieces):
             return max(evaluate(p, z, memo) for p in pieces)
+        case Election(pieces=choices):
+            return max(evaluate(p, z, memo) for _, p in choices)
         case Min(pieces=pieces):
             return min(evaluate(p, z, memo) for p in pieces)
         case CeilDiv(argument=arg, divisor=d):
@@ -214,6 +230,9 @@ def bounds(expr: Expression, limits: Sequence[tuple[int, int]]) -> tuple[int, in
             return bounds(arg, limits)
         case Max(pieces=pieces):
             ranges = [bounds(p, limits) for p in pieces]
+            return max(r[0] for r in ranges), max(r[1] for r in ranges)
+        case Election(pieces=choices):
+            ranges = [bounds(p, limits) for _, p in choices]
             return max(r[0] for r in ranges), max(r[1] for r in ranges)
         case Min(pieces=pieces):
             ranges = [bounds(p, limits) for p in pieces]

@@ -49,7 +49,7 @@ class InstrumentModel(Strict):
     """One line of the registry; ``values`` holds the value per lot in each scenario, in registry order."""
 
     id: Name
-    kind: Literal["quote", "spot", "perpetual", "credit"]
+    kind: Literal["quote", "spot", "perpetual", "future", "option", "credit"]
     lot: Decimal
     position_limit: Decimal
     mark: Decimal
@@ -101,6 +101,7 @@ class StatementModel(Strict):
     horizon: Annotated[int, Field(ge=1, le=366 * 86400)]
     amount: Decimal
     delta: Annotated[list[DeltaModel], Field(max_length=2048)]
+    elections: Annotated[dict[Name, Name], Field(min_length=1, max_length=1024)] | None = None
     context: ContextModel
 
 

@@ -8,7 +8,7 @@ and its latency buffer by ``horizon``.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from fractions import Fraction
 from functools import lru_cache
 from types import MappingProxyType
@@ -99,6 +99,8 @@ def from_model(model: StatementModel) -> Statement:
 
     multiplier = parse_multiplier(model.multiplier, field="statement.multiplier")
     tree = dump(model)
+    if tree["elections"] is None:  # a class A statement has no such member
+        del tree["elections"]
     seen: set[str] = set()
     for i, trade in enumerate(model.delta):
         if trade.instrument in seen:
@@ -110,7 +112,7 @@ def from_model(model: StatementModel) -> Statement:
         domain=model.domain,
         snapshot=bytes.fromhex(model.snapshot),
         rule_id=model.rule,
-        terms=Terms(model.level, multiplier, model.horizon),
+        terms=Terms(model.level, multiplier, model.horizon, tuple(sorted((model.elections or {}).items()))),
         amount=model.amount,
         delta=tuple((trade.instrument, trade.quantity) for trade in model.delta),
         context=Context(c.hub, c.account, c.epoch, c.spoke, c.nonce, c.expiry),
@@ -128,7 +130,7 @@ def from_bytes(data: bytes) -> Statement:
 
 @lru_cache(maxsize=64)
 def _program(snapshot: Snapshot, terms: Terms) -> Program:
-    return compile_rule(build(snapshot, terms))
+    return compile_rule(build(snapshot, terms).elect(dict(terms.elections)))
 
 
 @lru_cache(maxsize=64)
@@ -143,7 +145,10 @@ def compile_terms(snapshot: Snapshot, terms: Terms) -> Program:
 
 def cheapest_domain(snapshot: Snapshot) -> int:
     """The domain on which a hub should commit: the cheapest (n, K) of the rule at maintenance level."""
-    return _program(snapshot, Terms("maintenance", Fraction(1), 3600)).system.layout().n
+    terms = Terms("maintenance", Fraction(1), 3600)
+    flat = [0] * len(snapshot.instruments)
+    choice = build(snapshot, terms).best_choice(flat)
+    return _program(snapshot, replace(terms, elections=tuple(sorted(choice.items())))).system.layout().n
 
 
 def bind(statement: Statement, snapshot: Snapshot) -> BoundStatement:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import secrets
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 from circuits import canonical
 from circuits.errors import MalformedInput, StatementMismatch
@@ -84,6 +85,7 @@ def make_statement(
     multiplier: str = "1",
     horizon: int = 3600,
     delta: Sequence[tuple[str, str]] = (),
+    elections: Mapping[str, str] | None = None,
     nonce: str | None = None,
 ) -> Statement:
     """A statement about an attested commitment; ``nonce`` is the spoke's (32 hex digits), fresh by default.
@@ -92,7 +94,7 @@ def make_statement(
     """
     if attestation.registry != snapshot.registry_digest:
         raise StatementMismatch("the attested positions are rows of another registry", field="attestation.registry")
-    tree = {
+    tree: dict[str, Any] = {
         "schema": "zkmargin/statement/1",
         "type": "account-solvency",
         "commitment": attestation.commitment.hex(),
@@ -113,6 +115,8 @@ def make_statement(
             "expiry": expiry,
         },
     }
+    if elections:
+        tree["elections"] = dict(elections)
     return from_model(validate(StatementModel, tree, name="statement"))
 
 

@@ -75,7 +75,7 @@ def refused(parse: Callable[[bytes], object], tree: dict[str, Any], edit: Edit) 
         (set_at("scenarios", value=["mark"]), "snapshot.instruments.0.values"),
         (set_at("instruments", 2, "id", value="USDC"), "snapshot.instruments.2.id"),
         (set_at("instruments", 2, "id", value="a b"), "snapshot.instruments.2.id"),
-        (set_at("instruments", 2, "kind", value="option"), "snapshot.instruments.2.kind"),
+        (set_at("instruments", 2, "kind", value="swaption"), "snapshot.instruments.2.kind"),
         (set_at("instruments", 2, "lot", value="0"), "snapshot.instruments.2.lot"),
         (set_at("instruments", 2, "lot", value="-1"), "snapshot.instruments.2.lot"),
         (set_at("instruments", 2, "position_limit", value="0.001"), "snapshot.instruments.2.position_limit"),
@@ -128,6 +128,7 @@ def test_a_malformed_snapshot_names_its_field(edit: Edit, field: str) -> None:
             "snapshot.rule.parameters.tiers.leverage-10",
         ),
         (set_at("rule", "id", value="unknown/1"), "snapshot.rule.id"),
+        (set_at("instruments", 2, "kind", value="option"), "snapshot.instruments.2.kind"),
     ],
 )
 def test_a_rule_parameter_out_of_range_is_named_when_the_rule_is_built(edit: Edit, field: str) -> None:

@@ -16,13 +16,14 @@ from . import cross_margin
 class Terms:
     """The statement's knobs that shape a rule.
 
-    ``level`` is "initial" or "maintenance"; ``multiplier`` scales the add-ons (exact); ``horizon`` in seconds
-    scales the latency buffer by its square root.
+    ``level`` is "initial" or "maintenance"; ``multiplier`` scales the add-ons (exact); ``horizon`` in seconds scales
+    the latency buffer by its square root; ``elections`` are the public choices of a class B rule, sorted by name.
     """
 
     level: str
     multiplier: Fraction
     horizon: int
+    elections: tuple[tuple[str, str], ...] = ()
 
 
 RULES: dict[str, Callable[[Snapshot, str, Fraction, int], MarginRule]] = {cross_margin.RULE_ID: cross_margin.build}

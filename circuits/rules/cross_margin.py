@@ -186,6 +186,8 @@ def build(snapshot: Snapshot, level: str, multiplier: Fraction, horizon: int) ->
     parts: list[tuple[int, Expression]] = []
     components: list[tuple[str, Expression]] = []
     for row, inst in enumerate(snapshot.instruments):
+        if inst.kind not in kinds:
+            raise MalformedInput(f"cross margin has no {inst.kind}", field=f"snapshot.instruments.{row}.kind")
         own = kinds[inst.kind](row, inst, f"snapshot.instruments.{row}.risk")
         components.append((inst.id, Sum(tuple(own))))
         parts += own
