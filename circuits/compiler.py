@@ -23,6 +23,7 @@ from .expression import (
     Linear,
     Max,
     Min,
+    Part,
     Shared,
     Sum,
     bounds,
@@ -31,6 +32,15 @@ from .expression import (
     evaluate,
 )
 from .system import LinearSystem, Row, Variable
+
+
+@dataclass(frozen=True)
+class Constraint:
+    """A row beside the scenarios: expression - amount_factor * amount >= 0 (overlays; amount in quote quanta)."""
+
+    name: str
+    expression: Expression
+    amount_factor: int = 0
 
 
 @dataclass(frozen=True)
@@ -47,14 +57,15 @@ class MarginRule:
     amount_factor: int
     non_negative: frozenset[int] = frozenset()
     components: tuple[tuple[str, Expression], ...] = ()
+    constraints: tuple[Constraint, ...] = ()
 
     def elections(self) -> dict[str, Election]:
         """What a statement under this rule must choose in public (class B), by name; ``RuleRefused`` if misplaced."""
-        return elections([expr for _, expr in self.scenarios])
+        return elections(self._expressions())
 
     def best_choice(self, z: Sequence[int]) -> dict[str, str]:
         """The elections that give positions ``z`` the largest net margin."""
-        return best_choice([expr for _, expr in self.scenarios], z)
+        return best_choice(self._expressions(), z)
 
     def elect(self, choice: Choice) -> MarginRule:
         """The class A rule that a choice leaves. ``StatementMismatch`` for a missing, unknown or superfluous choice."""
@@ -64,7 +75,20 @@ class MarginRule:
         if not wanted:
             return self
         resolve = resolver(choice)
-        return replace(self, scenarios=tuple((name, resolve(expr)) for name, expr in self.scenarios))
+        return replace(
+            self,
+            scenarios=tuple((name, resolve(expr)) for name, expr in self.scenarios),
+            constraints=tuple(replace(c, expression=resolve(c.expression)) for c in self.constraints),
+        )
+
+    def _expressions(self) -> list[Expression]:
+        return [expr for _, expr in self.scenarios] + [c.expression for c in self.constraints]
+
+    def slacks(self, z: Sequence[int], amount: int) -> list[tuple[str, int]]:
+        """Every inequality's slack by the plain evaluator: scenarios (fine quanta), then constraints (their own units)."""
+        memo: dict[int, int] = {}
+        rows = [(name, evaluate(expr, z, memo) - self.amount_factor * amount) for name, expr in self.scenarios]
+        return rows + [(c.name, evaluate(c.expression, z, memo) - c.amount_factor * amount) for c in self.constraints]
 
     def net_margin(self, z: Sequence[int]) -> list[int]:
         """Net margin of every scenario in fine quanta, by the plain evaluator."""
@@ -225,6 +249,12 @@ class _Compiler:
                     )
                 p, n = self.split[j]
                 return _Form({}, {p: 1} if n is None else {p: 1, n: 1})
+            case Part(position=j, sign=sign):
+                if not upper:
+                    raise RuleRefused("a part as a benefit: inflating the split would pay", field=describe(expr))
+                p, n = self.split[j]
+                k = p if sign > 0 else n
+                return _Form() if k is None else _Form({}, {k: 1})
             case Sum(parts=parts, constant=c):
                 out = _Form(constant=c)
                 for factor, term in parts:
@@ -287,6 +317,13 @@ class _Compiler:
             limit = self.bounds(expr)[1]
             self.slack_row(f"scenario({name})", fresh, limit, self.rule.amount_factor)
             scenario_rows.append(len(self.rows) - 1)
+        for constraint in self.rule.constraints:
+            if curvature(constraint.expression) is Curvature.CONVEX:
+                raise RuleRefused("is convex, so it is no polyhedron", field=f"constraint({constraint.name})")
+            bounded = _Form()
+            bounded.add(self.lower(constraint.expression, upper=False))
+            limit = self.bounds(constraint.expression)[1]
+            self.slack_row(f"constraint({constraint.name})", bounded, limit, constraint.amount_factor)
         system = LinearSystem(len(self.rule.limits), tuple(self.variables), tuple(self.rows))
         return Program(self.rule, system, tuple(self.definitions), tuple(scenario_rows))
 

@@ -9,7 +9,21 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping, Sequence
 
 from .errors import RuleRefused, StatementMismatch
-from .expression import Abs, CeilDiv, Election, Expression, FloorDiv, Linear, Max, Min, Shared, Sum, describe, evaluate
+from .expression import (
+    Abs,
+    CeilDiv,
+    Election,
+    Expression,
+    FloorDiv,
+    Linear,
+    Max,
+    Min,
+    Part,
+    Shared,
+    Sum,
+    describe,
+    evaluate,
+)
 
 Choice = Mapping[str, str]
 
@@ -17,7 +31,7 @@ Choice = Mapping[str, str]
 def _children(expr: Expression) -> Iterator[tuple[int, Expression]]:
     """(sign, subexpression): how a growing part moves the whole."""
     match expr:
-        case Linear() | Abs():
+        case Linear() | Abs() | Part():
             return
         case Sum(parts=parts):
             yield from ((1 if factor > 0 else -1, term) for factor, term in parts if factor)
@@ -66,7 +80,7 @@ def resolver(choice: Choice) -> Callable[[Expression], Expression]:
 
     def build(expr: Expression) -> Expression:
         match expr:
-            case Linear() | Abs():
+            case Linear() | Abs() | Part():
                 return expr
             case Sum(parts=parts, constant=constant):
                 return Sum(tuple((factor, resolve(term)) for factor, term in parts), constant)

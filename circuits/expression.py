@@ -51,6 +51,14 @@ class Abs:
 
 
 @dataclass(frozen=True)
+class Part:
+    """max(sign * z_j, 0), the long (sign 1) or short (sign -1) part: convex. No auxiliary, it is p_j or n_j."""
+
+    position: int
+    sign: int
+
+
+@dataclass(frozen=True)
 class Max:
     """The largest of its pieces: a cost, convex."""
 
@@ -104,7 +112,7 @@ class Election:
     pieces: tuple[tuple[str, Expression], ...]
 
 
-Expression = Union[Linear, Sum, Abs, Max, Min, CeilDiv, FloorDiv, Shared, Election]  # noqa: UP007 - recursive alias
+Expression = Union[Linear, Sum, Abs, Part, Max, Min, CeilDiv, FloorDiv, Shared, Election]  # noqa: UP007 - recursive alias
 
 
 def describe(expr: Expression) -> str:
@@ -114,6 +122,8 @@ def describe(expr: Expression) -> str:
             return f"{type(expr).__name__.lower()}({n})"
         case Abs(position=j):
             return f"abs(position {j})"
+        case Part(position=j, sign=sign):
+            return f"{'long' if sign > 0 else 'short'}(position {j})"
         case _:
             return type(expr).__name__.lower()
 
@@ -123,7 +133,7 @@ def curvature(expr: Expression) -> Curvature:
     match expr:
         case Linear():
             return Curvature.AFFINE
-        case Abs():
+        case Abs() | Part():
             return Curvature.CONVEX
         case Shared(argument=arg):
             return curvature(arg)
@@ -189,6 +199,8 @@ def evaluate(expr: Expression, z: Sequence[int], memo: dict[int, int] | None = N
             return c + sum(f * evaluate(term, z, memo) for f, term in parts if f)
         case Abs(position=j):
             return abs(z[j])
+        case Part(position=j, sign=sign):
+            return max(sign * z[j], 0)
         case Shared(argument=arg):
             if memo is None:
                 return evaluate(arg, z)
@@ -226,6 +238,9 @@ def bounds(expr: Expression, limits: Sequence[tuple[int, int]]) -> tuple[int, in
         case Abs(position=j):
             low, high = limits[j]
             return (0 if low <= 0 <= high else min(abs(low), abs(high))), max(abs(low), abs(high))
+        case Part(position=j, sign=sign):
+            ends = (sign * limits[j][0], sign * limits[j][1])
+            return max(min(ends), 0), max(max(ends), 0)
         case Shared(argument=arg):
             return bounds(arg, limits)
         case Max(pieces=pieces):

@@ -6,11 +6,13 @@ Amounts are decimal strings. Conversion to integers happens in the modules that 
 
 from __future__ import annotations
 
+import re
+from collections.abc import Iterable
 from typing import Annotated, Any, Literal, TypeVar
 
-from pydantic import BaseModel, ConfigDict, Field, StringConstraints, ValidationError
+from pydantic import BaseModel, ConfigDict, FailFast, Field, StringConstraints, ValidationError
 
-from .canonical import parse_json
+from .canonical import MAX_JSON_BYTES, parse_json
 from .errors import MalformedInput
 from .units import DECIMAL_PATTERN
 
@@ -28,6 +30,14 @@ class Strict(BaseModel):
     """Base of all models: frozen, no unknown keys, no coercion."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, strict=True, hide_input_in_errors=True)
+
+
+class Secret(Strict):
+    """A model whose repr shows nothing."""
+
+    def __repr_args__(self) -> Iterable[tuple[str | None, Any]]:
+        """No member of a secret document is ever shown."""
+        return ()
 
 
 class QuoteModel(Strict):
@@ -53,7 +63,7 @@ class InstrumentModel(Strict):
     lot: Decimal
     position_limit: Decimal
     mark: Decimal
-    values: Annotated[list[Decimal], Field(min_length=1, max_length=512)]
+    values: Annotated[list[Decimal], Field(min_length=1, max_length=512), FailFast()]
     risk: dict[str, Any] = Field(default_factory=dict)
 
 
@@ -64,8 +74,8 @@ class SnapshotModel(Strict):
     time: Time
     quote: QuoteModel
     rule: RuleModel
-    scenarios: Annotated[list[Name], Field(min_length=1, max_length=512)]
-    instruments: Annotated[list[InstrumentModel], Field(min_length=1, max_length=2048)]
+    scenarios: Annotated[list[Name], Field(min_length=1, max_length=512), FailFast()]
+    instruments: Annotated[list[InstrumentModel], Field(min_length=1, max_length=2048), FailFast()]
     source: Text = ""
 
 
@@ -100,34 +110,34 @@ class StatementModel(Strict):
     multiplier: Decimal
     horizon: Annotated[int, Field(ge=1, le=366 * 86400)]
     amount: Decimal
-    delta: Annotated[list[DeltaModel], Field(max_length=2048)]
+    delta: Annotated[list[DeltaModel], Field(max_length=2048), FailFast()]
     elections: Annotated[dict[Name, Name], Field(min_length=1, max_length=1024)] | None = None
     context: ContextModel
 
 
-class PositionModel(Strict):
+class PositionModel(Secret):
     """Signed quantity of one instrument, in units (not lots)."""
 
     instrument: Name
     quantity: Decimal
 
 
-class PortfolioModel(Strict):
+class PortfolioModel(Secret):
     """``zkmargin/portfolio/1``. Secret."""
 
     schema_: Literal["zkmargin/portfolio/1"] = Field(alias="schema")
-    positions: Annotated[list[PositionModel], Field(max_length=2048)]
+    positions: Annotated[list[PositionModel], Field(max_length=2048), FailFast()]
     source: Text = ""
 
 
-class OpeningModel(Strict):
+class OpeningModel(Secret):
     """``zkmargin/opening/1``: everything that opens a commitment. Secret."""
 
     schema_: Literal["zkmargin/opening/1"] = Field(alias="schema")
     commitment: Hex48
     domain: Literal[256, 512, 1024, 2048]
     registry: Hex32
-    lots: Annotated[list[Decimal], Field(min_length=1, max_length=2048)]
+    lots: Annotated[list[Decimal], Field(min_length=1, max_length=2048), FailFast()]
     blinding: Annotated[list[Hex32], Field(min_length=2, max_length=2)]
 
 
@@ -159,25 +169,52 @@ class ProofModel(Strict):
     proof: Annotated[str, StringConstraints(pattern=r"^[0-9a-f]*$", max_length=2 * 65536)]
 
 
+#: What a document of each kind can need, with room to spare; a snapshot may fill the general limit.
+MAX_DOCUMENT_BYTES = {
+    "StatementModel": 1024 * 1024,
+    "PortfolioModel": 1024 * 1024,
+    "OpeningModel": 1024 * 1024,
+    "AttestationModel": 16 * 1024,
+    "AttestationPayloadModel": 16 * 1024,
+    "ProofModel": 256 * 1024,
+}
+#: What a message may repeat of a path: no control characters, nothing long.
+_SAFE_PART = re.compile(r"[A-Za-z0-9_.:/+-]{1,64}")
+
 M = TypeVar("M", bound=BaseModel)
 
 
 def validate(model: type[M], tree: Any, *, name: str) -> M:
     """Validate a parsed JSON tree; the first fault becomes a ``MalformedInput`` naming the field's path.
 
-    Messages never quote the input, because the input may be secret.
+    Messages never quote the input, because the input may be secret; nor, for a secret model,
+    a key that it does not have.
     """
+    secret = issubclass(model, Secret)
+    if isinstance(tree, dict) and (unknown := set(tree) - _members(model)):
+        raise MalformedInput("unknown key", field=name if secret else _path(name, min(unknown)))
     try:
         return model.model_validate(tree)
     except ValidationError as err:
         first = err.errors(include_url=False, include_context=False, include_input=False)[0]
-        path = ".".join(str(part)[:64] for part in (name, *first["loc"]))
-        raise MalformedInput(first["msg"], field=path) from None
+        extra = first["type"] == "extra_forbidden"
+        place = first["loc"][:-1] if extra and secret else first["loc"]
+        raise MalformedInput("unknown key" if extra else first["msg"], field=_path(name, *place)) from None
+
+
+def _path(*parts: str | int) -> str:
+    """A dotted path, with what is unsafe to print replaced by a question mark."""
+    return ".".join(str(part) if _SAFE_PART.fullmatch(str(part)) else "?" for part in parts)
+
+
+def _members(model: type[BaseModel]) -> set[str]:
+    return {info.alias or key for key, info in model.model_fields.items()}
 
 
 def load(model: type[M], data: bytes, *, name: str) -> M:
-    """Bytes to a validated model in one step."""
-    return validate(model, parse_json(data, name=name), name=name)
+    """Bytes to a validated model in one step; refuses more bytes than a document of its kind can have."""
+    limit = MAX_DOCUMENT_BYTES.get(model.__name__, MAX_JSON_BYTES)
+    return validate(model, parse_json(data, name=name, max_bytes=limit), name=name)
 
 
 def dump(model: BaseModel) -> dict[str, Any]:

@@ -107,6 +107,8 @@ def _instrument(model: InstrumentModel, at: str, value_decimals: int, scenarios:
     values = tuple(to_quanta(v, value_decimals, field=f"{at}.values.{s}") for s, v in enumerate(model.values))
     if any(abs(v).bit_length() > MAX_VALUE_BITS for v in values):
         raise MalformedInput(f"a value per lot of more than {MAX_VALUE_BITS} bits", field=f"{at}.values")
+    if model.kind in ("spot", "perpetual", "future") and mark == 0 and any(values):
+        raise MalformedInput("is 0 while a scenario's value is not: nothing would be required", field=f"{at}.mark")
     unit = (
         to_quanta(format_fraction(lot), value_decimals, field=f"{at}.lot") if model.kind in ("quote", "credit") else 0
     )

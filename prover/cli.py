@@ -109,10 +109,11 @@ def prove(
     from circuits import statement as statements
 
     from .documents import parse_opening, proof_bytes
-    from .files import read_file, unseal, write_file
+    from .files import check_targets, read_file, unseal, write_file
     from .prove import STEPS
     from .prove import prove as run
 
+    check_targets(out)
     snap = read_snapshot(snapshot)
     stated = statements.from_bytes(read_file(statement))
     held = parse_opening(unseal(read_file(opening), name="opening"), snap)

@@ -80,7 +80,9 @@ def explain(snapshot: Snapshot, terms: Terms, lots: Sequence[int]) -> Explanatio
     unit = 10**snapshot.value_decimals
     margins = rule.net_margin(lots)
     worst = min(range(len(margins)), key=margins.__getitem__)
-    components = {name: Fraction(evaluate(expr, lots), unit) for name, expr in rule.components}
+    # The first component is the total; the others are named by instrument, and one may be called like the total.
+    total = Fraction(evaluate(rule.components[0][1], lots), unit)
+    components = {name: Fraction(evaluate(expr, lots), unit) for name, expr in rule.components[1:]}
     positions = tuple(
         (
             inst.id,
@@ -96,7 +98,7 @@ def explain(snapshot: Snapshot, terms: Terms, lots: Sequence[int]) -> Explanatio
         level=terms.level,
         net_margin=Fraction(margins[worst], unit),
         worst_scenario=rule.scenarios[worst][0],
-        requirement=components["requirement"],
+        requirement=total,
         health_factor=health_factor(snapshot, terms, lots),
         scenarios=tuple((name, Fraction(m, unit)) for (name, _), m in zip(rule.scenarios, margins, strict=True)),
         positions=positions,

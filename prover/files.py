@@ -60,6 +60,23 @@ def write_file(path: Path, data: bytes, *, secret: bool = False) -> None:
         raise
 
 
+def check_targets(*paths: Path, secret: Path | None = None, force: bool = False) -> None:
+    """Refuse, before anything is written, what would lose a file: one path for two outputs,
+    a directory that is not there,
+    a target that is no regular file, and an existing secret unless ``force``.
+    """
+    everything = [*paths, *([secret] if secret else [])]
+    if len({path.absolute() for path in everything}) != len(everything):
+        raise MalformedInput("the same path for two outputs", field=str(everything[-1]))
+    for path in everything:
+        if not path.parent.is_dir() or not os.access(path.parent, os.W_OK):
+            raise MalformedInput("its directory is missing or cannot be written", field=str(path))
+        if path.exists() and not path.is_file():
+            raise MalformedInput("is not a regular file", field=str(path))
+    if secret is not None and secret.exists() and not force:
+        raise MalformedInput("exists, and may be the only copy of a secret; --force replaces it", field=str(secret))
+
+
 def _cipher(passphrase: str, salt: bytes) -> Any:
     import hashlib
 

@@ -66,15 +66,16 @@ def build_witness(bound: BoundStatement, snapshot: Snapshot, lots: Sequence[int]
     z = [x + bound.delta.get(j, 0) for j, x in enumerate(lots)]
     check_positions(z, snapshot, field="opening after delta")
     program, layout = bound.program, bound.layout
-    margins = program.rule.net_margin(z)
-    worst = min(range(len(margins)), key=margins.__getitem__)
-    shortfall = bound.amount * program.rule.amount_factor - margins[worst]
-    if shortfall > 0:
-        scenario = program.rule.scenarios[worst][0]
-        text = format_quanta(ceil_div(shortfall, program.rule.amount_factor), snapshot.decimals)
+    rule = program.rule
+    worst = min(rule.slacks(z, bound.amount)[: len(rule.scenarios)], key=lambda row: row[1])
+    if worst[1] < 0:
+        text = format_quanta(ceil_div(-worst[1], rule.amount_factor), snapshot.decimals)
         raise NotSolvent(
-            f"short by {text} {snapshot.currency} in scenario {scenario}", scenario=scenario, shortfall=text
+            f"short by {text} {snapshot.currency} in scenario {worst[0]}", scenario=worst[0], shortfall=text
         )
+    for name, slack in rule.slacks(z, bound.amount)[len(rule.scenarios) :]:
+        if slack < 0:
+            raise NotSolvent(f"the overlay {name} is not met", scenario=name, shortfall=str(-slack))
     values = program.assign(z, bound.amount)
     system = program.system
     if any(system.residuals(z, values, bound.amount)):

@@ -23,6 +23,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     add_completion=False,
 )
+Force = Annotated[bool, typer.Option("--force", help="Replace an existing secret file.")]
 Unencrypted = Annotated[
     bool, typer.Option("--unencrypted", help="Write secrets in clear (mode 0600) without a passphrase.")
 ]
@@ -34,13 +35,15 @@ def keygen(
     key: Annotated[Path, typer.Option(help="Where to write the signing key (secret).")],
     public: Annotated[Path, typer.Option(help="Where to write the public key.")],
     unencrypted: Unencrypted = False,
+    force: Force = False,
     as_json: Json = False,
 ) -> None:
     """Make a hub's Ed25519 signing key."""
-    from prover.files import write_file, write_secret
+    from prover.files import check_targets, write_file, write_secret
 
     from . import hub
 
+    check_targets(public, secret=key, force=force)
     made = hub.generate_key()
     write_secret(key, hub.private_pem(made), unencrypted=unencrypted)
     write_file(public, hub.public_pem(made))
@@ -60,6 +63,7 @@ def commit(
     epoch: Annotated[int, typer.Option(min=0, help="Epoch of the account; raise it with every change.")] = 1,
     at: Annotated[int | None, typer.Option("--time", help="Unix time of the attestation; now by default.")] = None,
     unencrypted: Unencrypted = False,
+    force: Force = False,
     as_json: Json = False,
 ) -> None:
     """As the hub: commit to an account's portfolio with fresh blinding, and sign the attestation."""
@@ -67,11 +71,12 @@ def commit(
     from circuits.statement import cheapest_domain
     from prover.commitment import commit as run
     from prover.documents import opening_bytes, portfolio_lots
-    from prover.files import read_file, unseal, write_file, write_secret
+    from prover.files import check_targets, read_file, unseal, write_file, write_secret
     from verifier.attestation import Attestation
 
     from . import hub as hub_module
 
+    check_targets(attestation, secret=opening, force=force)
     snap = read_snapshot(snapshot)
     lots = portfolio_lots(unseal(read_file(portfolio), name="portfolio"), snap)
     signing = hub_module.load_private_key(unseal(read_file(key), name="key"))

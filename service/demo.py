@@ -25,7 +25,7 @@ from prover.explain import explain
 from prover.prove import prove
 from verifier.attestation import Attestation, check_attested, verify_attestation
 from verifier.srs import ethereum
-from verifier.verify import verify
+from verifier.verify import verify, verify_account
 
 from . import hub
 
@@ -95,8 +95,7 @@ def run(out: Path | None, progress: Callable[[str], None]) -> dict[str, Any]:
         begin = time.perf_counter()
         proof = prove(stated, snap, epoch.opening)
         middle = time.perf_counter()
-        check_attested(stated, snap, verify_attestation(epoch.document, public), now=now)
-        verify(stated, snap, proof, now=now)
+        verify_account(stated, snap, proof, verify_attestation(epoch.document, public), now=now)
         end = time.perf_counter()
         facts = {
             "spoke": name, "amount": amount, "delta": [list(d) for d in delta], "epoch": epoch.attestation.epoch,

@@ -136,7 +136,7 @@ def test_net_value_rounds_down() -> None:
     tree["quote"] = {"currency": "USDC", "decimals": 6, "value_decimals": 7}
     quote, spot = dict(tree["instruments"][0]), dict(tree["instruments"][0])
     quote |= {"lot": "0.000001", "values": ["0.000001"], "position_limit": "1000"}
-    spot |= {"id": "HALF", "kind": "spot", "lot": "1", "position_limit": "1000", "mark": "0"}
+    spot |= {"id": "HALF", "kind": "spot", "lot": "1", "position_limit": "1000", "mark": "0.0000005"}
     spot |= {"values": ["0.0000005"], "risk": {"haircut_ppm": 0}}
     tree["instruments"] = [quote, spot]
     snapshot = load_snapshot(tree)

@@ -16,6 +16,7 @@ from circuits.snapshot import Snapshot
 from circuits.statement import BoundStatement, Statement, bind
 
 from .argument import Equation, Instance, equation, holds
+from .attestation import Attestation, check_attested
 from .curve import decode_g1, msm, pairing_product_is_one
 from .field import ZERO, scalar, scalars
 from .proof import decode, decode_header
@@ -69,6 +70,23 @@ def verify(
     key = key or ethereum().key
     if not holds(prepare(Item(statement, snapshot, proof, now), key), key):
         raise ProofRejected("the opening equation does not hold", field="proof")
+
+
+def verify_account(
+    statement: Statement,
+    snapshot: Snapshot,
+    proof: bytes,
+    attestation: Attestation,
+    *,
+    now: int,
+    key: VerifierKey | None = None,
+) -> None:
+    """What a spoke wants: :func:`verify`, and that the commitment is the account's by the hub's attestation.
+
+    The two belong together: a commitment means a portfolio only on the domain and the registry that the hub attested.
+    """
+    check_attested(statement, snapshot, attestation, now=now)
+    verify(statement, snapshot, proof, now=now, key=key)
 
 
 def _batch_holds(equations: Sequence[Equation], key: VerifierKey) -> bool:

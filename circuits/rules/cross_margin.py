@@ -51,7 +51,7 @@ class PerpetualRiskModel(Strict):
     """Per-instrument parameters of a perpetual; open interest in units of the instrument."""
 
     tier: Name
-    open_interest: Decimal | None = None
+    open_interest: Decimal = "0"
     latency_ppm: Ppm = 0
 
 
@@ -121,16 +121,15 @@ class _Context:
         tier = self.tiers.get(risk.tier)
         if tier is None:
             raise MalformedInput("unknown tier", field=f"{at}.tier")
-        open_interest = Fraction(0)
-        if risk.open_interest is not None:
-            open_interest = parse_decimal(risk.open_interest, field=f"{at}.open_interest")
-            if open_interest < 0:
-                raise MalformedInput("must not be negative", field=f"{at}.open_interest")
+        open_interest = parse_decimal(risk.open_interest, field=f"{at}.open_interest")
+        if open_interest < 0:
+            raise MalformedInput("must not be negative", field=f"{at}.open_interest")
         base = Fraction(tier.initial_ppm, PPM)
         if self.level == "initial":
             rates = [Fraction(tier.initial_rate_ppm(open_interest * inst.mark), PPM) * self.multiplier]
         else:
-            rates = [base, Fraction(tier.maintenance_fraction_ppm, PPM) * self.multiplier]
+            # The multiplier goes into the first rate, so that maintenance never exceeds initial by a ceiling's doing.
+            rates = [base * self.multiplier, Fraction(tier.maintenance_fraction_ppm, PPM)]
         return [self.requirement(row, inst, rates), *self.latency(row, inst, risk.latency_ppm)]
 
     def spot(self, row: int, inst: Instrument, at: str) -> list[tuple[int, Expression]]:
