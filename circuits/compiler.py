@@ -59,7 +59,7 @@ class MarginRule:
     components: tuple[tuple[str, Expression], ...] = ()
     constraints: tuple[Constraint, ...] = ()
 
-    def elections(self) -> dict[str, Election]:
+    def elections(self) -> dict[str, tuple[Election, ...]]:
         """What a statement under this rule must choose in public (class B), by name; ``RuleRefused`` if misplaced."""
         return elections(self._expressions())
 
@@ -85,15 +85,18 @@ class MarginRule:
         return [expr for _, expr in self.scenarios] + [c.expression for c in self.constraints]
 
     def slacks(self, z: Sequence[int], amount: int) -> list[tuple[str, int]]:
-        """Every inequality's slack by the plain evaluator: scenarios (fine quanta), then constraints (their own units)."""
+        """Every inequality's slack by the plain evaluator, with the best elections: scenarios (fine quanta), then
+        constraints (their own units).
+        """
+        if self.elections():
+            return self.elect(self.best_choice(z)).slacks(z, amount)
         memo: dict[int, int] = {}
         rows = [(name, evaluate(expr, z, memo) - self.amount_factor * amount) for name, expr in self.scenarios]
         return rows + [(c.name, evaluate(c.expression, z, memo) - c.amount_factor * amount) for c in self.constraints]
 
     def net_margin(self, z: Sequence[int]) -> list[int]:
-        """Net margin of every scenario in fine quanta, by the plain evaluator."""
-        memo: dict[int, int] = {}
-        return [evaluate(expr, z, memo) for _, expr in self.scenarios]
+        """Net margin of every scenario in fine quanta, by the plain evaluator with the best elections."""
+        return [slack for _, slack in self.slacks(z, 0)[: len(self.scenarios)]]
 
 
 @dataclass(frozen=True)

@@ -43,13 +43,16 @@ def _children(expr: Expression) -> Iterator[tuple[int, Expression]]:
             yield from ((1, piece) for _, piece in choices)
 
 
-def elections(exprs: Sequence[Expression]) -> dict[str, Election]:
+def elections(exprs: Sequence[Expression]) -> dict[str, tuple[Election, ...]]:
     """Every election below some expressions, by name, in order of first use.
 
-    Raises ``RuleRefused`` for one that stands where less is better for the account (naming a smaller piece would
-    pay), or for one name with two meanings.
+    Elections of one name are one *joint* choice (an eMode category counts in every scenario alike) and must have the
+    same
+    labels. Raises ``RuleRefused`` for one that stands where less is better for the account (naming a smaller piece
+    would
+    pay), for labels that differ, or for a second joint choice.
     """
-    found: dict[str, Election] = {}
+    found: dict[str, list[Election]] = {}
     seen: set[tuple[int, int]] = set()
 
     def walk(expr: Expression, sign: int) -> None:
@@ -59,16 +62,23 @@ def elections(exprs: Sequence[Expression]) -> dict[str, Election]:
         if isinstance(expr, Election):
             if sign < 0:
                 raise RuleRefused("an election where less is better for the account", field=describe(expr))
-            if not expr.pieces or len({label for label, _ in expr.pieces}) != len(expr.pieces):
+            labels = [label for label, _ in expr.pieces]
+            if not labels or len(set(labels)) != len(labels):
                 raise RuleRefused("an election needs differently named pieces", field=describe(expr))
-            if found.setdefault(expr.name, expr) is not expr:
-                raise RuleRefused("two elections of one name", field=describe(expr))
+            same = found.setdefault(expr.name, [])
+            if same and [label for label, _ in same[0].pieces] != labels:
+                raise RuleRefused("elections of one name with different pieces", field=describe(expr))
+            if not any(known is expr for known in same):
+                same.append(expr)
         for inner_sign, child in _children(expr):
             walk(child, sign * inner_sign)
 
     for expr in exprs:
         walk(expr, 1)
-    return found
+    joint = [name for name, same in found.items() if len(same) > 1]
+    if len(joint) > 1:
+        raise RuleRefused("a second joint election", field=joint[1])
+    return {name: tuple(same) for name, same in found.items()}
 
 
 def resolver(choice: Choice) -> Callable[[Expression], Expression]:
@@ -113,10 +123,27 @@ def resolver(choice: Choice) -> Callable[[Expression], Expression]:
 
 
 def best_choice(exprs: Sequence[Expression], z: Sequence[int]) -> dict[str, str]:
-    """For each election the first piece of largest value at positions ``z``: complete, since more is always better."""
+    """The choice with the largest smallest value at positions ``z``.
+
+    An election of its own is independent of the others, since more of it is always better: its largest piece. The joint
+    one, if there is one, is tried label by label.
+    """
     out: dict[str, str] = {}
-    for name, election in elections(exprs).items():
-        values = [(evaluate(piece, z), label) for label, piece in election.pieces]
+    joint: tuple[str, Election] | None = None
+    for name, same in elections(exprs).items():
+        if len(same) > 1:
+            joint = name, same[0]
+            continue
+        values = [(evaluate(piece, z), label) for label, piece in same[0].pieces]
         best = max(value for value, _ in values)
         out[name] = next(label for value, label in values if value == best)
-    return out
+    if joint is None:
+        return out
+    name, election = joint
+
+    def smallest(label: str) -> int:
+        resolve = resolver({**out, name: label})
+        return min(evaluate(resolve(expr), z) for expr in exprs)
+
+    labels = [label for label, _ in election.pieces]
+    return {**out, name: max(labels, key=smallest)}

@@ -112,7 +112,8 @@ class Election:
     pieces: tuple[tuple[str, Expression], ...]
 
 
-Expression = Union[Linear, Sum, Abs, Part, Max, Min, CeilDiv, FloorDiv, Shared, Election]  # noqa: UP007 - recursive alias
+# A union by name, because the alias is recursive.
+Expression = Union[Linear, Sum, Abs, Part, Max, Min, CeilDiv, FloorDiv, Shared, Election]  # noqa: UP007
 
 
 def describe(expr: Expression) -> str:
@@ -240,7 +241,7 @@ def bounds(expr: Expression, limits: Sequence[tuple[int, int]]) -> tuple[int, in
             return (0 if low <= 0 <= high else min(abs(low), abs(high))), max(abs(low), abs(high))
         case Part(position=j, sign=sign):
             ends = (sign * limits[j][0], sign * limits[j][1])
-            return max(min(ends), 0), max(max(ends), 0)
+            return max(min(ends), 0), max(*ends, 0)
         case Shared(argument=arg):
             return bounds(arg, limits)
         case Max(pieces=pieces):

@@ -53,6 +53,7 @@ class RuleModel(Strict):
 
     id: Name
     parameters: dict[str, Any]
+    overlays: Annotated[dict[Name, list[dict[str, Any]]], Field(min_length=1, max_length=64)] | None = None
 
 
 class InstrumentModel(Strict):
@@ -65,6 +66,7 @@ class InstrumentModel(Strict):
     mark: Decimal
     values: Annotated[list[Decimal], Field(min_length=1, max_length=512), FailFast()]
     risk: dict[str, Any] = Field(default_factory=dict)
+    greeks: Annotated[dict[Literal["delta", "gamma", "vega"], Decimal], Field(min_length=1)] | None = None
 
 
 class SnapshotModel(Strict):
@@ -112,6 +114,7 @@ class StatementModel(Strict):
     amount: Decimal
     delta: Annotated[list[DeltaModel], Field(max_length=2048), FailFast()]
     elections: Annotated[dict[Name, Name], Field(min_length=1, max_length=1024)] | None = None
+    overlays: Annotated[list[Name], Field(min_length=1, max_length=64)] | None = None
     context: ContextModel
 
 
@@ -178,6 +181,8 @@ MAX_DOCUMENT_BYTES = {
     "AttestationPayloadModel": 16 * 1024,
     "ProofModel": 256 * 1024,
 }
+#: Members that are left out of a document, rather than null, when they are not used.
+_OPTIONAL = ("elections", "overlays", "greeks")
 #: What a message may repeat of a path: no control characters, nothing long.
 _SAFE_PART = re.compile(r"[A-Za-z0-9_.:/+-]{1,64}")
 
@@ -187,8 +192,8 @@ M = TypeVar("M", bound=BaseModel)
 def validate(model: type[M], tree: Any, *, name: str) -> M:
     """Validate a parsed JSON tree; the first fault becomes a ``MalformedInput`` naming the field's path.
 
-    Messages never quote the input, because the input may be secret; nor, for a secret model,
-    a key that it does not have.
+    Messages never quote the input, because the input may be secret; nor, for a secret model, a key that it does not
+    have.
     """
     secret = issubclass(model, Secret)
     if isinstance(tree, dict) and (unknown := set(tree) - _members(model)):
@@ -218,5 +223,13 @@ def load(model: type[M], data: bytes, *, name: str) -> M:
 
 
 def dump(model: BaseModel) -> dict[str, Any]:
-    """The JSON tree of a model, with its wire names."""
-    return model.model_dump(mode="json", by_alias=True)
+    """The JSON tree of a model, with its wire names; members that a later minor version added are absent when
+    unused.
+    """
+    tree = model.model_dump(mode="json", by_alias=True)
+    for holder in (tree, tree.get("rule"), *(tree.get("instruments") or [])):
+        if isinstance(holder, dict):
+            for key in _OPTIONAL:
+                if holder.get(key, ...) is None:
+                    del holder[key]
+    return tree

@@ -40,6 +40,7 @@ class Instrument:
     mark: Fraction
     values: tuple[int, ...]
     risk: Mapping[str, Any] = field(hash=False)
+    greeks: Mapping[str, Fraction] = field(default_factory=dict, hash=False)
 
 
 @dataclass(frozen=True, eq=False)
@@ -52,6 +53,7 @@ class Snapshot:
     value_decimals: int
     rule_id: str
     parameters: Mapping[str, Any] = field(hash=False)
+    overlays: Mapping[str, Any] = field(hash=False)
     scenarios: tuple[str, ...]
     instruments: tuple[Instrument, ...]
     source: str
@@ -116,7 +118,19 @@ def _instrument(model: InstrumentModel, at: str, value_decimals: int, scenarios:
         raise MalformedInput("the quote currency is worth itself in every scenario", field=f"{at}.values")
     if model.kind == "credit" and (mark != 1 or any(v != -unit for v in values)):
         raise MalformedInput("a credit costs its face amount in every scenario", field=f"{at}.values")
-    return Instrument(model.id, model.kind, lot, int(limit), mark, values, MappingProxyType(dict(model.risk)))
+    greeks: dict[str, Fraction] = {
+        name: parse_decimal(text, field=f"{at}.greeks.{name}") for name, text in (model.greeks or {}).items()
+    }
+    return Instrument(
+        model.id,
+        model.kind,
+        lot,
+        int(limit),
+        mark,
+        values,
+        MappingProxyType(dict(model.risk)),
+        MappingProxyType(greeks),
+    )
 
 
 def from_model(model: SnapshotModel) -> Snapshot:
@@ -144,6 +158,7 @@ def from_model(model: SnapshotModel) -> Snapshot:
         value_decimals=model.quote.value_decimals,
         rule_id=model.rule.id,
         parameters=MappingProxyType(dict(model.rule.parameters)),
+        overlays=MappingProxyType(dict(model.rule.overlays or {})),
         scenarios=tuple(model.scenarios),
         instruments=instruments,
         source=model.source,

@@ -99,8 +99,9 @@ def from_model(model: StatementModel) -> Statement:
 
     multiplier = parse_multiplier(model.multiplier, field="statement.multiplier")
     tree = dump(model)
-    if tree["elections"] is None:  # a class A statement has no such member
-        del tree["elections"]
+    overlays = tuple(model.overlays or ())
+    if list(overlays) != sorted(set(overlays)):
+        raise MalformedInput("must be sorted, without repeats", field="statement.overlays")
     seen: set[str] = set()
     for i, trade in enumerate(model.delta):
         if trade.instrument in seen:
@@ -112,7 +113,7 @@ def from_model(model: StatementModel) -> Statement:
         domain=model.domain,
         snapshot=bytes.fromhex(model.snapshot),
         rule_id=model.rule,
-        terms=Terms(model.level, multiplier, model.horizon, tuple(sorted((model.elections or {}).items()))),
+        terms=Terms(model.level, multiplier, model.horizon, tuple(sorted((model.elections or {}).items())), overlays),
         amount=model.amount,
         delta=tuple((trade.instrument, trade.quantity) for trade in model.delta),
         context=Context(c.hub, c.account, c.epoch, c.spoke, c.nonce, c.expiry),

@@ -86,6 +86,7 @@ def make_statement(
     horizon: int = 3600,
     delta: Sequence[tuple[str, str]] = (),
     elections: Mapping[str, str] | None = None,
+    overlays: Sequence[str] = (),
     nonce: str | None = None,
 ) -> Statement:
     """A statement about an attested commitment; ``nonce`` is the spoke's (32 hex digits), fresh by default.
@@ -117,6 +118,8 @@ def make_statement(
     }
     if elections:
         tree["elections"] = dict(elections)
+    if overlays:
+        tree["overlays"] = sorted(overlays)
     return from_model(validate(StatementModel, tree, name="statement"))
 
 

@@ -1,0 +1,160 @@
+"""Overlays: rows that join any rule. A snapshot defines named sets of them; a statement says which sets it is under.
+
+Leverage cap, concentration limit, banned instruments, minimum equity, and limits on the account's Greeks. Equity is
+the value at the marks after the amount asked for; each row is against the account to a fine quantum per lot.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
+from fractions import Fraction
+from math import lcm
+from typing import Annotated, Any, Literal
+
+from pydantic import Field
+
+from ..compiler import Constraint, MarginRule
+from ..errors import MalformedInput, StatementMismatch
+from ..expression import Abs, Expression, Linear, Part, Sum
+from ..schema import Decimal, Name, Strict, validate
+from ..snapshot import Snapshot
+from ..units import PPM, parse_decimal, to_quanta
+from .terms import ceil, floor, lot_notional
+
+#: Leverage and concentration are stated to six decimals.
+MAX_LEVERAGE = 1000
+CASH = ("quote", "credit")
+
+
+class LeverageCapModel(Strict):
+    """Gross notional at most ``max`` times equity."""
+
+    type: Literal["leverage-cap"]
+    max: Decimal
+
+
+class ConcentrationModel(Strict):
+    """No instrument's notional above this share of equity."""
+
+    type: Literal["concentration"]
+    max_ppm: Annotated[int, Field(ge=0, le=100 * PPM)]
+
+
+class BannedModel(Strict):
+    """Instruments that must not be held."""
+
+    type: Literal["banned"]
+    instruments: Annotated[list[Name], Field(min_length=1, max_length=2048)]
+
+
+class MinimumEquityModel(Strict):
+    """Equity at least this, in quote units."""
+
+    type: Literal["minimum-equity"]
+    amount: Decimal
+
+
+class GreekLimitModel(Strict):
+    """|sum of a Greek over the account| at most ``max``; instruments without the Greek count nothing."""
+
+    type: Literal["greek-limit"]
+    greek: Literal["delta", "gamma", "vega"]
+    max: Decimal
+
+
+def _equity(snapshot: Snapshot) -> Expression:
+    """Value at the marks, rounded down: floor(v) per lot held and ceil(v) per lot owed, in fine quanta."""
+    coefficients: dict[int, int] = {}
+    corrections: list[tuple[int, Expression]] = []
+    for row, inst in enumerate(snapshot.instruments):
+        value = lot_notional(inst, snapshot) * (-1 if inst.kind == "credit" else 1)
+        coefficients[row] = floor(value)
+        if ceil(value) != floor(value):
+            corrections.append((-1, Part(row, -1)))
+    return Sum(((1, Linear(coefficients)), *corrections))
+
+
+def _leverage(tree: Any, snapshot: Snapshot, at: str) -> Iterator[Constraint]:
+    model = validate(LeverageCapModel, tree, name=at)
+    scaled = parse_decimal(model.max, field=f"{at}.max") * PPM
+    if not 0 < scaled <= MAX_LEVERAGE * PPM or scaled.denominator != 1:
+        raise MalformedInput(f"must be above 0, at most {MAX_LEVERAGE}, to 6 decimals", field=f"{at}.max")
+    gross = tuple(
+        (-PPM * ceil(lot_notional(inst, snapshot)), Abs(row))
+        for row, inst in enumerate(snapshot.instruments)
+        if inst.kind not in CASH
+    )
+    factor = scaled.numerator
+    yield Constraint("leverage-cap", Sum(((factor, _equity(snapshot)), *gross)), factor * snapshot.fine)
+
+
+def _concentration(tree: Any, snapshot: Snapshot, at: str) -> Iterator[Constraint]:
+    factor = validate(ConcentrationModel, tree, name=at).max_ppm
+    equity = _equity(snapshot)
+    for row, inst in enumerate(snapshot.instruments):
+        if inst.kind not in CASH:
+            held = (-PPM * ceil(lot_notional(inst, snapshot)), Abs(row))
+            yield Constraint(f"concentration.{inst.id}", Sum(((factor, equity), held)), factor * snapshot.fine)
+
+
+def _banned(tree: Any, snapshot: Snapshot, at: str) -> Iterator[Constraint]:
+    for i, name in enumerate(validate(BannedModel, tree, name=at).instruments):
+        row = snapshot.row_of(name, field=f"{at}.instruments.{i}")
+        yield Constraint(f"banned.{name}", Sum(((-1, Abs(row)),)))
+
+
+def _minimum(tree: Any, snapshot: Snapshot, at: str) -> Iterator[Constraint]:
+    least = to_quanta(validate(MinimumEquityModel, tree, name=at).amount, snapshot.decimals, field=f"{at}.amount")
+    if least < 0:
+        raise MalformedInput("must not be negative", field=f"{at}.amount")
+    yield Constraint("minimum-equity", Sum(((1, _equity(snapshot)),), -least * snapshot.fine), snapshot.fine)
+
+
+def _greek(tree: Any, snapshot: Snapshot, at: str) -> Iterator[Constraint]:
+    model = validate(GreekLimitModel, tree, name=at)
+    most = parse_decimal(model.max, field=f"{at}.max")
+    if most < 0:
+        raise MalformedInput("must not be negative", field=f"{at}.max")
+    per_lot = {
+        row: inst.greeks[model.greek] for row, inst in enumerate(snapshot.instruments) if model.greek in inst.greeks
+    }
+    scale = lcm(most.denominator, *(g.denominator for g in per_lot.values()))
+    for sign, side in ((-1, "above"), (1, "below")):
+        total = Linear({row: int(sign * g * scale) for row, g in per_lot.items()}, int(most * scale))
+        yield Constraint(f"{model.greek}-limit.{side}", total)
+
+
+_KINDS: dict[str, Callable[[Any, Snapshot, str], Iterator[Constraint]]] = {
+    "leverage-cap": _leverage,
+    "concentration": _concentration,
+    "banned": _banned,
+    "minimum-equity": _minimum,
+    "greek-limit": _greek,
+}
+
+
+def join(rule: MarginRule, snapshot: Snapshot, names: Sequence[str]) -> MarginRule:
+    """The rule with the rows of the named overlay sets. ``StatementMismatch`` for a set the snapshot does not
+    define.
+    """
+    rows = list(rule.constraints)
+    for name in names:
+        if name not in snapshot.overlays:
+            raise StatementMismatch("the snapshot defines no such overlay set", field=f"statement.overlays.{name}")
+        for i, tree in enumerate(snapshot.overlays[name]):
+            at = f"snapshot.rule.overlays.{name}.{i}"
+            kind = _KINDS.get(str(tree.get("type")))
+            if kind is None:
+                raise MalformedInput(f"must be one of {', '.join(_KINDS)}", field=f"{at}.type")
+            rows += [replace(row, name=f"{name}.{row.name}") for row in kind(tree, snapshot, at)]
+    return replace(rule, constraints=tuple(rows)) if names else rule
+
+
+def account_greeks(snapshot: Snapshot, z: Sequence[int]) -> dict[str, Fraction]:
+    """Delta, gamma and vega of positions in lots: sums over the instruments that carry them."""
+    out: dict[str, Fraction] = {}
+    for lots, inst in zip(z, snapshot.instruments, strict=True):
+        for name, value in inst.greeks.items():
+            out[name] = out.get(name, Fraction(0)) + lots * value
+    return out

@@ -1,0 +1,114 @@
+"""Typed terms that rules share: notional of a lot, tiers, and the over-charging chord of class C."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from fractions import Fraction
+from itertools import pairwise
+
+from ..errors import RuleRefused
+from ..expression import Abs, Expression, Max, Sum
+from ..snapshot import Instrument, Snapshot
+from ..units import PPM, ceil_div
+
+
+def ceil(value: Fraction) -> int:
+    """Smallest integer that is not below ``value``."""
+    return ceil_div(value.numerator, value.denominator)
+
+
+def floor(value: Fraction) -> int:
+    """Largest integer that is not above ``value``."""
+    return value.numerator // value.denominator
+
+
+def lot_notional(inst: Instrument, snapshot: Snapshot) -> Fraction:
+    """Notional of one lot at the mark, in fine quanta (exact)."""
+    return inst.mark * inst.lot * int(10**snapshot.value_decimals)
+
+
+@dataclass(frozen=True)
+class Tier:
+    """A bracket of notional (quote units) and its marginal rate in parts per million."""
+
+    lower: Fraction
+    rate_ppm: int
+
+
+def tiered_requirement(
+    name: str, position: int, inst: Instrument, snapshot: Snapshot, tiers: Sequence[Tier], multiplier: Fraction
+) -> Expression:
+    """Requirement of a notional n: the largest over tiers of n * rate_k - deduction_k, in fine quanta.
+
+    deduction_k = deduction_(k-1) + lower_k * (rate_k - rate_(k-1)): the marginal scheme of Binance and Hyperliquid.
+    Rates per lot round up and deductions down, so it over-charges by less than a fine quantum per lot and one per
+    tier. Raises ``RuleRefused`` naming ``name`` for an unsorted table or falling rates (the requirement would not be
+    convex).
+    """
+    if not tiers or tiers[0].lower != 0:
+        raise RuleRefused("the first tier must begin at 0", field=name)
+    notional = lot_notional(inst, snapshot)
+    deduction, previous = Fraction(0), tiers[0]
+    pieces: list[Expression] = []
+    for k, tier in enumerate(tiers):
+        if k and tier.lower <= previous.lower:
+            raise RuleRefused("the tiers are not sorted by their lower bound", field=name)
+        if tier.rate_ppm < previous.rate_ppm:
+            raise RuleRefused("a rate falls with size, so the requirement is not convex", field=name)
+        deduction += tier.lower * Fraction(tier.rate_ppm - previous.rate_ppm, PPM)
+        per_lot = ceil(notional * Fraction(tier.rate_ppm, PPM) * multiplier)
+        quanta = floor(deduction * multiplier * int(10**snapshot.value_decimals))
+        pieces.append(Sum(((per_lot, Abs(position)),), -quanta))
+        previous = tier
+    return pieces[0] if len(pieces) == 1 else Max(name, tuple(pieces))
+
+
+@dataclass(frozen=True)
+class Chords:
+    """A class C cost: the chords of a convex function between breakpoints, and the worst over-charge."""
+
+    expression: Expression
+    overcharge: Fraction
+
+
+def chords(name: str, position: int, breakpoints: Sequence[int], cost: Callable[[Fraction], Fraction]) -> Chords:
+    """Over-charge a convex even cost of one position by its chords on |z| (never by tangents, which under-charge).
+
+    ``breakpoints`` in lots, from 0 to the position limit; ``cost`` takes |z| in lots and gives fine quanta. The worst
+    over-charge is computed on the lots beside the point where a chord's slope is passed, the only places it can be,
+    plus one quantum for rounding. Raises ``RuleRefused`` when the chords' slopes fall (the cost is not convex).
+    """
+    if list(breakpoints) != sorted(set(breakpoints)) or not breakpoints or breakpoints[0] != 0 or len(breakpoints) < 2:
+        raise RuleRefused("breakpoints must rise from 0", field=name)
+    lines: list[tuple[int, int]] = []
+    last_slope: Fraction | None = None
+    for left, right in pairwise(breakpoints):
+        low, high = cost(Fraction(left)), cost(Fraction(right))
+        slope = (high - low) / (right - left)
+        if last_slope is not None and slope < last_slope:
+            raise RuleRefused("the cost is not convex between its breakpoints", field=name)
+        last_slope = slope
+        # From (left, low) upwards with a rate rounded up: never below the chord on its own stretch.
+        rate = ceil(slope)
+        lines.append((rate, ceil(low - rate * left)))
+    worst = max(
+        _largest(rate, constant, cost, left, right) for rate, constant in lines for left, right in pairwise(breakpoints)
+    )
+    pieces = tuple(Sum(((rate, Abs(position)),), constant) for rate, constant in lines)
+    return Chords(Max(name, pieces), worst)
+
+
+def _largest(rate: int, constant: int, cost: Callable[[Fraction], Fraction], left: int, right: int) -> Fraction:
+    """Largest rate * z + constant - cost(z), concave in z, on the lots left .. right: ternary search."""
+
+    def excess(z: int) -> Fraction:
+        return rate * z + constant - cost(Fraction(z))
+
+    while right - left > 2:
+        third = (right - left) // 3
+        if excess(left + third) < excess(right - third):
+            left += third
+        else:
+            right -= third
+    return max(map(excess, range(left, right + 1)))
