@@ -47,10 +47,8 @@ def elections(exprs: Sequence[Expression]) -> dict[str, tuple[Election, ...]]:
     """Every election below some expressions, by name, in order of first use.
 
     Elections of one name are one *joint* choice (an eMode category counts in every scenario alike) and must have the
-    same
-    labels. Raises ``RuleRefused`` for one that stands where less is better for the account (naming a smaller piece
-    would
-    pay), for labels that differ, or for a second joint choice.
+    same labels. Raises ``RuleRefused`` for one that stands where less is better for the account (naming a smaller
+    piece would pay), or for labels that differ.
     """
     found: dict[str, list[Election]] = {}
     seen: set[tuple[int, int]] = set()
@@ -75,9 +73,6 @@ def elections(exprs: Sequence[Expression]) -> dict[str, tuple[Election, ...]]:
 
     for expr in exprs:
         walk(expr, 1)
-    joint = [name for name, same in found.items() if len(same) > 1]
-    if len(joint) > 1:
-        raise RuleRefused("a second joint election", field=joint[1])
     return {name: tuple(same) for name, same in found.items()}
 
 
@@ -125,25 +120,23 @@ def resolver(choice: Choice) -> Callable[[Expression], Expression]:
 def best_choice(exprs: Sequence[Expression], z: Sequence[int]) -> dict[str, str]:
     """The choice with the largest smallest value at positions ``z``.
 
-    An election of its own is independent of the others, since more of it is always better: its largest piece. The joint
-    one, if there is one, is tried label by label.
+    An election of its own is independent of the others, since more of it is always better: its largest piece. A
+    single joint one is tried label by label. With several joint ones each takes the label whose pieces sum highest,
+    which is best when they agree, as the two levels of one rule do; another choice would be sound all the same.
     """
+    found = elections(exprs)
     out: dict[str, str] = {}
-    joint: tuple[str, Election] | None = None
-    for name, same in elections(exprs).items():
-        if len(same) > 1:
-            joint = name, same[0]
-            continue
-        values = [(evaluate(piece, z), label) for label, piece in same[0].pieces]
-        best = max(value for value, _ in values)
-        out[name] = next(label for value, label in values if value == best)
-    if joint is None:
+    for name, same in found.items():
+        labels = [label for label, _ in same[0].pieces]
+        sums = [sum(evaluate(election.pieces[k][1], z) for election in same) for k in range(len(labels))]
+        out[name] = labels[sums.index(max(sums))]
+    joint = [name for name, same in found.items() if len(same) > 1]
+    if len(joint) != 1:
         return out
-    name, election = joint
 
     def smallest(label: str) -> int:
-        resolve = resolver({**out, name: label})
+        resolve = resolver({**out, joint[0]: label})
         return min(evaluate(resolve(expr), z) for expr in exprs)
 
-    labels = [label for label, _ in election.pieces]
-    return {**out, name: max(labels, key=smallest)}
+    labels = [label for label, _ in found[joint[0]][0].pieces]
+    return {**out, joint[0]: max(labels, key=smallest)}

@@ -48,6 +48,13 @@ class QuoteModel(Strict):
     value_decimals: Annotated[int, Field(ge=0, le=24)]
 
 
+class AxisModel(Strict):
+    """Where a scenario lies, for charts: spot shock in percent and state of volatility."""
+
+    spot: Decimal
+    vol: Literal["up", "none", "down"]
+
+
 class RuleModel(Strict):
     """Rule id and its parameters; the rule itself validates the parameters."""
 
@@ -78,6 +85,7 @@ class SnapshotModel(Strict):
     rule: RuleModel
     scenarios: Annotated[list[Name], Field(min_length=1, max_length=512), FailFast()]
     instruments: Annotated[list[InstrumentModel], Field(min_length=1, max_length=2048), FailFast()]
+    axes: Annotated[list[AxisModel], Field(min_length=1, max_length=512)] | None = None
     source: Text = ""
 
 
@@ -108,7 +116,7 @@ class StatementModel(Strict):
     domain: Literal[256, 512, 1024, 2048]
     snapshot: Hex32
     rule: Name
-    level: Literal["initial", "maintenance"]
+    level: Literal["initial", "liquidation-end", "maintenance"]
     multiplier: Decimal
     horizon: Annotated[int, Field(ge=1, le=366 * 86400)]
     amount: Decimal
@@ -182,7 +190,7 @@ MAX_DOCUMENT_BYTES = {
     "ProofModel": 256 * 1024,
 }
 #: Members that are left out of a document, rather than null, when they are not used.
-_OPTIONAL = ("elections", "overlays", "greeks")
+_OPTIONAL = ("axes", "elections", "overlays", "greeks")
 #: What a message may repeat of a path: no control characters, nothing long.
 _SAFE_PART = re.compile(r"[A-Za-z0-9_.:/+-]{1,64}")
 

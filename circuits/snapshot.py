@@ -45,7 +45,10 @@ class Instrument:
 
 @dataclass(frozen=True, eq=False)
 class Snapshot:
-    """An immutable snapshot; ``digest`` is its name, and two snapshots are equal when their digests are."""
+    """An immutable snapshot; ``digest`` is its name, and two snapshots are equal when their digests are.
+
+    ``axes`` says where each scenario lies (spot shock in percent, volatility state), or is empty.
+    """
 
     time: int
     currency: str
@@ -56,6 +59,7 @@ class Snapshot:
     overlays: Mapping[str, Any] = field(hash=False)
     scenarios: tuple[str, ...]
     instruments: tuple[Instrument, ...]
+    axes: tuple[tuple[Fraction, str], ...]
     source: str
     digest: bytes
     tree: Mapping[str, Any] = field(repr=False, compare=False, hash=False)
@@ -146,6 +150,11 @@ def from_model(model: SnapshotModel) -> Snapshot:
         if inst.id in seen:
             raise MalformedInput("duplicate instrument", field=f"snapshot.instruments.{i}.id")
         seen.add(inst.id)
+    if model.axes is not None and len(model.axes) != len(model.scenarios):
+        raise MalformedInput(f"{len(model.axes)} entries for {len(model.scenarios)} scenarios", field="snapshot.axes")
+    axes = tuple(
+        (parse_decimal(axis.spot, field=f"snapshot.axes.{s}.spot"), axis.vol) for s, axis in enumerate(model.axes or [])
+    )
     tree = dump(model)
     instruments = tuple(
         _instrument(inst, f"snapshot.instruments.{i}", model.quote.value_decimals, len(model.scenarios))
@@ -161,6 +170,7 @@ def from_model(model: SnapshotModel) -> Snapshot:
         overlays=MappingProxyType(dict(model.rule.overlays or {})),
         scenarios=tuple(model.scenarios),
         instruments=instruments,
+        axes=axes,
         source=model.source,
         digest=canonical.digest(tree, domain="zkmargin/snapshot/1"),
         tree=MappingProxyType(tree),

@@ -29,6 +29,17 @@ def read_snapshot(path: Path) -> Snapshot:
     return snapshot.from_bytes(read_file(path))
 
 
+def _pairs(texts: list[str] | None, field: str) -> list[tuple[str, str]]:
+    """NAME=VALUE options."""
+    out: list[tuple[str, str]] = []
+    for text in texts or []:
+        name, sep, value = text.partition("=")
+        if not sep:
+            raise MalformedInput("must be NAME=VALUE", field=field)
+        out.append((name, value))
+    return out
+
+
 def clock(now: int | None) -> int:
     """The verifier's clock: given, or the machine's."""
     return int(time.time()) if now is None else now
@@ -65,29 +76,44 @@ def statement(
         str | None, typer.Option(help="The spoke's request nonce, 32 hex digits; fresh by default.")
     ] = None,
     expiry: Annotated[int | None, typer.Option(help="Unix time; by default ten minutes from now.")] = None,
-    level: Annotated[str, typer.Option(help="initial or maintenance")] = "initial",
+    level: Annotated[str, typer.Option(help="initial, liquidation-end or maintenance")] = "initial",
     multiplier: Annotated[str, typer.Option(help="Scales the add-ons.")] = "1",
     horizon: Annotated[int, typer.Option(help="Seconds that the proof is good for from the snapshot's time.")] = 3600,
     delta: Annotated[list[str] | None, typer.Option(help="A public trade, INSTRUMENT=QUANTITY; repeatable.")] = None,
+    elect: Annotated[list[str] | None, typer.Option(help="A public election, NAME=PIECE; repeatable.")] = None,
+    best_for: Annotated[
+        Path | None, typer.Option(help="The holder's opening: take the best elections for it. They become public.")
+    ] = None,
+    overlay: Annotated[list[str] | None, typer.Option(help="An overlay set of the snapshot; repeatable.")] = None,
     as_json: Json = False,
 ) -> None:
     """Write a statement about an attested account: what a spoke asks for and a holder proves."""
+    from circuits.rules import Terms, build
+    from circuits.statement import parse_multiplier
+    from circuits.units import to_lots
     from verifier.attestation import load_public_key, verify_attestation
 
-    from .documents import make_statement
-    from .files import read_file, write_file
+    from .documents import make_statement, parse_opening
+    from .files import read_file, unseal, write_file
 
     snap = read_snapshot(snapshot)
     attested = verify_attestation(read_file(attestation), load_public_key(read_file(hub_key)))
-    trades: list[tuple[str, str]] = []
-    for text in delta or []:
-        name, sep, quantity = text.partition("=")
-        if not sep:
-            raise MalformedInput("must be INSTRUMENT=QUANTITY", field="delta")
-        trades.append((name, quantity))
+    trades = _pairs(delta, "delta")
+    elections = dict(_pairs(elect, "elect"))
+    if best_for is not None:
+        held = parse_opening(unseal(read_file(best_for), name="best-for"), snap)
+        knobs = Terms(
+            level, parse_multiplier(multiplier, field="multiplier"), horizon, overlays=tuple(sorted(overlay or []))
+        )
+        after = list(held.lots)
+        for name, quantity in trades:
+            row = snap.row_of(name, field="delta")
+            after[row] += to_lots(quantity, snap.instruments[row].lot, field="delta")
+        elections = build(snap, knobs).best_choice(after) | elections
     made = make_statement(
         snap, attested, spoke=spoke, amount=amount, expiry=clock(None) + 600 if expiry is None else expiry,
-        level=level, multiplier=multiplier, horizon=horizon, delta=trades, nonce=nonce,
+        level=level, multiplier=multiplier, horizon=horizon, delta=trades, 
+        nonce=nonce, elections=elections, overlays=overlay or [],
     )  # fmt: skip
     write_file(out, made.to_bytes())
     emit(
@@ -225,39 +251,58 @@ def verify_batch(
 def explain(
     snapshot: In,
     portfolio: Annotated[Path | None, typer.Option(help="Your portfolio.")] = None,
-    opening: Annotated[Path | None, typer.Option(help="Or your opening.")] = None,
-    level: Annotated[str, typer.Option(help="initial or maintenance")] = "maintenance",
+    opening: Annotated[
+        list[Path] | None,
+        typer.Option(help="Or your opening; repeatable: several are added up, as their commitments are."),
+    ] = None,
+    level: Annotated[str, typer.Option(help="initial, liquidation-end or maintenance")] = "maintenance",
     multiplier: Annotated[str, typer.Option(help="Scales the add-ons.")] = "1",
     horizon: Annotated[int, typer.Option(min=1, max=366 * 86400, help="Seconds of the latency buffer.")] = 3600,
+    overlay: Annotated[list[str] | None, typer.Option(help="An overlay set of the snapshot; repeatable.")] = None,
+    plot: Annotated[Path | None, typer.Option(help="Also draw a chart: .png or .svg. Secret.")] = None,
     as_json: Json = False,
 ) -> None:
     """Show the holder which scenario binds, the net margin, the requirements and the health factor. Secret."""
-    from circuits.rules import Terms
+    from circuits.rules import LEVELS, Terms
     from circuits.statement import parse_multiplier
 
+    from .commitment import sum_openings
     from .documents import parse_opening, portfolio_lots
     from .explain import explain as run
-    from .files import read_file, unseal
+    from .files import check_targets, read_file, unseal, write_file
 
     snap = read_snapshot(snapshot)
-    if (portfolio is None) == (opening is None):
+    if (portfolio is None) == (not opening):
         raise StatementMismatch("give either --portfolio or --opening", field="portfolio")
-    if level not in ("initial", "maintenance"):
-        raise MalformedInput("must be initial or maintenance", field="level")
+    if level not in LEVELS:
+        raise MalformedInput(f"must be one of {', '.join(LEVELS)}", field="level")
     factor = parse_multiplier(multiplier, field="multiplier")
     if portfolio is not None:
         lots = portfolio_lots(unseal(read_file(portfolio), name="portfolio"), snap)
     else:
-        assert opening is not None  # noqa: S101 - for the type checker; exactly one is given
-        lots = list(parse_opening(unseal(read_file(opening), name="opening"), snap).lots)
-    answer = run(snap, Terms(level, factor, horizon), lots)
+        opened = [parse_opening(unseal(read_file(path), name="opening"), snap) for path in opening or []]
+        lots = list(sum_openings(opened).lots)
+    answer = run(snap, Terms(level, factor, horizon, overlays=tuple(sorted(overlay or []))), lots)
     tree = answer.to_json()
+    if plot is not None:
+        from .plot import draw
+
+        check_targets(plot)
+        write_file(plot, draw(answer, snap, lots, plot), secret=True)
 
     def text() -> None:
         typer.echo(f"{level} margin, multiplier {multiplier}, in {answer.currency}")
         typer.echo(f"net margin     {tree['net_margin']}  (binding scenario: {answer.worst_scenario})")
         typer.echo(f"requirement    {tree['requirement']}")
         typer.echo(f"health factor  {tree['health_factor'] or 'no requirement'}")
+        for name, value in tree["thresholds"].items():
+            typer.echo(f"net margin     {value}  at level {name}")
+        for name, value in tree["greeks"].items():
+            typer.echo(f"{name:14s} {value}")
+        for name, met in tree["overlays"].items():
+            typer.echo(f"overlay        {name}: {'met' if met else 'NOT met'}")
+        for name, piece in tree["elections"].items():
+            typer.echo(f"election       {name}: {piece}")
         table("scenarios", ["scenario", "net margin"], [[s["name"], s["net_margin"]] for s in tree["scenarios"]])
         rows = [[p["instrument"], p["quantity"], p["value"], p["requirement"]] for p in tree["positions"]]
         table(

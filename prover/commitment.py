@@ -143,3 +143,19 @@ def commit(lots: Sequence[int], domain: int, *, randomness: Randomness = fresh) 
     """
     opening = Opening(domain, tuple(lots), tuple(randomness(POSITION_BLINDING)))
     return opening.commitment(), opening
+
+
+def sum_openings(openings: Sequence[Opening]) -> Opening:
+    """The opening of the sum of commitments: a hub's net position over its accounts, or several accounts of one holder.
+
+    Raises ``MalformedInput`` when domains or registries differ, or a sum is a position of 2**63 lots or more.
+    """
+    first = openings[0]
+    if any(
+        (o.domain, len(o.lots), len(o.blinding)) != (first.domain, len(first.lots), len(first.blinding))
+        for o in openings
+    ):
+        raise MalformedInput("openings of different domains or registries do not add", field="opening")
+    lots = tuple(sum(column) for column in zip(*(o.lots for o in openings), strict=True))
+    blinding = tuple(sum(column, scalar(0)) for column in zip(*(o.blinding for o in openings), strict=True))
+    return Opening(first.domain, lots, blinding)

@@ -6,12 +6,14 @@ Everything here is derived from the secret portfolio and must be shown to nobody
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from fractions import Fraction
 from typing import Any
 
+from circuits.compiler import MarginRule
 from circuits.expression import evaluate
-from circuits.rules import Terms, build
+from circuits.rules import LEVELS, Terms, build
+from circuits.rules.overlays import account_greeks
 from circuits.snapshot import Snapshot
 from circuits.statement import MAX_MULTIPLIER
 from circuits.units import PPM, format_fraction
@@ -31,6 +33,10 @@ class Explanation:
     health_factor: Fraction | None = field(repr=False)
     scenarios: tuple[tuple[str, Fraction], ...] = field(repr=False)
     positions: tuple[tuple[str, str, Fraction, Fraction], ...] = field(repr=False)
+    greeks: tuple[tuple[str, Fraction], ...] = field(repr=False, default=())
+    elections: tuple[tuple[str, str], ...] = field(repr=False, default=())
+    overlays: tuple[tuple[str, bool], ...] = field(repr=False, default=())
+    thresholds: tuple[tuple[str, Fraction], ...] = field(repr=False, default=())
 
     def to_json(self) -> dict[str, Any]:
         """A JSON tree with decimal strings."""
@@ -51,7 +57,22 @@ class Explanation:
                 }
                 for i, q, v, r in self.positions
             ],
+            "greeks": {name: format_fraction(value) for name, value in self.greeks},
+            "elections": dict(self.elections),
+            "overlays": dict(self.overlays),
+            "thresholds": {level: format_fraction(value) for level, value in self.thresholds},
         }
+
+
+def _unit(rule: MarginRule, snapshot: Snapshot) -> int:
+    """The rule's own money units in one quote unit: a mixture of levels counts in hundredths of fine quanta."""
+    return int(10**snapshot.value_decimals) * (rule.amount_factor // snapshot.fine)
+
+
+def _net(snapshot: Snapshot, terms: Terms, lots: Sequence[int]) -> Fraction:
+    """Smallest net margin of the scenarios at a level."""
+    rule = build(snapshot, terms)
+    return Fraction(min(rule.net_margin(lots)), _unit(rule, snapshot))
 
 
 def health_factor(snapshot: Snapshot, terms: Terms, z: Sequence[int]) -> Fraction | None:
@@ -62,8 +83,8 @@ def health_factor(snapshot: Snapshot, terms: Terms, z: Sequence[int]) -> Fractio
     """
 
     def solvent(ppm: int) -> bool:
-        rule = build(snapshot, Terms(terms.level, Fraction(ppm, PPM), terms.horizon))
-        return min(rule.net_margin(z)) >= 0
+        rule = build(snapshot, replace(terms, multiplier=Fraction(ppm, PPM)))
+        return min(slack for _, slack in rule.slacks(z, 0)) >= 0
 
     low, high = 0, MAX_MULTIPLIER * PPM
     if solvent(high):
@@ -75,9 +96,14 @@ def health_factor(snapshot: Snapshot, terms: Terms, z: Sequence[int]) -> Fractio
 
 
 def explain(snapshot: Snapshot, terms: Terms, lots: Sequence[int]) -> Explanation:
-    """Explain positions in lots (registry order) under the snapshot's rule and the given terms."""
+    """Explain positions in lots (registry order) under the snapshot's rule and the given terms.
+
+    Elections are the best ones, whatever ``terms`` names; ``thresholds`` is the net margin at each level (initial,
+    end of
+    liquidation, maintenance). Money in quote units.
+    """
     rule = build(snapshot, terms)
-    unit = 10**snapshot.value_decimals
+    unit = _unit(rule, snapshot)
     margins = rule.net_margin(lots)
     worst = min(range(len(margins)), key=margins.__getitem__)
     # The first component is the total; the others are named by instrument, and one may be called like the total.
@@ -102,4 +128,8 @@ def explain(snapshot: Snapshot, terms: Terms, lots: Sequence[int]) -> Explanatio
         health_factor=health_factor(snapshot, terms, lots),
         scenarios=tuple((name, Fraction(m, unit)) for (name, _), m in zip(rule.scenarios, margins, strict=True)),
         positions=positions,
+        greeks=tuple(account_greeks(snapshot, lots).items()),
+        elections=tuple(sorted(rule.best_choice(lots).items())),
+        overlays=tuple((name, slack >= 0) for name, slack in rule.slacks(lots, 0)[len(rule.scenarios) :]),
+        thresholds=tuple((level, _net(snapshot, replace(terms, level=level), lots)) for level in LEVELS),
     )

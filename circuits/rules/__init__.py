@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from fractions import Fraction
 
 from ..compiler import MarginRule
-from ..errors import StatementMismatch
+from ..errors import RuleRefused, StatementMismatch
+from ..expression import Expression, Sum
 from ..snapshot import Snapshot
 from . import collateral_loan, cross_margin, overlays, tiered_margin
 
@@ -16,9 +17,10 @@ from . import collateral_loan, cross_margin, overlays, tiered_margin
 class Terms:
     """The statement's knobs that shape a rule.
 
-    ``level`` is "initial" or "maintenance"; ``multiplier`` scales the add-ons (exact); ``horizon`` in seconds scales
-    the latency buffer by its square root; ``elections`` are the public choices of a class B rule, sorted by name;
-    ``overlays`` the sets of overlay rows that the snapshot defines (a jurisdiction's, say) and this statement is under.
+    ``level`` is "initial", "liquidation-end" or "maintenance"; ``multiplier`` scales the add-ons (exact); ``horizon``
+    in seconds scales the latency buffer by its square root; ``elections`` are the public choices of a class B rule,
+    sorted by name; ``overlays`` the sets of overlay rows that the snapshot defines (a jurisdiction's, say) and this
+    statement is under.
     """
 
     level: str
@@ -27,6 +29,11 @@ class Terms:
     elections: tuple[tuple[str, str], ...] = ()
     overlays: tuple[str, ...] = ()
 
+
+LEVELS = ("initial", "liquidation-end", "maintenance")
+LIQUIDATION_END = "liquidation-end"
+#: Liquidation runs until the account has this much of the way from maintenance to initial margin, not to zero.
+LIQUIDATION_BUFFER_PERCENT = 50
 
 #: What a rule is: snapshot, level, multiplier, horizon in seconds to the inequalities.
 Builder = Callable[[Snapshot, str, Fraction, int], MarginRule]
@@ -42,8 +49,38 @@ def build(snapshot: Snapshot, terms: Terms) -> MarginRule:
     builder = RULES.get(snapshot.rule_id) or _third_party(snapshot.rule_id)
     if builder is None:
         raise StatementMismatch(f"unknown rule; this version has {', '.join(sorted(RULES))}", field="snapshot.rule.id")
-    rule = builder(snapshot, terms.level, terms.multiplier, terms.horizon)
+    if terms.level == LIQUIDATION_END:
+        outer = builder(snapshot, "initial", terms.multiplier, terms.horizon)
+        inner = builder(snapshot, "maintenance", terms.multiplier, terms.horizon)
+        rule = between(outer, inner, LIQUIDATION_BUFFER_PERCENT)
+    else:
+        rule = builder(snapshot, terms.level, terms.multiplier, terms.horizon)
     return overlays.join(rule, snapshot, terms.overlays)
+
+
+def between(initial: MarginRule, maintenance: MarginRule, percent: int) -> MarginRule:
+    """The rule whose net margin is ``percent`` initial and the rest maintenance, scenario by scenario, in 1/100 fine
+    quanta.
+
+    A convex mixture of concave functions, so of the same class as both, and between them wherever they are ordered:
+    this is what makes initial <= liquidation end <= maintenance hold for every rule.
+    """
+
+    def mix(a: Expression, b: Expression) -> Expression:
+        return Sum(((percent, a), (100 - percent, b)))
+
+    if [name for name, _ in initial.scenarios] != [name for name, _ in maintenance.scenarios]:
+        raise RuleRefused("its levels have different scenarios", field="level")
+    outer, inner = dict(initial.components), dict(maintenance.components)
+    return replace(
+        maintenance,
+        scenarios=tuple(
+            (name, mix(a, b)) for (name, a), (_, b) in zip(initial.scenarios, maintenance.scenarios, strict=True)
+        ),
+        amount_factor=100 * maintenance.amount_factor,
+        components=tuple((name, mix(outer[name], inner[name])) for name in inner if name in outer),
+        constraints=(*maintenance.constraints, *initial.constraints),
+    )
 
 
 def _third_party(rule_id: str) -> Builder | None:
