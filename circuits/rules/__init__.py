@@ -9,7 +9,7 @@ from fractions import Fraction
 from ..compiler import MarginRule
 from ..errors import StatementMismatch
 from ..snapshot import Snapshot
-from . import cross_margin
+from . import cross_margin, portfolio_margin
 
 
 @dataclass(frozen=True)
@@ -26,7 +26,10 @@ class Terms:
     elections: tuple[tuple[str, str], ...] = ()
 
 
-RULES: dict[str, Callable[[Snapshot, str, Fraction, int], MarginRule]] = {cross_margin.RULE_ID: cross_margin.build}
+RULES: dict[str, Callable[[Snapshot, str, Fraction, int], MarginRule]] = {
+    cross_margin.RULE_ID: cross_margin.build,
+    portfolio_margin.RULE_ID: portfolio_margin.build,
+}
 
 
 def build(snapshot: Snapshot, terms: Terms) -> MarginRule:
