@@ -78,14 +78,18 @@ def explain(snapshot: Snapshot, terms: Terms, lots: Sequence[int]) -> Explanatio
     """Explain positions in lots (registry order) under the snapshot's rule and the given terms."""
     rule = build(snapshot, terms)
     unit = 10**snapshot.value_decimals
+    margin_unit = rule.amount_factor * 10**snapshot.decimals
     margins = rule.net_margin(lots)
     worst = min(range(len(margins)), key=margins.__getitem__)
+    worst_name = rule.scenarios[worst][0]
+    # A row that is no scenario of the snapshot (a basis contingency) shows values in its first.
+    column = snapshot.scenarios.index(worst_name) if worst_name in snapshot.scenarios else 0
     components = {name: Fraction(evaluate(expr, lots), unit) for name, expr in rule.components}
     positions = tuple(
         (
             inst.id,
             position_text(lots[row], snapshot, row),
-            Fraction(lots[row] * inst.values[worst], unit),
+            Fraction(lots[row] * inst.values[column], unit),
             components.get(inst.id, Fraction(0)),
         )
         for row, inst in enumerate(snapshot.instruments)
@@ -94,10 +98,10 @@ def explain(snapshot: Snapshot, terms: Terms, lots: Sequence[int]) -> Explanatio
     return Explanation(
         currency=snapshot.currency,
         level=terms.level,
-        net_margin=Fraction(margins[worst], unit),
-        worst_scenario=rule.scenarios[worst][0],
+        net_margin=Fraction(margins[worst], margin_unit),
+        worst_scenario=worst_name,
         requirement=components["requirement"],
         health_factor=health_factor(snapshot, terms, lots),
-        scenarios=tuple((name, Fraction(m, unit)) for (name, _), m in zip(rule.scenarios, margins, strict=True)),
+        scenarios=tuple((name, Fraction(m, margin_unit)) for (name, _), m in zip(rule.scenarios, margins, strict=True)),
         positions=positions,
     )

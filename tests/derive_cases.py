@@ -118,12 +118,12 @@ class Expiry:
             k = math.log(strike / self.forward(1.0))
             k = abs(k) if direction == "ABS" else k
             slope = k * cap / max(p["MIN_K_STAR"], width)
-            return vol * max(0.0, 1 + (min(cap, slope) if k >= 0 else max(-cap, slope)))
+            return vol * max(0.0, 1 + float(min(cap, slope) if k >= 0 else max(-cap, slope)))
         p = self.parameters["VolShock"]
         power = p["SHORTTERMPOWER"] if self.seconds <= 30 * DAY else p["LONGTERMPOWER"]
         size = (30 * DAY / max(self.seconds, p["DTE_FLOOR"] * DAY)) ** power
         if direction == "Up":
-            return max(float(p["MIN_VOL_EVAL_SHOCKED"]), vol * (1 + p["VOLRANGEUP"] * size))
+            return float(max(p["MIN_VOL_EVAL_SHOCKED"], vol * (1 + p["VOLRANGEUP"] * size)))
         return vol * max(0.0, 1 - p["VOLRANGEDOWN"] * size) if direction == "Down" else vol
 
     def price(self, option: Tree, shock: float, direction: str) -> float:
@@ -252,6 +252,7 @@ class Oracle:
             "values": [unit] * len(columns), "risk": {},
         }  # fmt: skip
         out = [(quote, math.floor(cash * 10**QUOTE_DECIMALS))]
+        risk: Tree
         for c in s["Collaterals"]:
             price = c["Price"] / s["StablePrice"]
             prices = [price * (shock if c["IsRiskCancelling"] else 1) for shock, _ in columns.values()]
@@ -280,13 +281,10 @@ def scenario_name(shock: float, direction: str) -> str:
     return f"{direction.lower()}:{shock:.6g}"
 
 
-@lru_cache(maxsize=64)
-def load(path: Path) -> Case:
-    """Read and convert one case file."""
-    tree = json.loads(path.read_text())
-    oracle, result = Oracle(tree["Scenario"], tree["Parameters"]), tree["Result"]
+def document(oracle: Oracle) -> tuple[Tree, tuple[int, ...]]:
+    """The snapshot document of a case, and the account's lots."""
     lines = oracle.lines()
-    document: Tree = {
+    tree: Tree = {
         "schema": "zkmargin/snapshot/1",
         "time": NOW,
         "quote": {"currency": "USDC", "decimals": QUOTE_DECIMALS, "value_decimals": VALUE_DECIMALS},
@@ -295,12 +293,21 @@ def load(path: Path) -> Case:
         "instruments": [line for line, _ in lines],
         "source": "derivexyz/v2-core, PMRM_2 portfolio cases",
     }
+    return tree, tuple(lots for _, lots in lines)
+
+
+@lru_cache(maxsize=64)
+def load(path: Path) -> Case:
+    """Read and convert one case file."""
+    tree = json.loads(path.read_text())
+    snapshot, lots = document(Oracle(tree["Scenario"], tree["Parameters"]))
+    result = tree["Result"]
     rows = [row[-1] for kind in ("reg", "tail", "skew") for row in result[f"{kind}_losses"]]
     names = [scenario_name(s["SpotShock"], s["VolShockDirection"]) for s in tree["Parameters"]["Scenarios"]]
     return Case(
         name=path.stem,
-        snapshot=snapshots.from_bytes(json.dumps(document).encode()),
-        lots=tuple(lots for _, lots in lines),
+        snapshot=snapshots.from_bytes(json.dumps(snapshot).encode()),
+        lots=lots,
         expected={"initial": float(result["IM"]), "maintenance": float(result["MM"])},
         losses=tuple(zip(names, map(float, rows), strict=True)),
     )

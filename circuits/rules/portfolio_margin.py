@@ -231,32 +231,34 @@ class _Context:
         ]  # fmt: skip
         return Book(tuple(plain), {name: tuple(rows) for name, rows in sorted(expiries.items())}, tuple(own), shorts)
 
-    def discounted(self, column: int, mark: int, rows: Sequence[int], rate_ppb: int, sign: int = 1) -> Linear:
-        """sign * (rate * x - m) of an expiry, in parts per billion of fine quanta."""
+    def discounted(self, columns: tuple[int, int], rows: Sequence[int], rate_ppb: int, sign: int = 1) -> Linear:
+        """sign * (rate * x - m) of an expiry, in parts per billion of fine quanta; columns of x and m."""
         values = {row: self.snapshot.instruments[row].values for row in rows}
-        return Linear({row: sign * (rate_ppb * v[column] - PPB * v[mark]) for row, v in values.items()})
+        return Linear({row: sign * (rate_ppb * v[columns[0]] - PPB * v[columns[1]]) for row, v in values.items()})
 
     def expiry_difference(self, scenario: str, kind: str, expiry: str, rows: Sequence[int]) -> Expression:
-        """y_e of a regular scenario, -|y_e| of a skew scenario, in parts per billion of fine quanta."""
+        """y_e of a regular scenario, -|y_e| of a skew scenario, in parts per billion of fine quanta.
+
+        min(gain x, loss x) = gain x - (loss - gain) max(0, -x), whose only word is in fine quanta.
+        """
         model = self.expiry(expiry)
         columns = self.column(scenario, "scenarios"), self.column(self.parameters.mark, "mark")
-        name = f"{scenario}/{expiry}"
-        gain, loss = (self.discounted(*columns, rows, rate) for rate in (model.gain_ppb, model.loss_ppb))
-        pieces = (gain,) if model.gain_ppb == model.loss_ppb else (gain, loss)
+        values = {row: self.snapshot.instruments[row].values[columns[0]] for row in rows}
+        short_value = Max(f"{scenario}.{expiry}", (Linear({row: -v for row, v in values.items()}), Linear({})))
+        gap = model.loss_ppb - model.gain_ppb
+        difference: Expression = self.discounted(columns, rows, model.gain_ppb)
+        if gap:
+            difference = Sum(((1, difference), (-gap, short_value)))
         if kind == "regular":
-            return Min(f"{scenario}.{expiry}", pieces) if len(pieces) > 1 else gain
-        long, short = (self.discounted(*columns, rows, rate, -1) for rate in (model.gain_ppb, model.loss_ppb))
-        if len(pieces) == 1:
-            return Min(f"{scenario}.{expiry}", (gain, long))
+            return difference
+        name = f"{scenario}/{expiry}"
+        long = Min(name, (difference, self.discounted(columns, rows, model.gain_ppb, -1)))
+        short = Min(name, (difference, self.discounted(columns, rows, model.loss_ppb, -1)))
+        if not gap:
+            return long
         if len(name) > 64:
             raise MalformedInput("scenario and expiry make a name of more than 64 characters", field=name[:64])
-        return Election(
-            name,
-            (
-                ("long", Min(f"{scenario}.{expiry}", (*pieces, long))),
-                ("short", Min(f"{scenario}.{expiry}", (*pieces, short))),
-            ),
-        )
+        return Election(name, (("long", long), ("short", short)))
 
     def basis_difference(self, expiry: str, rows: Sequence[int]) -> Expression:
         """min(up - m, down - m, 0) of one expiry, in fine quanta."""
