@@ -10,7 +10,8 @@ Facts from derivexyz/v2-core ``src/risk-managers/PMRMLib_2.sol`` (named below by
 
 Class A where gain <= loss, for then  y_e = min(gain x, loss x) - m;  the other order is refused. A skew scenario counts
 ``-|y_e| = min(y_e, -y_e)``, which is not concave; the statement names the sign of x in public (class B), since
-``-y_e = max(m - gain x, m - loss x)``. Elections are called "scenario/expiry"; their pieces are "long" and "short".
+``-y_e = max(m - gain x, m - loss x)``. Elections are called "scenario/expiry"; their pieces are "long" and "short". The
+best choice is "long" but where x < 0 and y_e > 0, so a "short" tells that of an expiry and a "long" little.
 
 Values. As with SPAN arrays every price comes from the snapshot: one of its scenarios is the mark, two are the basis
 shocks, the others (these too, if listed) are losses. Collateral that cancels no risk has its mark in every
@@ -281,6 +282,8 @@ class _Context:
         """Every scenario of the snapshot has a use and every name a scenario."""
         p = self.parameters
         used = {p.mark, p.basis_up, p.basis_down, *p.scenarios}
+        for at, name in (("mark", p.mark), ("basis_up", p.basis_up), ("basis_down", p.basis_down)):
+            self.column(name, at)
         for name in sorted(p.scenarios):
             self.column(name, f"scenarios.{name}")
         for i, name in enumerate(self.snapshot.scenarios):
