@@ -58,6 +58,7 @@ class MarginRule:
     non_negative: frozenset[int] = frozenset()
     components: tuple[tuple[str, Expression], ...] = ()
     constraints: tuple[Constraint, ...] = ()
+    component_scale: int = 1
 
     def elections(self) -> dict[str, tuple[Election, ...]]:
         """What a statement under this rule must choose in public (class B), by name; ``RuleRefused`` if misplaced."""

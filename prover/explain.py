@@ -65,8 +65,8 @@ class Explanation:
 
 
 def _unit(rule: MarginRule, snapshot: Snapshot) -> int:
-    """The rule's own money units in one quote unit: a mixture of levels counts in hundredths of fine quanta."""
-    return int(10**snapshot.value_decimals) * (rule.amount_factor // snapshot.fine)
+    """The rule's own money units in one quote unit, which its amount factor tells."""
+    return rule.amount_factor * int(10**snapshot.decimals)
 
 
 def _net(snapshot: Snapshot, terms: Terms, lots: Sequence[int]) -> Fraction:
@@ -98,14 +98,17 @@ def health_factor(snapshot: Snapshot, terms: Terms, z: Sequence[int]) -> Fractio
 def explain(snapshot: Snapshot, terms: Terms, lots: Sequence[int]) -> Explanation:
     """Explain positions in lots (registry order) under the snapshot's rule and the given terms.
 
-    Elections are the best ones, whatever ``terms`` names; ``thresholds`` is the net margin at each level (initial,
-    end of
+    Elections are the best ones, whatever ``terms`` names; ``thresholds`` is the net margin at each level (initial, end of
     liquidation, maintenance). Money in quote units.
     """
     rule = build(snapshot, terms)
-    unit = _unit(rule, snapshot)
+    margin_unit = _unit(rule, snapshot)
+    unit = rule.component_scale * 10**snapshot.value_decimals
     margins = rule.net_margin(lots)
     worst = min(range(len(margins)), key=margins.__getitem__)
+    worst_name = rule.scenarios[worst][0]
+    # A row that is no scenario of the snapshot (a basis contingency) shows values in its first.
+    column = snapshot.scenarios.index(worst_name) if worst_name in snapshot.scenarios else 0
     # The first component is the total; the others are named by instrument, and one may be called like the total.
     total = Fraction(evaluate(rule.components[0][1], lots), unit)
     components = {name: Fraction(evaluate(expr, lots), unit) for name, expr in rule.components[1:]}
@@ -113,7 +116,7 @@ def explain(snapshot: Snapshot, terms: Terms, lots: Sequence[int]) -> Explanatio
         (
             inst.id,
             position_text(lots[row], snapshot, row),
-            Fraction(lots[row] * inst.values[worst], unit),
+            Fraction(lots[row] * inst.values[column], unit),
             components.get(inst.id, Fraction(0)),
         )
         for row, inst in enumerate(snapshot.instruments)
@@ -122,11 +125,11 @@ def explain(snapshot: Snapshot, terms: Terms, lots: Sequence[int]) -> Explanatio
     return Explanation(
         currency=snapshot.currency,
         level=terms.level,
-        net_margin=Fraction(margins[worst], unit),
-        worst_scenario=rule.scenarios[worst][0],
+        net_margin=Fraction(margins[worst], margin_unit),
+        worst_scenario=worst_name,
         requirement=total,
         health_factor=health_factor(snapshot, terms, lots),
-        scenarios=tuple((name, Fraction(m, unit)) for (name, _), m in zip(rule.scenarios, margins, strict=True)),
+        scenarios=tuple((name, Fraction(m, margin_unit)) for (name, _), m in zip(rule.scenarios, margins, strict=True)),
         positions=positions,
         greeks=tuple(account_greeks(snapshot, lots).items()),
         elections=tuple(sorted(rule.best_choice(lots).items())),

@@ -10,7 +10,7 @@ from ..compiler import MarginRule
 from ..errors import RuleRefused, StatementMismatch
 from ..expression import Expression, Sum
 from ..snapshot import Snapshot
-from . import collateral_loan, cross_margin, overlays, tiered_margin
+from . import collateral_loan, cross_margin, overlays, portfolio_margin, tiered_margin
 
 
 @dataclass(frozen=True)
@@ -41,6 +41,7 @@ RULES: dict[str, Builder] = {
     cross_margin.RULE_ID: cross_margin.build,
     tiered_margin.RULE_ID: tiered_margin.build,
     collateral_loan.RULE_ID: collateral_loan.build,
+    portfolio_margin.RULE_ID: portfolio_margin.build,
 }
 
 
@@ -79,6 +80,7 @@ def between(initial: MarginRule, maintenance: MarginRule, percent: int) -> Margi
         ),
         amount_factor=100 * maintenance.amount_factor,
         components=tuple((name, mix(outer[name], inner[name])) for name in inner if name in outer),
+        component_scale=100 * maintenance.component_scale,
         constraints=(*maintenance.constraints, *initial.constraints),
     )
 
