@@ -98,8 +98,8 @@ def health_factor(snapshot: Snapshot, terms: Terms, z: Sequence[int]) -> Fractio
 def explain(snapshot: Snapshot, terms: Terms, lots: Sequence[int]) -> Explanation:
     """Explain positions in lots (registry order) under the snapshot's rule and the given terms.
 
-    Elections are the best ones, whatever ``terms`` names; ``thresholds`` is the net margin at each level (initial, end of
-    liquidation, maintenance). Money in quote units.
+    Elections are the best ones, whatever ``terms`` names; ``thresholds`` is the net margin at each level (initial,
+    end of liquidation, maintenance). Money in quote units.
     """
     rule = build(snapshot, terms)
     margin_unit = _unit(rule, snapshot)
@@ -116,7 +116,7 @@ def explain(snapshot: Snapshot, terms: Terms, lots: Sequence[int]) -> Explanatio
         (
             inst.id,
             position_text(lots[row], snapshot, row),
-            Fraction(lots[row] * inst.values[column], unit),
+            Fraction(lots[row] * inst.values[column], 10**snapshot.value_decimals),
             components.get(inst.id, Fraction(0)),
         )
         for row, inst in enumerate(snapshot.instruments)
