@@ -168,6 +168,22 @@ def test_the_rule_is_the_formulas_on_any_portfolio(level: str) -> None:
     assert len({name for name, _ in named}) == 4
 
 
+def test_a_basis_shock_that_gains_in_one_expiry_pays_for_no_other() -> None:
+    """Scenarios dampened to nothing leave the basis row to bind: long both sides of a strike, short another expiry."""
+    tree = own_tree()
+    for scenario in tree["rule"]["parameters"]["scenarios"].values():
+        scenario["dampening_ppb"] = 0
+    snapshot = load_snapshot(tree)
+    rule = rule_of(snapshot, "maintenance")
+    assert rule.elections() == {}
+    for z in ((0, 0, 0, 0, 4_000, 8_400, 0, -3_600), *own_portfolios(20)):
+        rows = rule.net_margin(z)
+        assert rows[-1] <= min(rows[:-1])
+        exact = direct(snapshot, "maintenance", z)
+        assert 0 <= exact - money(rule, rows[-1]) < Fraction(1, 10**4)
+        assert slacks(compile_rule(rule), z) == rows
+
+
 def test_levels_and_multipliers_are_ordered() -> None:
     snapshot = load_snapshot(own_tree())
     for z in own_portfolios(40):
