@@ -103,6 +103,13 @@ class CorruptData(ZkMarginError):
     exit_code = 9
 
 
+class OracleRefused(ZkMarginError):
+    """Market data that no snapshot may be built from; ``field`` names source and field. The last snapshot stays."""
+
+    code = "oracle-refused"
+    exit_code = 10
+
+
 class InternalError(ZkMarginError):
     """Our bug: an invariant of this program failed."""
 

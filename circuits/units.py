@@ -64,7 +64,11 @@ def ceil_div(numerator: int, denominator: int) -> int:
 
 def format_quanta(quanta: int, decimals: int) -> str:
     """Inverse of :func:`to_quanta`, without trailing zeros."""
-    return format_fraction(Fraction(quanta, 10**decimals))
+    # Digits, not fractions: a snapshot holds tens of thousands of values.
+    sign, digits = ("-" if quanta < 0 else ""), str(abs(quanta)).rjust(decimals + 1, "0")
+    if decimals == 0:
+        return sign + digits
+    return (sign + digits[:-decimals] + "." + digits[-decimals:]).rstrip("0").rstrip(".")
 
 
 def format_fraction(value: Fraction) -> str:

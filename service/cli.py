@@ -1,7 +1,8 @@
 """The root of the command line ``zkmargin``: the hub's commands here, the holder's and the verifier's from ``prover``.
 
 Exit codes: 0 done; 2 wrong usage; 3 malformed input; 4 parts that do not belong together; 5 stale; 6 proof or
-signature rejected; 7 rule refused or system too large; 8 not solvent (holder only); 9 corrupt data file; 70 our bug.
+signature rejected; 7 rule refused or system too large; 8 not solvent (holder only); 9 corrupt data file; 10 market data
+refused; 70 our bug.
 """
 
 from __future__ import annotations
@@ -15,6 +16,8 @@ import typer
 
 from prover.cli import In, Json, read_snapshot, register
 from prover.console import emit, progress, reports_errors, table
+
+from .oracle.cli import oracle_app
 
 app = typer.Typer(
     name="zkmargin",
@@ -138,6 +141,7 @@ def bench(
 
 
 register(app)
+app.add_typer(oracle_app, name="oracle")
 
 
 def main() -> None:

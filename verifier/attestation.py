@@ -7,18 +7,21 @@ not get to choose how it is checked. Signing lives with the hub, in ``service``.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from circuits import canonical
-from circuits.errors import MalformedInput, SignatureRejected, StaleStatement, StatementMismatch
+from circuits.errors import MalformedInput, StaleStatement, StatementMismatch
 from circuits.schema import AttestationModel, AttestationPayloadModel, dump, load
 from circuits.snapshot import Snapshot
 from circuits.statement import CLOCK_SKEW, Statement
 
+from .jws import ALGORITHM, open_token
+
+__all__ = ["ALGORITHM", "TOKEN_TYPE", "Attestation", "check_attested", "load_public_key", "verify_attestation"]
+
 if TYPE_CHECKING:
     from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 
-ALGORITHM = "EdDSA"
 TOKEN_TYPE = "zkmargin-attestation+jws"  # noqa: S105 - a media type, no secret
 
 
@@ -69,21 +72,8 @@ def verify_attestation(data: bytes, key: Ed25519PublicKey) -> Attestation:
 
     Raises ``MalformedInput`` for bytes of another form, ``SignatureRejected`` for a wrong signature.
     """
-    import jwt
-
     token = load(AttestationModel, data, name="attestation").jws
-    try:
-        # Called on the JWS layer: claims are this project's own, checked below. `algorithms` pins EdDSA.
-        decoded: dict[str, Any] = jwt.PyJWS().decode_complete(token, key, algorithms=[ALGORITHM])
-    except jwt.InvalidSignatureError:
-        raise SignatureRejected("the signature does not verify under this key", field="attestation.jws") from None
-    except (jwt.PyJWTError, ValueError) as err:
-        raise MalformedInput(
-            f"not a signed token of this kind ({type(err).__name__})", field="attestation.jws"
-        ) from None
-    if set(decoded["header"]) != {"alg", "typ"} or decoded["header"]["typ"] != TOKEN_TYPE:
-        raise MalformedInput("unexpected protected header", field="attestation.jws")
-    payload: bytes = decoded["payload"]
+    payload = open_token(token, key, TOKEN_TYPE, field="attestation.jws")
     model = load(AttestationPayloadModel, payload, name="attestation.payload")
     attestation = Attestation(
         model.hub, model.account, model.epoch, bytes.fromhex(model.commitment), model.domain,

@@ -1,0 +1,1 @@
+"""The risk oracle: signed feeds in, signed snapshots out (docs/ORACLE.md)."""

@@ -1,0 +1,133 @@
+"""Feeds and configuration to a snapshot. Pure: no files, no clock of its own."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from fractions import Fraction
+
+from circuits import snapshot as snapshots
+from circuits.errors import OracleRefused, StatementMismatch
+from circuits.rules import RULES, Terms
+from circuits.rules import build as build_rule
+from circuits.schema import SnapshotModel, validate
+from circuits.snapshot import Snapshot
+from circuits.units import format_quanta
+
+from .aggregate import Rejection, Seen, aggregate, check_jump, collect
+from .config import Config
+from .feeds import Figure
+from .models import SeenModel, StateModel
+from .values import columns
+
+#: Figures are kept for the next build's circuit breaker with this many decimals.
+STATE_DECIMALS = 18
+
+
+@dataclass(frozen=True)
+class Last:
+    """What the next build is held against: the last snapshot and the figures and feeds it was made of."""
+
+    snapshot: Snapshot
+    figures: Mapping[str, Fraction] = field(hash=False)
+    seen: Mapping[tuple[str, str], Seen] = field(hash=False)
+
+
+@dataclass(frozen=True)
+class Built:
+    """A new snapshot, what it was made of, and the documents that did not count."""
+
+    snapshot: Snapshot
+    figures: Mapping[str, Fraction] = field(hash=False)
+    seen: Mapping[tuple[str, str], Seen] = field(hash=False)
+    rejected: tuple[Rejection, ...]
+
+    def state(self) -> StateModel:
+        """The state document that belongs to the snapshot."""
+        seen: dict[str, dict[str, SeenModel]] = {}
+        for (source, kind), item in sorted(self.seen.items()):
+            model = SeenModel(sequence=item.sequence, payload=item.payload_digest.hex())
+            seen.setdefault(source, {})[kind] = model
+        figures = {
+            name: format_quanta(round(v * 10**STATE_DECIMALS), STATE_DECIMALS) for name, v in self.figures.items()
+        }
+        return validate(
+            StateModel,
+            {
+                "schema": "zkmargin/oracle-state/1",
+                "snapshot": self.snapshot.digest.hex(),
+                "figures": figures,
+                "seen": seen,
+            },
+            name="state",
+        )
+
+
+def last_of(snapshot: Snapshot, state: StateModel) -> Last:
+    """The last build, from its snapshot and its state; ``StatementMismatch`` when they are of different builds."""
+    if state.snapshot != snapshot.digest.hex():
+        raise StatementMismatch("belongs to another snapshot", field="state.snapshot")
+    return Last(
+        snapshot,
+        {name: Fraction(value) for name, value in state.figures.items()},
+        {
+            (source, kind): Seen(item.sequence, bytes.fromhex(item.payload))
+            for source, kinds in state.seen.items()
+            for kind, item in kinds.items()
+        },
+    )
+
+
+def build(
+    config: Config,
+    documents: Mapping[str, bytes],
+    last: Last | None,
+    *,
+    now: int,
+    strict: bool = False,
+    accept_jump: bool = False,
+) -> Built:
+    """Make the snapshot of time ``now`` (the oracle's clock, Unix seconds) out of signed feeds by name.
+
+    A bad document does not count (with ``strict``, is raised). Raises ``OracleRefused`` for a clock that did not
+    advance, too few sources, deviation, a jump (unless ``accept_jump``), an expired instrument; ``MalformedInput``
+    where the configuration makes no valid snapshot.
+    """
+    if last is not None and now <= last.snapshot.time:
+        raise OracleRefused("not later than the last snapshot", field="clock")
+    before = {} if last is None else last.seen
+    feeds, rejected = collect(documents, config, before, now=now, strict=strict)
+    by_kind = {kind: [f for (_, k), f in feeds.items() if k == kind] for kind in config.limits}
+    figures = {figure: aggregate(figure, by_kind[figure.kind], config, rejected) for figure in config.figures}
+    if last is not None and not accept_jump:
+        for figure, value in figures.items():
+            if str(figure) in last.figures:
+                check_jump(figure, value, last.figures[str(figure)], config)
+    snapshot = _snapshot(config, figures, now=now)
+    used = {place: Seen(feed.sequence, feed.payload_digest) for place, feed in feeds.items()}
+    return Built(snapshot, {str(k): v for k, v in figures.items()}, {**before, **used}, rejected)
+
+
+def _snapshot(config: Config, figures: Mapping[Figure, Fraction], *, now: int) -> Snapshot:
+    decimals = config.value_decimals
+    instruments = [
+        {
+            **line.document,
+            "mark": format_quanta(mark, decimals),
+            "values": [format_quanta(value, decimals) for value in values],
+        }
+        for line, (mark, values) in zip(config.lines, columns(config, figures, now=now), strict=True)
+    ]
+    tree = {
+        "schema": "zkmargin/snapshot/1",
+        "time": now,
+        "quote": dict(config.quote),
+        "rule": dict(config.rule),
+        "scenarios": [scenario.name for scenario in config.scenarios],
+        "instruments": instruments,
+        "source": f"oracle {config.oracle}",
+    }
+    made = snapshots.from_model(validate(SnapshotModel, tree, name="snapshot"))
+    if made.rule_id in RULES:  # parameters that no proof could use are refused before they are signed
+        build_rule(made, Terms("initial", Fraction(1), 1))
+    return made

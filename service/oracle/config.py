@@ -1,0 +1,220 @@
+"""The oracle's configuration: sources, limits, instruments and the scenario grid, validated once."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from fractions import Fraction
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Any, Literal
+
+from circuits.errors import MalformedInput, OracleRefused
+from circuits.schema import dump, load
+from circuits.units import PPM, parse_decimal
+from verifier.attestation import load_public_key
+
+from .feeds import Figure
+from .models import ConfigModel, Kind, LineModel, VolatilityShockModel
+
+if TYPE_CHECKING:
+    from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
+
+
+@dataclass(frozen=True)
+class Source:
+    """Who may sign what."""
+
+    name: str
+    key: Ed25519PublicKey
+    kinds: frozenset[Kind]
+
+
+@dataclass(frozen=True)
+class Limits:
+    """Age in seconds; the others in ppm of the figure (of 1 for rates)."""
+
+    staleness: int
+    deviation_ppm: int
+    jump_ppm: int
+
+
+@dataclass(frozen=True)
+class Scenario:
+    """Relative shock of each group, state of volatility, and the share of the change in value that counts."""
+
+    name: str
+    shocks: Mapping[str, Fraction]
+    volatility: Literal["up", "none", "down"]
+    damping: Fraction
+
+    @property
+    def unshocked(self) -> bool:
+        """Whether this is the market as it stands."""
+        return self.volatility == "none" and not any(self.shocks.values())
+
+
+@dataclass(frozen=True)
+class VolatilityShock:
+    """See :class:`service.oracle.models.VolatilityShockModel`; factors and powers as plain numbers."""
+
+    up: float
+    down: float
+    short_power: float
+    long_power: float
+    reference_days: int
+    floor_days: int
+
+
+@dataclass(frozen=True)
+class Line:
+    """One instrument: lot and limit in units (strings for the document), and the figures that price it.
+
+    ``price`` is the figure of a linear instrument and the forward of an option, None for cash.
+    """
+
+    id: str
+    kind: str
+    lot: Fraction
+    document: Mapping[str, Any] = field(hash=False)
+    group: str = ""
+    price: Figure | None = None
+    volatility: Figure | None = None
+    rate: Figure | None = None
+    expiry: int | None = None
+    strike: Fraction = Fraction(0)
+    call: bool = False
+
+    @property
+    def figures(self) -> tuple[Figure, ...]:
+        """All figures that this instrument needs."""
+        return tuple(f for f in (self.price, self.volatility, self.rate) if f is not None)
+
+
+@dataclass(frozen=True)
+class Config:
+    """A validated configuration; ``validity`` in seconds."""
+
+    oracle: str
+    quote: Mapping[str, Any] = field(hash=False)
+    value_decimals: int
+    rule: Mapping[str, Any] = field(hash=False)
+    quorum: int
+    sources: Mapping[str, Source] = field(hash=False)
+    limits: Mapping[str, Limits] = field(hash=False)
+    validity: int
+    scenarios: tuple[Scenario, ...]
+    volatility_shock: VolatilityShock
+    lines: tuple[Line, ...]
+
+    @property
+    def figures(self) -> tuple[Figure, ...]:
+        """Every figure once, in the order of the instruments."""
+        return tuple(dict.fromkeys(figure for line in self.lines for figure in line.figures))
+
+
+_NEEDS: dict[str, tuple[str, ...]] = {
+    "quote": (), "credit": (), "spot": ("underlying", "feed"), "perpetual": ("underlying", "feed"),
+    "future": ("underlying", "expiry"), "option": ("underlying", "expiry", "strike", "right"),
+}  # fmt: skip
+
+
+def _line(model: LineModel, at: str, groups: Mapping[str, str]) -> Line:
+    for name in ("underlying", "feed", "expiry", "strike", "right"):
+        if (getattr(model, name) is None) == (name in _NEEDS[model.kind]):
+            wanted = "needs" if name in _NEEDS[model.kind] else "has no"
+            raise MalformedInput(f"{model.kind} {model.id} {wanted} {name}", field=f"{at}.{name}")
+    lot = parse_decimal(model.lot, field=f"{at}.lot")
+    document = {
+        "id": model.id, "kind": model.kind, "lot": model.lot, "position_limit": model.position_limit,
+        "risk": model.risk,
+    }  # fmt: skip
+    if model.underlying is None:
+        return Line(model.id, model.kind, lot, MappingProxyType(document))
+    group = groups.get(model.underlying)
+    if group is None:
+        raise OracleRefused(f"{model.id}: the underlying is in no group", field=f"{at}.underlying")
+    if model.feed is not None:
+        price = Figure(model.feed, model.underlying)
+        return Line(model.id, model.kind, lot, MappingProxyType(document), group, price)
+    assert model.expiry is not None  # noqa: S101 - checked above: futures and options have one
+    price = Figure("forward", model.underlying, model.expiry)
+    if model.strike is None:
+        return Line(model.id, model.kind, lot, MappingProxyType(document), group, price, expiry=model.expiry)
+    strike = parse_decimal(model.strike, field=f"{at}.strike")
+    if strike <= 0:
+        raise MalformedInput("must be positive", field=f"{at}.strike")
+    return Line(
+        model.id, model.kind, lot, MappingProxyType(document), group, price,
+        Figure("volatility", model.underlying, model.expiry, strike), Figure("rate", expiry=model.expiry),
+        model.expiry, strike, model.right == "call",
+    )  # fmt: skip
+
+
+def _sources(model: ConfigModel) -> dict[str, Source]:
+    sources: dict[str, Source] = {}
+    keys: set[bytes] = set()
+    for i, item in enumerate(model.sources):
+        at = f"config.sources.{i}"
+        try:
+            key = load_public_key(item.key.encode())
+        except MalformedInput as err:
+            raise MalformedInput(err.message, field=f"{at}.key") from None
+        raw = key.public_bytes_raw()
+        if item.name in sources or raw in keys:
+            raise MalformedInput("each source has its own name and its own key", field=at)
+        keys.add(raw)
+        sources[item.name] = Source(item.name, key, frozenset(item.kinds))
+    return sources
+
+
+def _shock(model: VolatilityShockModel) -> VolatilityShock:
+    return VolatilityShock(
+        model.up_ppm / PPM, model.down_ppm / PPM, model.short_power_ppm / PPM, model.long_power_ppm / PPM,
+        model.reference_days, model.floor_days,
+    )  # fmt: skip
+
+
+def _check(config: Config) -> None:
+    if not any(scenario.unshocked for scenario in config.scenarios):
+        raise OracleRefused("no scenario without a shock: the market as it stands is missing", field="config.scenarios")
+    groups = sorted({line.group for line in config.lines if line.group})
+    for s, scenario in enumerate(config.scenarios):
+        for group in groups:
+            if group not in scenario.shocks:
+                raise OracleRefused(
+                    f"scenario {scenario.name} says nothing about group {group}", field=f"config.scenarios.{s}.shocks"
+                )
+    for kind in sorted({figure.kind for figure in config.figures}):
+        if kind not in config.limits:
+            raise MalformedInput("an instrument needs this kind", field=f"config.limits.{kind}")
+        able = sum(kind in source.kinds for source in config.sources.values())
+        if able < config.quorum:
+            raise OracleRefused(f"{able} sources of {kind}, {config.quorum} needed", field="config.quorum")
+
+
+def parse_config(data: bytes) -> Config:
+    """Read a configuration; ``MalformedInput`` or ``OracleRefused`` (a missing scenario) name the field."""
+    model = load(ConfigModel, data, name="config")
+    config = Config(
+        oracle=model.oracle,
+        quote=MappingProxyType(dump(model.quote)),
+        value_decimals=model.quote.value_decimals,
+        rule=MappingProxyType(dump(model.rule)),
+        quorum=model.quorum,
+        sources=MappingProxyType(_sources(model)),
+        limits=MappingProxyType({k: Limits(v.staleness, v.deviation_ppm, v.jump_ppm) for k, v in model.limits.items()}),
+        validity=model.validity,
+        scenarios=tuple(
+            Scenario(
+                s.name,
+                MappingProxyType({g: Fraction(ppm, PPM) for g, ppm in s.shocks.items()}),
+                s.volatility,
+                Fraction(s.damping_ppm, PPM),
+            )
+            for s in model.scenarios
+        ),
+        volatility_shock=_shock(model.volatility_shock),
+        lines=tuple(_line(item, f"config.instruments.{i}", model.groups) for i, item in enumerate(model.instruments)),
+    )
+    _check(config)
+    return config
