@@ -58,12 +58,12 @@ def option_columns(lines: Sequence[Line], figures: Figures, config: Config, *, n
     import numpy as np
 
     scale = float(10**config.value_decimals)
-    with np.errstate(over="ignore", invalid="ignore"):
-        base, shocked = _prices(lines, figures, config, now=now)
     damping = np.array([float(s.damping) for s in config.scenarios])
     lots = np.array([float(line.lot) for line in lines])
-    # Damping 1 must not touch the value: base + 1 * (shocked - base) would lose digits.
-    damped = np.where(damping == 1.0, shocked, base[:, None] + damping * (shocked - base[:, None]))
+    with np.errstate(over="ignore", invalid="ignore"):
+        base, shocked = _prices(lines, figures, config, now=now)
+        # Damping 1 must not touch the value: base + 1 * (shocked - base) would lose digits.
+        damped = np.where(damping == 1.0, shocked, base[:, None] + damping * (shocked - base[:, None]))
     unfit = np.flatnonzero(~np.isfinite(damped).all(axis=1))
     if unfit.size:  # a strongly negative rate over centuries
         raise OracleRefused(f"instrument {lines[int(unfit[0])].id} has no finite value", field="config.instruments")
