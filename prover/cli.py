@@ -40,6 +40,25 @@ def _pairs(texts: list[str] | None, field: str) -> list[tuple[str, str]]:
     return out
 
 
+SignedSnapshot = Annotated[Path | None, typer.Option(help="The oracle's signature of the snapshot.")]
+OracleKey = Annotated[Path | None, typer.Option(help="The oracle's public key (PEM).")]
+
+
+def check_in_force(snapshot: Snapshot, signature: Path | None, oracle_key: Path | None, at: int) -> str:
+    """Check the oracle's signature and that the snapshot is in force at ``at``; says whether it was asked to."""
+    from verifier.attestation import load_public_key
+    from verifier.snapshot_signature import verify_snapshot_signature
+
+    from .files import read_file
+
+    if (signature is None) != (oracle_key is None):
+        raise MalformedInput("--signed-snapshot and --oracle-key go together", field="signed-snapshot")
+    if signature is None or oracle_key is None:
+        return "not checked"
+    verify_snapshot_signature(read_file(signature), snapshot, load_public_key(read_file(oracle_key)), now=at)
+    return "checked"
+
+
 def clock(now: int | None) -> int:
     """The verifier's clock: given, or the machine's."""
     return int(time.time()) if now is None else now
@@ -129,6 +148,8 @@ def prove(
     snapshot: In,
     opening: In,
     out: Annotated[Path, typer.Option(help="Where to write the proof.")],
+    signed_snapshot: SignedSnapshot = None,
+    oracle_key: OracleKey = None,
     as_json: Json = False,
 ) -> None:
     """Prove a statement about your own portfolio. Nothing secret leaves this machine."""
@@ -141,6 +162,7 @@ def prove(
 
     check_targets(out)
     snap = read_snapshot(snapshot)
+    check_in_force(snap, signed_snapshot, oracle_key, clock(None))
     stated = statements.from_bytes(read_file(statement))
     held = parse_opening(unseal(read_file(opening), name="opening"), snap)
     begin = time.perf_counter()
@@ -162,6 +184,8 @@ def verify(
     proof: In,
     attestation: Annotated[Path | None, typer.Option(help="The hub's attestation.")] = None,
     hub_key: Annotated[Path | None, typer.Option(help="The hub's public key (PEM).")] = None,
+    signed_snapshot: SignedSnapshot = None,
+    oracle_key: OracleKey = None,
     now: Annotated[int | None, typer.Option(help="Unix time to check against; the machine's clock by default.")] = None,
     as_json: Json = False,
 ) -> None:
@@ -179,15 +203,22 @@ def verify(
     stated = statements.from_bytes(read_file(statement))
     raw = parse_proof(read_file(proof), stated)
     at = clock(now)
+    in_force = check_in_force(snap, signed_snapshot, oracle_key, at)
     if attestation is not None and hub_key is not None:
         attested = verify_attestation(read_file(attestation), load_public_key(read_file(hub_key)))
         check_attested(stated, snap, attested, now=at)
     run(stated, snap, raw, now=at)
     bound = "checked" if attestation is not None else "NOT checked: nothing says whose commitment this is"
     emit(
-        {"statement": stated.digest.hex(), "attestation": bound.split(":", maxsplit=1)[0].lower()},
+        {
+            "statement": stated.digest.hex(),
+            "attestation": bound.split(":", maxsplit=1)[0].lower(),
+            "snapshot": in_force,
+        },
         as_json=as_json,
-        text=lambda: typer.echo(f"proof holds for statement {stated.digest.hex()}\nattestation {bound}"),
+        text=lambda: typer.echo(
+            f"proof holds for statement {stated.digest.hex()}\nattestation {bound}\nsnapshot signature {in_force}"
+        ),
     )
 
 

@@ -109,7 +109,17 @@ def test_a_holder_proves_on_a_snapshot_that_the_oracle_built(oracle: Oracle, tmp
         "verify", "--statement", files["statement"], "--snapshot", snapshot, "--proof", files["proof"],
         "--attestation", files["attestation"], "--hub-key", hub_pub, "--now", NOW + 10,
     )  # fmt: skip
-    assert verified["attestation"] == "checked"
+    assert (verified["attestation"], verified["snapshot"]) == ("checked", "not checked")
+    signed = ("--signed-snapshot", oracle.out / f"{built['snapshot']}.signed.json", "--oracle-key", oracle.pub)
+    common = ("verify", "--statement", files["statement"], "--snapshot", snapshot, "--proof", files["proof"], *signed)
+    assert call(*common, "--now", NOW + 10)["snapshot"] == "checked"
+    # Once it is no longer in force nothing verifies against it, and the holder's own command refuses too.
+    limit = built["valid_until"]
+    assert call(*common, "--now", limit + 1, code=5)["error"]["code"] == "stale-statement"
+    prove = ("prove", "--statement", files["statement"], "--snapshot", snapshot, "--opening", files["opening"])
+    call(*prove, "--out", tmp_path / "late.json", *signed, code=5)
+    assert not (tmp_path / "late.json").exists()
+    call(*common[:-2], "--now", NOW + 10, code=3)
 
 
 def test_the_next_build_goes_on_from_the_state(oracle: Oracle) -> None:
