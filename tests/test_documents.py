@@ -212,7 +212,7 @@ def account() -> tuple[statement.Statement, bytes, bytes]:
         (set_at("lots", 0, value=...), "opening.lots", MalformedInput),
         (set_at("registry", value="0" * 64), "opening.registry", StatementMismatch),
         (set_at("domain", value=128), "opening.domain", MalformedInput),
-        (set_at("domain", value=1024), "opening.commitment", StatementMismatch),
+        (set_at("domain", value=2048), "opening.commitment", StatementMismatch),
         (set_at("commitment", value="00"), "opening.commitment", MalformedInput),
     ],
 )
