@@ -153,6 +153,7 @@ def test_a_refused_build_leaves_the_last_snapshot_in_force(oracle: Oracle) -> No
 
 def test_a_bad_feed_is_reported_or_with_strict_refused(oracle: Oracle) -> None:
     (oracle.feeds / "alpha-spot.feed.json").write_text("{}")
+    assert oracle.build("--feeds", oracle.dir / "none", code=3)["error"]["message"] == "not a directory"
     assert oracle.build("--strict", code=3)["error"]["field"].startswith("alpha-spot.feed.json")
     assert not oracle.out.exists()
     built = oracle.build()

@@ -35,6 +35,8 @@ MAX_FEEDS = 2048
 
 def read_feeds(directory: Path) -> dict[str, bytes]:
     """The documents ``*.feed.json`` of a directory, by file name."""
+    if not directory.is_dir():
+        raise MalformedInput("not a directory", field=str(directory))
     paths = sorted(directory.glob(f"*{FEED_SUFFIX}"))
     if len(paths) > MAX_FEEDS:
         raise MalformedInput(f"more than {MAX_FEEDS} feeds", field=str(directory))

@@ -64,12 +64,12 @@ def option_columns(lines: Sequence[Line], figures: Figures, config: Config, *, n
         base, shocked = _prices(lines, figures, config, now=now)
         # Damping 1 must not touch the value: base + 1 * (shocked - base) would lose digits.
         damped = np.where(damping == 1.0, shocked, base[:, None] + damping * (shocked - base[:, None]))
-    unfit = np.flatnonzero(~np.isfinite(damped).all(axis=1))
+        marks, values = base * scale, damped * (lots * scale)[:, None]
+    unfit = np.flatnonzero(~(np.isfinite(values).all(axis=1) & np.isfinite(marks)))
     if unfit.size:  # a strongly negative rate over centuries
         raise OracleRefused(f"instrument {lines[int(unfit[0])].id} has no finite value", field="config.instruments")
-    marks: list[float] = (base * scale).tolist()
-    values: list[list[float]] = (damped * (lots * scale)[:, None]).tolist()
-    return [(round(mark), tuple(map(round, row))) for mark, row in zip(marks, values, strict=True)]
+    rows: list[list[float]] = values.tolist()
+    return [(round(mark), tuple(map(round, row))) for mark, row in zip(marks.tolist(), rows, strict=True)]
 
 
 def _prices(
