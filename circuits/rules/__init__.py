@@ -9,7 +9,7 @@ from fractions import Fraction
 from ..compiler import MarginRule
 from ..errors import StatementMismatch
 from ..snapshot import Snapshot
-from . import collateral_loan, cross_margin, overlays, tiered_margin
+from . import collateral_loan, cross_margin, overlays, span_scan, tiered_margin
 
 
 @dataclass(frozen=True)
@@ -34,6 +34,7 @@ RULES: dict[str, Builder] = {
     cross_margin.RULE_ID: cross_margin.build,
     tiered_margin.RULE_ID: tiered_margin.build,
     collateral_loan.RULE_ID: collateral_loan.build,
+    span_scan.RULE_ID: span_scan.build,
 }
 
 
