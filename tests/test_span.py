@@ -24,7 +24,7 @@ def array(mark: Fraction, move: Fraction, vega: Fraction) -> list[str]:
     out = []
     for thirds, volatility, _ in STANDARD:
         value = (mark + move * Fraction(thirds, 3) + vega * volatility) / 10
-        out.append(f"{float(value):.6f}".rstrip("0").rstrip(".").replace("-0", "-0"))
+        out.append(f"{float(value):.6f}".rstrip("0").rstrip("."))
     return out
 
 
