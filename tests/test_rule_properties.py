@@ -47,8 +47,8 @@ def test_levels_multiplier_scaling_and_system(name: str, raw: list[int], k: int)
     scaled = min(rule.net_margin([k * v for v in z]))
     if name == "tiered":  # marginal rates rise with size
         assert scaled <= k * net
-    else:  # homogeneous, but for one ceiling (the spread) in the scan
-        assert 0 <= scaled - k * net < k + (name != "span" or k == 0)
+    else:  # homogeneous; the scan but for the one ceiling of its spread
+        assert 0 <= scaled - k * net < (k if name == "span" else 1)
 
 
 @every_rule

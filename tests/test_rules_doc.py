@@ -21,7 +21,7 @@ def test_the_third_party_rule_proves(monkeypatch: pytest.MonkeyPatch) -> None:
     found = re.search(r"^```python\n(.*?)^```", TEXT, re.S | re.M)
     assert found
     module: dict[str, Any] = {"__name__": "long_short"}
-    exec(compile(found[1], "long_short", "exec"), module)  # noqa: S102 - the block of our own document
+    exec(compile(found[1], "long_short", "exec", dont_inherit=True), module)  # noqa: S102 - the block of our own document
 
     def entry_points(*, group: str, name: str) -> list[Any]:
         assert group == "zkmargin.rules"
