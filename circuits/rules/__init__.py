@@ -10,7 +10,7 @@ from ..compiler import MarginRule
 from ..errors import RuleRefused, StatementMismatch
 from ..expression import Expression, Sum
 from ..snapshot import Snapshot
-from . import collateral_loan, cross_margin, overlays, portfolio_margin, tiered_margin
+from . import collateral_loan, cross_margin, overlays, portfolio_margin, span_scan, tiered_margin
 
 
 @dataclass(frozen=True)
@@ -42,6 +42,7 @@ RULES: dict[str, Builder] = {
     tiered_margin.RULE_ID: tiered_margin.build,
     collateral_loan.RULE_ID: collateral_loan.build,
     portfolio_margin.RULE_ID: portfolio_margin.build,
+    span_scan.RULE_ID: span_scan.build,
 }
 
 
