@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from fractions import Fraction
 
 from .election import Choice, best_choice, elections, resolver
 from .errors import InternalError, RuleRefused, StatementMismatch
@@ -59,6 +60,7 @@ class MarginRule:
     components: tuple[tuple[str, Expression], ...] = ()
     constraints: tuple[Constraint, ...] = ()
     component_scale: int = 1
+    overcharge: Fraction = Fraction(0)
 
     def elections(self) -> dict[str, tuple[Election, ...]]:
         """What a statement under this rule must choose in public (class B), by name; ``RuleRefused`` if misplaced."""
@@ -67,6 +69,12 @@ class MarginRule:
     def best_choice(self, z: Sequence[int]) -> dict[str, str]:
         """The elections that give positions ``z`` the largest net margin."""
         return best_choice(self._expressions(), z)
+
+    def provability_class(self) -> str:
+        """ "A" exact and leaking nothing, "B" exact with public elections, "C" conservative by at most
+        ``overcharge``.
+        """
+        return "C" if self.overcharge else "B" if self.elections() else "A"
 
     def elect(self, choice: Choice) -> MarginRule:
         """The class A rule that a choice leaves. ``StatementMismatch`` for a missing, unknown or superfluous choice."""

@@ -37,6 +37,7 @@ class Explanation:
     elections: tuple[tuple[str, str], ...] = field(repr=False, default=())
     overlays: tuple[tuple[str, bool], ...] = field(repr=False, default=())
     thresholds: tuple[tuple[str, Fraction], ...] = field(repr=False, default=())
+    provability_class: str = "A"
 
     def to_json(self) -> dict[str, Any]:
         """A JSON tree with decimal strings."""
@@ -60,6 +61,7 @@ class Explanation:
             "greeks": {name: format_fraction(value) for name, value in self.greeks},
             "elections": dict(self.elections),
             "overlays": dict(self.overlays),
+            "class": self.provability_class,
             "thresholds": {level: format_fraction(value) for level, value in self.thresholds},
         }
 
@@ -134,5 +136,6 @@ def explain(snapshot: Snapshot, terms: Terms, lots: Sequence[int]) -> Explanatio
         greeks=tuple(account_greeks(snapshot, lots).items()),
         elections=tuple(sorted(rule.best_choice(lots).items())),
         overlays=tuple((name, slack >= 0) for name, slack in rule.slacks(lots, 0)[len(rule.scenarios) :]),
+        provability_class=rule.provability_class(),
         thresholds=tuple((level, _net(snapshot, replace(terms, level=level), lots)) for level in LEVELS),
     )

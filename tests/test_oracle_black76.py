@@ -7,9 +7,10 @@ from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from service.oracle import black76
 from service.oracle.black76 import normal_cdf, price
 from service.oracle.config import VolatilityShock
 from service.oracle.values import volatility_factor
@@ -102,3 +103,24 @@ def test_volatility_shocks_follow_the_term_structure() -> None:
     assert volatility_factor(shock, "up", 60 * days) == pytest.approx(1 + 0.5 * 0.5**0.13)
     assert volatility_factor(shock, "up", 10) == volatility_factor(shock, "up", days)  # the floor of a day
     assert volatility_factor(VolatilityShock(0.5, 1.0, 1.0, 0.13, 30, 1), "down", days) == 0  # never negative
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    st.floats(50, 200), st.floats(50, 200), st.floats(0.05, 1.0), st.floats(0.8, 1.0), st.booleans()
+)  # fmt: skip
+def test_cash_greeks_are_the_slopes_of_the_price(
+    forward: float, strike: float, deviation: float, discount: float, call: bool
+) -> None:
+    def value(f: float, s: float) -> float:
+        arrays = (np.array([f]), np.array([strike]), np.array([s]), np.array([discount]), np.array([call]))
+        return float(black76.price(*arrays)[0])
+
+    one = (np.array([forward]), np.array([strike]), np.array([deviation]), np.array([discount]), np.array([call]))
+    delta, gamma, vega = (float(g[0]) for g in black76.greeks(*one))
+    h = 1e-4 * forward
+    up, mid, down = value(forward + h, deviation), value(forward, deviation), value(forward - h, deviation)
+    assert delta == pytest.approx(forward * (up - down) / (2 * h), abs=1e-5 * forward)
+    assert gamma == pytest.approx(forward**2 * (up - 2 * mid + down) / h**2, abs=2e-3 * forward)
+    slope = (value(forward, deviation + 1e-5) - value(forward, deviation - 1e-5)) / 2e-5
+    assert vega == pytest.approx(slope, abs=1e-4 * forward)

@@ -57,7 +57,7 @@ def build(snapshot: Snapshot, terms: Terms) -> MarginRule:
         rule = between(outer, inner, LIQUIDATION_BUFFER_PERCENT)
     else:
         rule = builder(snapshot, terms.level, terms.multiplier, terms.horizon)
-    return overlays.join(rule, snapshot, terms.overlays)
+    return overlays.join(rule, snapshot, terms.overlays, terms.horizon)
 
 
 def between(initial: MarginRule, maintenance: MarginRule, percent: int) -> MarginRule:

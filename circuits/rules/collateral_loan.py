@@ -97,19 +97,22 @@ def build(snapshot: Snapshot, level: str, multiplier: Fraction, horizon: int) ->
 
     names = (NO_CATEGORY, *sorted(categories))
     scenarios: list[tuple[str, Expression]] = []
+    first: Expression | None = None
     for s, name in enumerate(snapshot.scenarios):
         value = Linear({j: inst.values[s] for j, inst in enumerate(snapshot.instruments) if inst.values[s]})
         if categories:
             charge: Expression = Election("emode", tuple((c, charges(s, c)) for c in names))
         else:
             charge = charges(s, NO_CATEGORY)
+        first = first or charge
         scenarios.append((name, Sum(((1, value), (1, charge)))))
     return MarginRule(
         limits=tuple(_limits(inst) for inst in snapshot.instruments),
         scenarios=tuple(scenarios),
         amount_factor=snapshot.fine,
         non_negative=frozenset(j for j, inst in enumerate(snapshot.instruments) if inst.kind == "credit"),
-        components=(("requirement", Sum(((-1, charges(0, NO_CATEGORY)),))),),
+        # What the first scenario takes off, under the category that suits it best.
+        components=(("requirement", Sum(((-1, first or Linear({})),))),),
     )
 
 

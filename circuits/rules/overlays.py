@@ -1,7 +1,8 @@
 """Overlays: rows that join any rule. A snapshot defines named sets of them; a statement says which sets it is under.
 
-Leverage cap, concentration limit, banned instruments, minimum equity, and limits on the account's Greeks. Equity is
-the value at the marks after the amount asked for; each row is against the account to a fine quantum per lot.
+Leverage cap, concentration limit, banned instruments, minimum equity, limits on the account's Greeks, latency buffer.
+Equity is the value at the marks after the amount asked for; each row is against the account to a fine quantum per
+lot.
 """
 
 from __future__ import annotations
@@ -16,15 +17,16 @@ from pydantic import Field
 
 from ..compiler import Constraint, MarginRule
 from ..errors import MalformedInput, StatementMismatch
-from ..expression import Abs, Expression, Linear, Part, Sum
+from ..expression import Abs, Expression, Linear, Part, Shared, Sum
 from ..schema import Decimal, Name, Strict, validate
 from ..snapshot import Snapshot
-from ..units import PPM, parse_decimal, to_quanta
+from ..units import PPM, ceil_div, isqrt_ceil, parse_decimal, to_quanta
 from .terms import ceil, floor, lot_notional
 
 #: Leverage and concentration are stated to six decimals.
 MAX_LEVERAGE = 1000
 CASH = ("quote", "credit")
+SECONDS_PER_DAY = 86_400
 
 
 class LeverageCapModel(Strict):
@@ -61,6 +63,28 @@ class GreekLimitModel(Strict):
     type: Literal["greek-limit"]
     greek: Literal["delta", "gamma", "vega"]
     max: Decimal
+
+
+class LatencyModel(Strict):
+    """A buffer for the time that a proof is good for: daily_ppm * sqrt(horizon in days) of every notional."""
+
+    type: Literal["latency-buffer"]
+    daily_ppm: Annotated[int, Field(ge=0, le=PPM)]
+    instruments: Annotated[list[Name], Field(min_length=1, max_length=2048)] | None = None
+
+
+def _latency(tree: Any, snapshot: Snapshot, at: str, horizon: int) -> Expression:
+    """The buffer in fine quanta, rounded up per lot; on the named instruments, or on all but cash."""
+    model = validate(LatencyModel, tree, name=at)
+    if model.instruments is None:
+        rows = [row for row, inst in enumerate(snapshot.instruments) if inst.kind not in CASH]
+    else:
+        rows = [snapshot.row_of(name, field=f"{at}.instruments.{i}") for i, name in enumerate(model.instruments)]
+    rate = Fraction(isqrt_ceil(ceil_div(model.daily_ppm**2 * horizon, SECONDS_PER_DAY)), PPM)
+    parts = tuple(
+        (ceil(lot_notional(snapshot.instruments[row], snapshot) * rate), Abs(row)) for row in dict.fromkeys(rows)
+    )
+    return Shared("latency-buffer", Sum(tuple((f, e) for f, e in parts if f)))
 
 
 def _equity(snapshot: Snapshot) -> Expression:
@@ -134,21 +158,32 @@ _KINDS: dict[str, Callable[[Any, Snapshot, str], Iterator[Constraint]]] = {
 }
 
 
-def join(rule: MarginRule, snapshot: Snapshot, names: Sequence[str]) -> MarginRule:
-    """The rule with the rows of the named overlay sets. ``StatementMismatch`` for a set the snapshot does not
-    define.
+def join(rule: MarginRule, snapshot: Snapshot, names: Sequence[str], horizon: int) -> MarginRule:
+    """The rule with the rows of the named overlay sets; a latency buffer is taken off every scenario's net margin.
+
+    ``horizon`` in seconds. ``StatementMismatch`` for a set that the snapshot does not define.
     """
     rows = list(rule.constraints)
+    buffers: list[Expression] = []
     for name in names:
         if name not in snapshot.overlays:
             raise StatementMismatch("the snapshot defines no such overlay set", field=f"statement.overlays.{name}")
         for i, tree in enumerate(snapshot.overlays[name]):
             at = f"snapshot.rule.overlays.{name}.{i}"
+            if tree.get("type") == "latency-buffer":
+                buffers.append(_latency(tree, snapshot, at, horizon))
+                continue
             kind = _KINDS.get(str(tree.get("type")))
             if kind is None:
-                raise MalformedInput(f"must be one of {', '.join(_KINDS)}", field=f"{at}.type")
+                raise MalformedInput(f"must be latency-buffer, {', '.join(_KINDS)}", field=f"{at}.type")
             rows += [replace(row, name=f"{name}.{row.name}") for row in kind(tree, snapshot, at)]
-    return replace(rule, constraints=tuple(rows)) if names else rule
+    if not names:
+        return rule
+    # A rule counts its net margin in units of its own: so many to a fine quantum.
+    unit = rule.amount_factor // snapshot.fine
+    taken = tuple((-unit, buffer) for buffer in buffers)
+    scenarios = tuple((name, Sum(((1, net), *taken))) for name, net in rule.scenarios) if taken else rule.scenarios
+    return replace(rule, constraints=tuple(rows), scenarios=scenarios)
 
 
 def account_greeks(snapshot: Snapshot, z: Sequence[int]) -> dict[str, Fraction]:

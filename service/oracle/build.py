@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from fractions import Fraction
+from typing import Any
 
 from circuits import snapshot as snapshots
 from circuits.errors import OracleRefused, StatementMismatch
@@ -12,13 +13,13 @@ from circuits.rules import RULES, Terms
 from circuits.rules import build as build_rule
 from circuits.schema import SnapshotModel, validate
 from circuits.snapshot import Snapshot
-from circuits.units import format_quanta
+from circuits.units import format_fraction, format_quanta
 
 from .aggregate import Rejection, Seen, aggregate, check_jump, collect
 from .config import Config
 from .feeds import Figure
 from .models import SeenModel, StateModel
-from .values import columns
+from .values import columns, greek_columns
 
 #: Figures are kept for the next build's circuit breaker with this many decimals.
 STATE_DECIMALS = 18
@@ -108,17 +109,24 @@ def build(
     return Built(snapshot, {str(k): v for k, v in figures.items()}, {**before, **used}, rejected)
 
 
+def _greeks(found: Mapping[str, Fraction] | None) -> dict[str, dict[str, str]]:
+    return {"greeks": {name: format_fraction(value) for name, value in found.items()}} if found else {}
+
+
 def _snapshot(config: Config, figures: Mapping[Figure, Fraction], *, now: int) -> Snapshot:
     decimals = config.value_decimals
-    instruments = [
+    priced = columns(config, figures, now=now)  # refuses what has no finite value
+    greeks = greek_columns(config, figures, now=now)
+    instruments: list[dict[str, Any]] = [
         {
             **line.document,
             "mark": format_quanta(mark, decimals),
             "values": [format_quanta(value, decimals) for value in values],
+            **_greeks(greeks.get(line.id)),
         }
-        for line, (mark, values) in zip(config.lines, columns(config, figures, now=now), strict=True)
+        for line, (mark, values) in zip(config.lines, priced, strict=True)
     ]
-    tree = {
+    tree: dict[str, Any] = {
         "schema": "zkmargin/snapshot/1",
         "time": now,
         "quote": dict(config.quote),
@@ -127,6 +135,12 @@ def _snapshot(config: Config, figures: Mapping[Figure, Fraction], *, now: int) -
         "instruments": instruments,
         "source": f"oracle {config.oracle}",
     }
+    # Charts have one spot axis, which there is when every group moves alike.
+    if all(len(set(scenario.shocks.values())) == 1 for scenario in config.scenarios):
+        tree["axes"] = [
+            {"spot": format_fraction(100 * next(iter(s.shocks.values()))), "vol": s.volatility}
+            for s in config.scenarios
+        ]
     made = snapshots.from_model(validate(SnapshotModel, tree, name="snapshot"))
     if made.rule_id in RULES:  # parameters that no proof could use are refused before they are signed
         build_rule(made, Terms("initial", Fraction(1), 1))

@@ -5,6 +5,7 @@ Rounding is to nearest, ties to even: the oracle does not know who is long. Line
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from fractions import Fraction
 from typing import TYPE_CHECKING
@@ -70,6 +71,36 @@ def option_columns(lines: Sequence[Line], figures: Figures, config: Config, *, n
         raise OracleRefused(f"instrument {lines[int(unfit[0])].id} has no finite value", field="config.instruments")
     rows: list[list[float]] = values.tolist()
     return [(round(mark), tuple(map(round, row))) for mark, row in zip(marks.tolist(), rows, strict=True)]
+
+
+def greek_columns(config: Config, figures: Figures, *, now: int) -> dict[str, dict[str, Fraction]]:
+    """Cash Greeks of one lot by instrument, in quote units, rounded to a fine quantum; cash and credits have none.
+
+    Delta for a relative move of 1 of the price or forward, gamma its change for such a move, vega for 1.00 of
+    volatility.
+    """
+    out: dict[str, dict[str, Fraction]] = {}
+    scale = 10**config.value_decimals
+    options = [line for line in config.lines if line.kind == "option"]
+    for line in config.lines:
+        if line.price is not None and line.kind != "option":
+            out[line.id] = {"delta": Fraction(round(figures[line.price] * line.lot * scale), scale)}
+    if not options:
+        return out
+    black76.require_numpy()
+    import numpy as np
+
+    rows = [[float(figures[figure]) for figure in line.figures] for line in options]
+    forward, sigma, rate = (np.array(column) for column in zip(*rows, strict=True))
+    years = np.array([(line.expiry or 0) - now for line in options]) / SECONDS_PER_YEAR
+    strike, call = np.array([float(line.strike) for line in options]), np.array([line.call for line in options])
+    found = black76.greeks(forward, strike, sigma * np.sqrt(years), np.exp(-rate * years), call)
+    for k, line in enumerate(options):
+        lot = float(line.lot)
+        cash = (found[0][k] * lot, found[1][k] * lot, found[2][k] * math.sqrt(years[k]) * lot)
+        names = ("delta", "gamma", "vega")
+        out[line.id] = {n: Fraction(round(float(v) * scale), scale) for n, v in zip(names, cash, strict=True)}
+    return out
 
 
 def _prices(

@@ -1,0 +1,143 @@
+"""Raising any rate, haircut or add-on of any rule never raises the net margin; buffers, classes and Greeks."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable, Iterator
+from fractions import Fraction
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from circuits import canonical, snapshot
+from circuits.compiler import MarginRule, compile_rule
+from circuits.errors import MalformedInput, NotSolvent, ZkMarginError
+from circuits.expression import Linear
+from circuits.rules import LEVELS, Terms, build
+from circuits.snapshot import Snapshot
+
+from .support import snapshot_tree
+from .test_market_rules import best_slack, loans, terms, tiered, try_proof
+from .test_span import span
+
+#: Names of parameters whose rise must hurt, and of those whose rise must help.
+WORSE = {
+    "initial_ppm",
+    "maintenance_ppm",
+    "maintenance_fraction_ppm",
+    "haircut_ppm",
+    "latency_ppm",
+    "charge",
+    "minimum",
+}
+BETTER = {"ltv_ppm", "threshold_ppm"}
+
+
+def cross() -> Snapshot:
+    return snapshot.from_bytes(canonical.canonical_bytes(snapshot_tree(6)))
+
+
+SNAPSHOTS: dict[str, Callable[[], Snapshot]] = {"cross": cross, "tiered": tiered, "loans": loans, "span": span}
+
+
+def rates(tree: Any, path: tuple[Any, ...] = ()) -> Iterator[tuple[tuple[Any, ...], bool]]:
+    """(path, whether a rise hurts) of every integer rate in a snapshot."""
+    items = tree.items() if isinstance(tree, dict) else enumerate(tree) if isinstance(tree, list) else ()
+    for key, value in items:
+        if isinstance(value, int) and not isinstance(value, bool) and key in WORSE | BETTER:
+            yield (*path, key), key in WORSE
+        yield from rates(value, (*path, key))
+
+
+def raised(snap: Snapshot, path: tuple[Any, ...]) -> Snapshot | None:
+    """The snapshot with one rate a tenth higher and a bit, or None where that breaks the rule's own order."""
+    tree = copy.deepcopy(dict(snap.tree))
+    node: Any = tree
+    for key in path[:-1]:
+        node = node[key]
+    node[path[-1]] = min(1_000_000, node[path[-1]] + node[path[-1]] // 10 + 1_000)
+    try:
+        made = snapshot.from_bytes(canonical.canonical_bytes(tree))
+        for level in LEVELS:
+            build(made, terms(level))
+    except ZkMarginError:
+        return None
+    return made
+
+
+CASES = [(name, path, hurts) for name, make in SNAPSHOTS.items() for path, hurts in rates(dict(make().tree))]
+
+
+@pytest.mark.parametrize(
+    ("name", "path", "hurts"), CASES, ids=lambda v: ".".join(map(str, v)) if isinstance(v, tuple) else None
+)
+@settings(max_examples=12, deadline=None)
+@given(raw=st.lists(st.integers(-3_000, 3_000), min_size=6, max_size=6))
+def test_a_higher_rate_never_moves_the_margin_the_wrong_way(
+    name: str, path: tuple[Any, ...], hurts: bool, raw: list[int]
+) -> None:
+    before = SNAPSHOTS[name]()
+    after = raised(before, path)
+    if after is None:  # the next bracket or level is in the way: the table itself must be changed as a whole
+        return
+    for level in LEVELS:
+        old, new = build(before, terms(level)), build(after, terms(level))
+        z = [abs(v) if j in old.non_negative else v for j, v in enumerate(raw[: len(old.limits)])]
+        change = min(new.net_margin(z)) - min(old.net_margin(z))
+        assert change <= 0 if hurts else change >= 0
+
+
+def test_rates_of_every_rule_are_found_and_most_can_be_raised() -> None:
+    movable = {
+        name: sum(raised(SNAPSHOTS[name](), path) is not None for n, path, _ in CASES if n == name)
+        for name in SNAPSHOTS
+    }
+    assert all(count > 0 for count in movable.values()), movable
+
+
+def buffered(snap: Snapshot, **overlay: Any) -> Snapshot:
+    tree = copy.deepcopy(dict(snap.tree))
+    tree["rule"]["overlays"] = {"slow": [{"type": "latency-buffer", "daily_ppm": 40_000, **overlay}]}
+    return snapshot.from_bytes(canonical.canonical_bytes(tree))
+
+
+@pytest.mark.parametrize("name", SNAPSHOTS)
+def test_a_latency_buffer_grows_with_the_root_of_the_horizon(name: str) -> None:
+    snap = buffered(SNAPSHOTS[name]())
+    lots = [0] * len(snap.instruments)
+    row, inst = next((j, i) for j, i in enumerate(snap.instruments) if i.kind not in ("quote", "credit"))
+    lots[row] = 100
+    notional = inst.mark * inst.lot * 100
+    for level in LEVELS:
+        for hours in (6, 24, 96):
+            plain = build(snap, Terms(level, Fraction(1), hours * 3600))
+            rule = build(snap, Terms(level, Fraction(1), hours * 3600, overlays=("slow",)))
+            unit = rule.amount_factor * 10**snap.decimals
+            taken = Fraction(min(plain.net_margin(lots)) - min(rule.net_margin(lots)), unit)
+            exact = notional * Fraction(4, 100) * {6: Fraction(1, 2), 24: Fraction(1), 96: Fraction(2)}[hours]
+            assert exact <= taken <= exact + Fraction(100, 10**snap.value_decimals)
+            assert best_slack(rule, lots) == min(rule.net_margin(lots))
+
+
+def test_a_latency_buffer_is_proved_and_refused() -> None:
+    snap = buffered(tiered(), instruments=["BTC"])
+    lots = [-900, 100, 0, 0]
+    try_proof(snap, [-700, 100, 0, 0], overlays=["slow"], horizon=86_400)
+    try_proof(snap, [-780, 100, 0, 0], horizon=86_400)
+    with pytest.raises(NotSolvent):
+        try_proof(snap, [-780, 100, 0, 0], overlays=["slow"], horizon=86_400)
+    with pytest.raises(MalformedInput):
+        build(buffered(tiered(), instruments=["NOPE"]), terms(overlays=("slow",)))
+    with pytest.raises(MalformedInput):
+        build(buffered(tiered(), daily_ppm=-1), terms(overlays=("slow",)))
+    assert min(build(snap, terms()).net_margin(lots)) < 0
+
+
+def test_a_rule_says_its_class() -> None:
+    assert build(tiered(), terms()).provability_class() == "A"
+    assert build(loans(), terms()).provability_class() == "B"
+    rule = MarginRule(((0, 9),), (("s", Linear({0: 1})),), 1, overcharge=Fraction(3, 2))
+    assert rule.provability_class() == "C"
+    assert compile_rule(rule).system.positions == 1
