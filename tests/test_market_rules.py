@@ -109,7 +109,25 @@ def test_a_tiered_requirement_is_the_integral_of_its_rates(lots: int, level: str
     rule = build(tiered(), terms(level, multiplier))
     exact = marginal(abs(lots) * Fraction(10), f"{level}_ppm") * multiplier * 10**6
     found = evaluate(dict(rule.components)["BTC"], [0, lots, 0, 0])
-    assert exact <= found <= exact + abs(lots) + len(TABLE)
+    assert exact <= found < exact + 1
+
+
+def test_coarse_quanta_do_not_turn_the_levels_around() -> None:
+    """One lot worth a hundred quanta, rates of a hundredth of a per cent: rounding per lot would reverse the order."""
+    table = [
+        {"lower": "0", "initial_ppm": 5_000, "maintenance_ppm": 0},
+        {"lower": "100000", "initial_ppm": 20_000, "maintenance_ppm": 10_100},
+    ]
+    tree = dict(tiered(table).tree)
+    tree["quote"] = {"currency": "USD", "decimals": 2, "value_decimals": 2}
+    for inst in tree["instruments"]:
+        inst["values"] = ["1", "1"]
+        inst |= {"lot": "1", "mark": "1"}
+    snap = snapshot.from_bytes(canonical.canonical_bytes(tree))
+    z = [0, 200_000, 0, 0]
+    initial, end, maintenance = (build(snap, terms(level)) for level in ("initial", "liquidation-end", "maintenance"))
+    assert min(initial.net_margin(z)) * 100 <= min(end.net_margin(z)) <= min(maintenance.net_margin(z)) * 100
+    assert min(initial.net_margin(z)) == 100 * (200_000 - 500 - 2_000)
 
 
 @given(st.lists(st.integers(-9_000, 9_000), min_size=4, max_size=4))

@@ -306,6 +306,9 @@ def build(snapshot: Snapshot, level: str, multiplier: Fraction, horizon: int) ->
     index = parse_decimal(parameters.index, field=f"{PARAMETERS}.index")
     if index < 0:
         raise MalformedInput("must not be negative", field=f"{PARAMETERS}.index")
+    for name in parameters.expiries:
+        if "/" in name:  # elections are called "scenario/expiry", and one name must mean one of them
+            raise MalformedInput("must not contain a slash", field=f"{PARAMETERS}.expiries.{name}")
     context = _Context(snapshot, parameters, index, level == "initial", multiplier, horizon)
     context.check_columns()
     book = context.book()

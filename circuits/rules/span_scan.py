@@ -55,6 +55,8 @@ STANDARD: tuple[tuple[int, int, int], ...] = (
 )
 #: One joint label per combination of sides: 2 ** 4 pieces at most.
 MAX_ELECTED_SPREADS = 4
+#: A group's name and ".spreads" make the name of an election, which a statement can hold up to 64 characters of.
+MAX_GROUP_NAME = 56
 
 
 class SpreadModel(Strict):
@@ -193,6 +195,8 @@ def _spreads(
             )
     if sum(spread.form == "election" for spread in out) > MAX_ELECTED_SPREADS:
         raise MalformedInput(f"at most {MAX_ELECTED_SPREADS} spreads by election", field=f"{at}.spreads")
+    if len(name) > MAX_GROUP_NAME:
+        raise MalformedInput(f"its name has more than {MAX_GROUP_NAME} characters", field=at)
     return out
 
 

@@ -6,9 +6,10 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 from itertools import pairwise
+from math import lcm
 
 from ..errors import RuleRefused
-from ..expression import Abs, Expression, Max, Sum
+from ..expression import Abs, CeilDiv, Expression, Max, Sum
 from ..snapshot import Instrument, Snapshot
 from ..units import PPM, ceil_div
 
@@ -42,26 +43,27 @@ def tiered_requirement(
     """Requirement of a notional n: the largest over tiers of n * rate_k - deduction_k, in fine quanta.
 
     deduction_k = deduction_(k-1) + lower_k * (rate_k - rate_(k-1)): the marginal scheme of Binance and Hyperliquid.
-    Rates per lot round up and deductions down, so it over-charges by less than a fine quantum per lot and one per
-    tier. Raises ``RuleRefused`` naming ``name`` for an unsorted table or falling rates (the requirement would not be
-    convex).
+    The exact largest is rounded up once, to a fine quantum, so a table with higher rates never asks for less. Raises
+    ``RuleRefused`` naming ``name`` for an unsorted table or falling rates (the requirement would not be convex).
     """
     if not tiers or tiers[0].lower != 0:
         raise RuleRefused("the first tier must begin at 0", field=name)
     notional = lot_notional(inst, snapshot)
     deduction, previous = Fraction(0), tiers[0]
-    pieces: list[Expression] = []
+    lines: list[tuple[Fraction, Fraction]] = []
     for k, tier in enumerate(tiers):
         if k and tier.lower <= previous.lower:
             raise RuleRefused("the tiers are not sorted by their lower bound", field=name)
         if tier.rate_ppm < previous.rate_ppm:
             raise RuleRefused("a rate falls with size, so the requirement is not convex", field=name)
         deduction += tier.lower * Fraction(tier.rate_ppm - previous.rate_ppm, PPM)
-        per_lot = ceil(notional * Fraction(tier.rate_ppm, PPM) * multiplier)
-        quanta = floor(deduction * multiplier * int(10**snapshot.value_decimals))
-        pieces.append(Sum(((per_lot, Abs(position)),), -quanta))
+        per_lot = notional * Fraction(tier.rate_ppm, PPM) * multiplier
+        lines.append((per_lot, deduction * multiplier * int(10**snapshot.value_decimals)))
         previous = tier
-    return pieces[0] if len(pieces) == 1 else Max(name, tuple(pieces))
+    divisor = lcm(*(value.denominator for line in lines for value in line))
+    pieces = tuple(Sum(((int(a * divisor), Abs(position)),), -int(b * divisor)) for a, b in lines)
+    largest: Expression = pieces[0] if len(pieces) == 1 else Max(name, pieces)
+    return largest if divisor == 1 else CeilDiv(f"{name}.rounded", largest, divisor)
 
 
 @dataclass(frozen=True)
