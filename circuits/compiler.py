@@ -342,13 +342,17 @@ class _Compiler:
 
 def compile_rule(rule: MarginRule) -> Program:
     """Compile a rule, or refuse it with ``RuleRefused`` naming the offending term."""
-    return _Compiler(rule).run()
+    program = _Compiler(rule).run()
+    for name, penalty in split_penalty(program).items():
+        if penalty > 0:  # what curvature promises, looked at once more where it counts
+            raise RuleRefused("inflating a split would pay: coef(p) + coef(n) > 0", field=name)
+    return program
 
 
 def split_penalty(program: Program) -> Mapping[str, int]:
     """coef(p) + coef(n) of every row, by row name: what inflating a split by one lot adds to the row.
 
-    The discipline wants this to be <= 0 in every scenario row. Tests call it.
+    The discipline wants this to be <= 0 in every scenario row. :func:`compile_rule` refuses what is not.
     """
     out: dict[str, int] = {}
     pairs: dict[int, list[int]] = {}

@@ -320,3 +320,15 @@ def test_equal_discounts_need_no_election() -> None:
     for z in own_portfolios(20):
         assert slacks(compile_rule(rule), z) == rule.net_margin(z)
         assert money(rule, min(rule.net_margin(z))) <= direct(snapshot, "maintenance", z)
+
+
+def test_an_expiry_with_a_slash_would_make_two_elections_one() -> None:
+    tree = own_tree()
+    expiries = tree["rule"]["parameters"]["expiries"]
+    name = next(iter(expiries))
+    expiries["a/b"] = expiries.pop(name)
+    for line in tree["instruments"]:
+        if line["risk"].get("expiry") == name:
+            line["risk"]["expiry"] = "a/b"
+    with pytest.raises(MalformedInput, match="slash"):
+        build(load_snapshot(tree), Terms("initial", Fraction(1), 3600))

@@ -17,6 +17,7 @@ from circuits.errors import MalformedInput, NotSolvent, ZkMarginError
 from circuits.expression import Linear
 from circuits.rules import LEVELS, Terms, build
 from circuits.snapshot import Snapshot
+from circuits.units import format_fraction
 
 from .support import snapshot_tree
 from .test_market_rules import best_slack, loans, terms, tiered, try_proof
@@ -141,3 +142,63 @@ def test_a_rule_says_its_class() -> None:
     rule = MarginRule(((0, 9),), (("s", Linear({0: 1})),), 1, overcharge=Fraction(3, 2))
     assert rule.provability_class() == "C"
     assert compile_rule(rule).system.positions == 1
+
+
+@pytest.mark.parametrize("name", SNAPSHOTS)
+@settings(max_examples=25, deadline=None)
+@given(raw=st.lists(st.integers(-4_000, 4_000), min_size=6, max_size=6))
+def test_liquidation_ends_between_maintenance_and_initial(name: str, raw: list[int]) -> None:
+    snap = SNAPSHOTS[name]()
+    nets: list[Fraction] = []
+    for level in ("initial", "liquidation-end", "maintenance"):
+        rule = build(snap, terms(level))
+        z = [abs(v) if j in rule.non_negative else v for j, v in enumerate(raw[: len(rule.limits)])]
+        nets.append(Fraction(min(rule.net_margin(z)), rule.amount_factor))
+        assert best_slack(rule, z) == min(rule.net_margin(z))
+    assert nets == sorted(nets)
+
+
+@pytest.mark.parametrize("rounding", ["per-lot", "per-position"])
+@settings(max_examples=40, deadline=None)
+@given(
+    lots=st.integers(-5_000, 5_000),
+    mark=st.integers(1, 10**7),
+    ppm=st.integers(0, 10**6),
+    fraction=st.integers(0, 10**6),
+    level=st.sampled_from(["initial", "maintenance"]),
+)
+def test_cross_margin_never_rounds_for_the_account(
+    rounding: str, lots: int, mark: int, ppm: int, fraction: int, level: str
+) -> None:
+    price = format_fraction(Fraction(mark, 1000))
+    tree = {
+        "schema": "zkmargin/snapshot/1", "time": 1, "quote": {"currency": "USD", "decimals": 2, "value_decimals": 8},
+        "rule": {"id": "cross-margin/1", "parameters": {
+            "rounding": rounding, "tiers": {"t": {"initial_ppm": ppm, "maintenance_fraction_ppm": fraction}}}},
+        "scenarios": ["mark"],
+        "instruments": [{
+            "id": "P", "kind": "perpetual", "lot": "0.001", "position_limit": "1000", "mark": price,
+            "values": [format_fraction(Fraction(mark, 10**6))], "risk": {"tier": "t"}}],
+    }  # fmt: skip
+    rule = build(snapshot.from_bytes(canonical.canonical_bytes(tree)), terms(level))
+    rate = Fraction(ppm, 10**6) * (Fraction(fraction, 10**6) if level == "maintenance" else 1)
+    exact = abs(lots) * Fraction(mark, 10**6) * rate
+    charged = lots * Fraction(mark, 10**6) - Fraction(min(rule.net_margin([lots])), 10**8)
+    bound = Fraction(abs(lots), 10**8) if rounding == "per-lot" else Fraction(2, 100)
+    assert exact <= charged <= exact + bound
+
+
+@settings(max_examples=40, deadline=None)
+@given(
+    z=st.lists(st.integers(-5_000, 5_000), min_size=3, max_size=3), level=st.sampled_from(["initial", "maintenance"])
+)
+def test_loans_never_round_for_the_account(z: list[int], level: str) -> None:
+    snap = loans()
+    rule = build(snap, terms(level)).elect({"emode": "none"})
+    column = "ltv_ppm" if level == "initial" else "threshold_ppm"
+    for s, net in enumerate(rule.net_margin([*z, 0])):
+        exact = Fraction(0)
+        for lots, inst in zip(z, snap.instruments[:3], strict=True):
+            rate = Fraction(inst.risk[column], 10**6) if lots > 0 else 1
+            exact += lots * inst.values[s] * rate
+        assert exact - sum(map(abs, z)) <= net <= exact

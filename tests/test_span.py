@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from fractions import Fraction
 from typing import Any
 
@@ -9,6 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from circuits import canonical, snapshot
 from circuits.errors import MalformedInput, NotSolvent, RuleRefused, ZkMarginError
 from circuits.rules import build
 from circuits.rules.span_scan import STANDARD
@@ -123,3 +125,15 @@ def test_a_bad_parameter_is_named(change: dict[str, Any], error: type[ZkMarginEr
     with pytest.raises(error) as caught:
         build(span(**change), terms())
     assert str(caught.value.field).endswith(field)
+
+
+def test_a_group_whose_election_could_not_be_named_is_refused() -> None:
+    tree = json.loads(span("election").to_bytes())
+    long = "A" * 57
+    groups = tree["rule"]["parameters"]["groups"]
+    groups[long] = groups.pop("A")
+    for inst in tree["instruments"]:
+        if inst["risk"].get("group") == "A":
+            inst["risk"]["group"] = long
+    with pytest.raises(MalformedInput, match="56 characters"):
+        build(snapshot.from_bytes(canonical.canonical_bytes(tree)), terms())
