@@ -148,6 +148,7 @@ class Program:
     system: LinearSystem
     definitions: tuple[Definition, ...]
     scenario_rows: tuple[int, ...]
+    constraint_rows: tuple[int, ...] = ()
 
     def assign(self, z: Sequence[int], amount: int) -> list[int]:
         """The best assignment for positions ``z``: tight auxiliaries, best split; slacks may come out negative.
@@ -320,6 +321,7 @@ class _Compiler:
             raise RuleRefused("a rule needs at least one scenario", field="scenarios")
         self.ties()
         scenario_rows: list[int] = []
+        constraint_rows: list[int] = []
         for name, expr in self.rule.scenarios:
             if curvature(expr) is Curvature.CONVEX:
                 raise RuleRefused("net margin is convex, so it is no polyhedron", field=f"scenario({name})")
@@ -336,8 +338,9 @@ class _Compiler:
             bounded.add(self.lower(constraint.expression, upper=False))
             limit = self.bounds(constraint.expression)[1]
             self.slack_row(f"constraint({constraint.name})", bounded, limit, constraint.amount_factor)
+            constraint_rows.append(len(self.rows) - 1)
         system = LinearSystem(len(self.rule.limits), tuple(self.variables), tuple(self.rows))
-        return Program(self.rule, system, tuple(self.definitions), tuple(scenario_rows))
+        return Program(self.rule, system, tuple(self.definitions), tuple(scenario_rows), tuple(constraint_rows))
 
 
 def compile_rule(rule: MarginRule) -> Program:
@@ -352,14 +355,14 @@ def compile_rule(rule: MarginRule) -> Program:
 def split_penalty(program: Program) -> Mapping[str, int]:
     """coef(p) + coef(n) of every row, by row name: what inflating a split by one lot adds to the row.
 
-    The discipline wants this to be <= 0 in every scenario row. :func:`compile_rule` refuses what is not.
+    The discipline wants this to be <= 0 in every scenario and constraint row. :func:`compile_rule` refuses what is not.
     """
     out: dict[str, int] = {}
     pairs: dict[int, list[int]] = {}
     for k, definition in enumerate(program.definitions):
         if isinstance(definition, Positive | Negative):
             pairs.setdefault(definition.position, []).append(k)
-    for i in program.scenario_rows:
+    for i in program.scenario_rows + program.constraint_rows:
         row = program.system.rows[i]
         out[row.name] = max(
             (sum(row.variables.get(k, 0) for k in ks) for ks in pairs.values() if len(ks) == 2), default=0

@@ -67,13 +67,14 @@ def build_witness(bound: BoundStatement, snapshot: Snapshot, lots: Sequence[int]
     check_positions(z, snapshot, field="opening after delta")
     program, layout = bound.program, bound.layout
     rule = program.rule
-    worst = min(rule.slacks(z, bound.amount)[: len(rule.scenarios)], key=lambda row: row[1])
+    slacks = rule.slacks(z, bound.amount)
+    worst = min(slacks[: len(rule.scenarios)], key=lambda row: row[1])
     if worst[1] < 0:
         text = format_quanta(ceil_div(-worst[1], rule.amount_factor), snapshot.decimals)
         raise NotSolvent(
             f"short by {text} {snapshot.currency} in scenario {worst[0]}", scenario=worst[0], shortfall=text
         )
-    for name, slack in rule.slacks(z, bound.amount)[len(rule.scenarios) :]:
+    for name, slack in slacks[len(rule.scenarios) :]:
         if slack < 0:
             raise NotSolvent(f"the overlay {name} is not met", scenario=name, shortfall=str(-slack))
     values = program.assign(z, bound.amount)

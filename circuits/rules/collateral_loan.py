@@ -19,9 +19,9 @@ from ..compiler import MarginRule
 from ..errors import MalformedInput
 from ..expression import Election, Expression, Linear, Part, Sum
 from ..schema import Name, Strict, validate
-from ..snapshot import Instrument, Snapshot
+from ..snapshot import Snapshot
 from ..units import PPM
-from .terms import ceil
+from .terms import ceil, credits_of, position_limits, scenario_value
 
 RULE_ID = "collateral-loan/1"
 #: Charge of a debt that the elected category forbids, as a multiple of its value.
@@ -99,7 +99,7 @@ def build(snapshot: Snapshot, level: str, multiplier: Fraction, horizon: int) ->
     scenarios: list[tuple[str, Expression]] = []
     first: Expression | None = None
     for s, name in enumerate(snapshot.scenarios):
-        value = Linear({j: inst.values[s] for j, inst in enumerate(snapshot.instruments) if inst.values[s]})
+        value = scenario_value(snapshot, s)
         if categories:
             charge: Expression = Election("emode", tuple((c, charges(s, c)) for c in names))
         else:
@@ -107,14 +107,10 @@ def build(snapshot: Snapshot, level: str, multiplier: Fraction, horizon: int) ->
         first = first or charge
         scenarios.append((name, Sum(((1, value), (1, charge)))))
     return MarginRule(
-        limits=tuple(_limits(inst) for inst in snapshot.instruments),
+        limits=position_limits(snapshot),
         scenarios=tuple(scenarios),
         amount_factor=snapshot.fine,
-        non_negative=frozenset(j for j, inst in enumerate(snapshot.instruments) if inst.kind == "credit"),
+        non_negative=credits_of(snapshot),
         # What the first scenario takes off, under the category that suits it best.
         components=(("requirement", Sum(((-1, first or Linear({})),))),),
     )
-
-
-def _limits(inst: Instrument) -> tuple[int, int]:
-    return (0 if inst.kind == "credit" else -inst.position_limit, inst.position_limit)

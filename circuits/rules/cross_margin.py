@@ -21,10 +21,11 @@ from pydantic import Field
 
 from ..compiler import MarginRule
 from ..errors import MalformedInput
-from ..expression import Abs, CeilDiv, Expression, Linear, Shared, Sum
+from ..expression import Abs, CeilDiv, Expression, Shared, Sum
 from ..schema import Decimal, Name, Ppm, Strict, validate
 from ..snapshot import Instrument, Snapshot
 from ..units import PPM, ceil_div, isqrt_ceil, parse_decimal
+from .terms import net_of_requirement
 
 RULE_ID = "cross-margin/1"
 #: Latency rates are quoted per day.
@@ -191,17 +192,4 @@ def build(snapshot: Snapshot, level: str, multiplier: Fraction, horizon: int) ->
         components.append((inst.id, Sum(tuple(own))))
         parts += own
     requirement = Shared("requirement", Sum(tuple((f, e) for f, e in parts if f)))
-    scenarios: list[tuple[str, Expression]] = []
-    for s, name in enumerate(snapshot.scenarios):
-        value = Linear({j: inst.values[s] for j, inst in enumerate(snapshot.instruments) if inst.values[s]})
-        scenarios.append((name, Sum(((1, value), (-1, requirement)))))
-    limits = tuple(
-        (0 if inst.kind == "credit" else -inst.position_limit, inst.position_limit) for inst in snapshot.instruments
-    )
-    return MarginRule(
-        limits=limits,
-        scenarios=tuple(scenarios),
-        amount_factor=snapshot.fine,
-        non_negative=frozenset(j for j, inst in enumerate(snapshot.instruments) if inst.kind == "credit"),
-        components=(("requirement", requirement), *components),
-    )
+    return net_of_requirement(snapshot, requirement, components)

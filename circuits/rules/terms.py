@@ -8,8 +8,9 @@ from fractions import Fraction
 from itertools import pairwise
 from math import lcm
 
+from ..compiler import MarginRule
 from ..errors import RuleRefused
-from ..expression import Abs, CeilDiv, Expression, Max, Sum
+from ..expression import Abs, CeilDiv, Expression, Linear, Max, Sum
 from ..snapshot import Instrument, Snapshot
 from ..units import PPM, ceil_div
 
@@ -27,6 +28,41 @@ def floor(value: Fraction) -> int:
 def lot_notional(inst: Instrument, snapshot: Snapshot) -> Fraction:
     """Notional of one lot at the mark, in fine quanta (exact)."""
     return inst.mark * inst.lot * int(10**snapshot.value_decimals)
+
+
+def credits_of(snapshot: Snapshot) -> frozenset[int]:
+    """Rows of credits, which are never negative."""
+    return frozenset(j for j, inst in enumerate(snapshot.instruments) if inst.kind == "credit")
+
+
+def position_limits(snapshot: Snapshot) -> tuple[tuple[int, int], ...]:
+    """(low, high) of every position in lots; a credit's low is 0."""
+    return tuple(
+        (0 if inst.kind == "credit" else -inst.position_limit, inst.position_limit) for inst in snapshot.instruments
+    )
+
+
+def scenario_value(snapshot: Snapshot, s: int) -> Linear:
+    """sum_j z_j V_j(s), in fine quanta."""
+    return Linear({j: inst.values[s] for j, inst in enumerate(snapshot.instruments) if inst.values[s]})
+
+
+def net_of_requirement(
+    snapshot: Snapshot, requirement: Expression, components: Sequence[tuple[str, Expression]]
+) -> MarginRule:
+    """The rule "value in every scenario, less one requirement": what the linear rules share."""
+    scenarios: list[tuple[str, Expression]] = []
+    for s, name in enumerate(snapshot.scenarios):
+        scenarios.append((name, Sum(((1, scenario_value(snapshot, s)), (-1, requirement)))))
+    return MarginRule(
+        limits=tuple(
+            (0 if inst.kind == "credit" else -inst.position_limit, inst.position_limit) for inst in snapshot.instruments
+        ),
+        scenarios=tuple(scenarios),
+        amount_factor=snapshot.fine,
+        non_negative=credits_of(snapshot),
+        components=(("requirement", requirement), *components),
+    )
 
 
 @dataclass(frozen=True)

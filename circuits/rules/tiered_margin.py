@@ -16,11 +16,11 @@ from pydantic import Field
 
 from ..compiler import MarginRule
 from ..errors import MalformedInput
-from ..expression import Abs, Expression, Linear, Shared, Sum
+from ..expression import Abs, Expression, Shared, Sum
 from ..schema import Decimal, Name, Strict, validate
 from ..snapshot import Instrument, Snapshot
 from ..units import PPM, parse_decimal
-from .terms import Tier, ceil, lot_notional, tiered_requirement
+from .terms import Tier, ceil, lot_notional, net_of_requirement, tiered_requirement
 
 RULE_ID = "tiered-margin/1"
 Rate = Annotated[int, Field(ge=0, le=PPM)]
@@ -96,22 +96,3 @@ def build(snapshot: Snapshot, level: str, multiplier: Fraction, horizon: int) ->
     parts = [(inst.id, requirement(row, inst)) for row, inst in enumerate(snapshot.instruments)]
     total = Shared("requirement", Sum(tuple((1, expr) for _, expr in parts if expr is not None)))
     return net_of_requirement(snapshot, total, [(name, expr) for name, expr in parts if expr is not None])
-
-
-def net_of_requirement(
-    snapshot: Snapshot, requirement: Expression, components: Sequence[tuple[str, Expression]]
-) -> MarginRule:
-    """The rule "value in every scenario, less one requirement": what the linear rules share."""
-    scenarios: list[tuple[str, Expression]] = []
-    for s, name in enumerate(snapshot.scenarios):
-        value = Linear({j: inst.values[s] for j, inst in enumerate(snapshot.instruments) if inst.values[s]})
-        scenarios.append((name, Sum(((1, value), (-1, requirement)))))
-    return MarginRule(
-        limits=tuple(
-            (0 if inst.kind == "credit" else -inst.position_limit, inst.position_limit) for inst in snapshot.instruments
-        ),
-        scenarios=tuple(scenarios),
-        amount_factor=snapshot.fine,
-        non_negative=frozenset(j for j, inst in enumerate(snapshot.instruments) if inst.kind == "credit"),
-        components=(("requirement", requirement), *components),
-    )
