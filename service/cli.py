@@ -94,7 +94,7 @@ def commit(
         },
         name="attestation",
     )  # fmt: skip
-    write_secret(opening, opening_bytes(held, snap), unencrypted=unencrypted)
+    write_secret(opening, opening_bytes(held, snap.registry_digest), unencrypted=unencrypted)
     write_file(attestation, hub_module.sign_attestation(fact, signing))
     emit(
         {"commitment": commitment.hex(), "domain": held.domain, "epoch": epoch},
