@@ -10,6 +10,14 @@ from typing import Any
 
 from circuits.errors import ZkMarginError
 
+from .errors import NotFound, Overloaded
+
+__all__ = [
+    "AccountFrozen", "AmountAboveProof", "AmountUnavailable", "BreakerOpen", "CapBelowExposure", "CapExceeded", "Conflict",
+    "CreditExpired", "FillRefused", "Forbidden", "IdempotencyMismatch", "IdempotencyMissing", "NotExpired", "NotFound",
+    "Overloaded", "PositionLimit", "Refusal", "SequenceConflict", "SnapshotRefused", "StaleEpoch", "StaleSnapshot",
+    "StatementRefused", "Unavailable", "UnknownVenue", "VenueSuspended",
+]  # fmt: skip
 
 class Refusal(ZkMarginError):
     """Base of the hub's refusals."""
@@ -61,12 +69,6 @@ class Forbidden(Refusal):
     """The caller is known and not entitled to this."""
 
     code = "forbidden"
-
-
-class NotFound(Refusal):
-    """There is no such thing, or none that the caller may see."""
-
-    code = "not-found"
 
 
 class UnknownVenue(Refusal):
@@ -194,8 +196,3 @@ class Unavailable(Refusal):
 
     code = "unavailable"
 
-
-class Overloaded(Refusal):
-    """More work is queued than this process takes."""
-
-    code = "overloaded"

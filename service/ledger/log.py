@@ -6,7 +6,9 @@ signed once: a hub's own code cannot show two histories.
 
 from __future__ import annotations
 
-from sqlalchemy import Connection, insert, select, update
+from collections.abc import Callable
+
+from sqlalchemy import Connection, insert, select, tuple_, update
 
 from circuits.canonical import parse_json
 from circuits.errors import CorruptData
@@ -30,9 +32,9 @@ def append(book: Book, tx: Connection, token: str, now: int) -> int:
     grown, nodes = tree.append(frontier, leaf_hash(token.encode()))
     tx.execute(
         insert(tables.log_nodes),
-        [{"level": level, "position": position, "hash": value} for (level, position), value in nodes],
+        [{"level": level, "position": position, "hash": value} for level, position, value in nodes],
     )
-    tx.execute(update(tables.log_state).values(size=grown.size, frontier=b"".join(grown.hashes)))
+    tx.execute(update(tables.log_state).values(size=grown.size, frontier=b"".join(grown.nodes)))
     head = TreeHead(book.name, grown.size, tree.root(grown), now)
     document = sign_tree_head(head, book.signing_key(tx, now).private)
     tx.execute(
@@ -53,25 +55,22 @@ def head(tx: Connection, size: int | None = None) -> tuple[int, Tree]:
     return row.size, parse_json(row.document.encode(), name="tree-head")
 
 
-def _node(tx: Connection) -> tree.Nodes:
+def _path(tx: Connection, function: Callable[[tree.Get], list[bytes]]) -> list[str]:
+    """A path as hex, its nodes read in one query."""
     table = tables.log_nodes
-
-    def get(level: int, position: int) -> bytes:
-        row = tx.execute(
-            select(table.c.hash).where(table.c.level == level, table.c.position == position)
-        ).one_or_none()
-        if row is None:
-            raise CorruptData("a node of the log is missing", field=f"log.{level}.{position}")
-        return bytes(row.hash)
-
-    return get
+    wanted = tree.nodes_read(function)
+    rows = tx.execute(select(table).where(tuple_(table.c.level, table.c.position).in_(wanted)))
+    nodes = {(row.level, row.position): bytes(row.hash) for row in rows}
+    if len(nodes) != len(set(wanted)):
+        raise CorruptData("nodes of the log are missing", field="log")
+    return [node.hex() for node in function(lambda level, position: nodes[level, position])]
 
 
 def inclusion(tx: Connection, index: int, size: int) -> list[str]:
     """RFC 9162 inclusion path of a leaf in the tree of a size, as hex; ``NotFound`` outside it."""
     if not 0 <= index < size:
         raise NotFound("no such leaf in a tree of this size", field="leaf")
-    return [node.hex() for node in tree.inclusion_path(_node(tx), index, size)]
+    return _path(tx, lambda get: tree.inclusion_path(get, index, size))
 
 
 def consistency(tx: Connection, first: int, second: int) -> list[str]:
@@ -79,4 +78,4 @@ def consistency(tx: Connection, first: int, second: int) -> list[str]:
     if not 0 < first <= second:
         raise NotFound("sizes must be in order and not zero", field="first")
     head(tx, second)
-    return [node.hex() for node in tree.consistency_path(_node(tx), first, second)]
+    return _path(tx, lambda get: tree.consistency_path(get, first, second))
