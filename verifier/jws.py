@@ -58,8 +58,8 @@ def open_token(token: str, key: Ed25519PublicKey, token_type: str, *, field: str
     """
     import jwt
 
-    # 64 bytes end in a character of two bits and four zeros (RFC 4648 section 3.5). Libraries differ on other ones; with
-    # them, one signature would have sixteen tokens, each another leaf of the log.
+    # 64 bytes end in a character of two bits and four zeros (RFC 4648 section 3.5). Libraries differ on other ones;
+    # with them, one signature would have sixteen tokens, each another leaf of the log.
     if not token.endswith(("A", "Q", "g", "w")):
         raise MalformedInput("the signature is not in canonical base64url", field=field)
     try:
