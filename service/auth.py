@@ -3,21 +3,17 @@
 from __future__ import annotations
 
 import hashlib
-import re
 import secrets
 from typing import Annotated
 
-from fastapi import Depends, Request
+from fastapi import Depends, Header, Request
 from starlette.concurrency import run_in_threadpool
 
 from .ledger import access
 from .ledger.access import Principal
 from .ledger.book import Book
 from .middleware import context_of
-from .refusals import IdempotencyMissing
 from .signatures import verify_request
-
-_KEY = re.compile(r"[A-Za-z0-9._:-]{1,64}")
 
 
 def book_of(request: Request) -> Book:
@@ -58,14 +54,6 @@ async def authenticated(request: Request) -> Principal:
     return caller
 
 
-async def idempotency_key(request: Request) -> str:
-    """The ``Idempotency-Key`` of a call that changes something."""
-    values = request.headers.getlist("idempotency-key")
-    if len(values) != 1 or not _KEY.fullmatch(values[0]):
-        raise IdempotencyMissing("one Idempotency-Key of 1 to 64 letters, digits or ._:-", field="idempotency-key")
-    return values[0]
-
-
 async def request_digest(request: Request) -> bytes:
     """What an idempotency key stands for: method, path, query and body."""
     digest = hashlib.sha256()
@@ -76,6 +64,14 @@ async def request_digest(request: Request) -> bytes:
 
 
 Caller = Annotated[Principal, Depends(authenticated)]
-IdempotencyKey = Annotated[str, Depends(idempotency_key)]
+IdempotencyKey = Annotated[
+    str,
+    Header(
+        alias="Idempotency-Key",
+        pattern=r"^[A-Za-z0-9._:-]{1,64}$",
+        description="names this change: repeat it unchanged and the change happens once",
+        examples=["5f0c8a52-6f6e-4a86-9c39-0d8f7d3c1b7a"],
+    ),
+]
 RequestDigest = Annotated[bytes, Depends(request_digest)]
 Ledger = Annotated[Book, Depends(book_of)]
