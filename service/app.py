@@ -21,7 +21,7 @@ from starlette.responses import Response
 from circuits.errors import InternalError, MalformedInput, ZkMarginError
 
 from . import logs, problems
-from .api import system
+from .api import proofs, system
 from .errors import MethodNotAllowed, NotFound
 from .metrics import Metrics
 from .middleware import Limit, Observe, context_of
@@ -32,7 +32,7 @@ Check = Callable[[], Awaitable[bool]]
 #: Started with the application and closed after its last request, in reverse order.
 Resource = Callable[["Service"], AbstractAsyncContextManager[None]]
 _SAFE_PART = re.compile(r"[A-Za-z0-9_.:/+-]{1,64}")
-TAGS = [{"name": "system", "description": "health, metrics, problem types"}]
+TAGS = [proofs.TAG, {"name": "system", "description": "health, metrics, problem types"}]
 
 
 @dataclass
@@ -66,6 +66,10 @@ def create_app(settings: Settings) -> FastAPI:
         redirect_slashes=False,
     )
     app.state.service = service
+    service.resources.append(proofs.pool_of)
+    service.large_paths.update(proofs.LARGE)
+    service.models.extend(proofs.MODELS)
+    app.include_router(proofs.router)
     app.include_router(system.router)
     _handle_errors(app)
     _describe(app, service)
