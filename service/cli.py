@@ -17,6 +17,7 @@ import typer
 from prover.cli import In, Json, read_snapshot, register
 from prover.console import emit, progress, reports_errors, table
 
+from .commands.serve import serve
 from .oracle.cli import oracle_app
 
 app = typer.Typer(
@@ -142,6 +143,7 @@ def bench(
 
 
 register(app)
+app.command()(serve)
 app.add_typer(oracle_app, name="oracle")
 
 

@@ -61,6 +61,14 @@ def by_digest(tx: Connection, digest: str) -> Published:
     return Published(*row)
 
 
+def document(tx: Connection, digest: str) -> bytes:
+    """A published snapshot's bytes; ``NotFound``."""
+    row = tx.execute(select(tables.snapshots.c.document).where(tables.snapshots.c.digest == digest)).one_or_none()
+    if row is None:
+        raise NotFound("no such snapshot was published here", field="snapshot")
+    return bytes(row.document)
+
+
 def documents(tx: Connection, digest: str) -> Tree:
     """Snapshot and signed snapshot as documents; ``NotFound``."""
     c = tables.snapshots.c

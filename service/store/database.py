@@ -11,7 +11,7 @@ import random
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import Any, TypeVar
+from typing import Any, Literal, TypeVar
 
 from sqlalchemy import Connection, Engine, create_engine, event, make_url, text
 from sqlalchemy.engine.interfaces import DBAPIConnection
@@ -22,6 +22,7 @@ from circuits.errors import MalformedInput
 from ..refusals import Unavailable
 
 T = TypeVar("T")
+Kind = Literal["write", "read", "consistent"]
 #: How often a unit of work is tried before the caller hears ``unavailable``.
 TRIES = 6
 #: Seconds a writer waits for another on SQLite, and for a row's lock on PostgreSQL.
@@ -72,11 +73,13 @@ class Database:
             event.listen(self.engine, "connect", _configure_sqlite)
 
     @contextmanager
-    def _transaction(self, *, write: bool) -> Iterator[Connection]:
+    def _transaction(self, kind: Kind) -> Iterator[Connection]:
         with self.engine.connect() as connection:
             if self.sqlite:
                 # IMMEDIATE takes the write lock at once: a reader that turns writer could only fail.
-                connection.exec_driver_sql("BEGIN IMMEDIATE" if write else "BEGIN")
+                connection.exec_driver_sql("BEGIN IMMEDIATE" if kind == "write" else "BEGIN")
+            elif kind == "consistent":
+                connection.execution_options(isolation_level="REPEATABLE READ")
             try:
                 yield connection
             except BaseException:
@@ -86,16 +89,20 @@ class Database:
 
     def write(self, work: Callable[[Connection], T]) -> T:
         """Run ``work`` in a transaction, again while another one is in its way. Row locks are the caller's."""
-        return self._run(work, write=True)
+        return self._run(work, "write")
 
     def read(self, work: Callable[[Connection], T]) -> T:
         """Run ``work`` in a transaction that changes nothing."""
-        return self._run(work, write=False)
+        return self._run(work, "read")
 
-    def _run(self, work: Callable[[Connection], T], *, write: bool) -> T:
+    def consistent(self, work: Callable[[Connection], T]) -> T:
+        """:meth:`read` of one moment of the whole database, however many queries it takes."""
+        return self._run(work, "consistent")
+
+    def _run(self, work: Callable[[Connection], T], kind: Kind) -> T:
         for attempt in range(TRIES):
             try:
-                with self._transaction(write=write) as connection:
+                with self._transaction(kind) as connection:
                     return work(connection)
             except DBAPIError as err:
                 if not _passing(err):
