@@ -6,8 +6,8 @@ import hashlib
 import secrets
 from typing import Annotated
 
-from fastapi import Depends, Header, Request
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
+from fastapi import Depends, Header, Request
 from starlette.concurrency import run_in_threadpool
 
 from verifier.hub_keys import public_key
@@ -52,9 +52,7 @@ async def authenticated(request: Request) -> Principal:
     path = request.scope.get("raw_path", b"").decode("latin-1").partition("?")[0]
     query = request.scope["query_string"].decode("latin-1")
     headers = [(k.decode("latin-1"), v.decode("latin-1")) for k, v in request.scope["headers"]]
-    caller = await run_in_threadpool(
-        _authenticate, book_of(request), request.method, path, query, headers, body
-    )
+    caller = await run_in_threadpool(_authenticate, book_of(request), request.method, path, query, headers, body)
     context_of(request.scope).principal = caller.caller
     return caller
 

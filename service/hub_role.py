@@ -16,8 +16,9 @@ from circuits.errors import MalformedInput, ZkMarginError
 
 from . import logs
 from .api import accounts, credits, describe, log, snapshots, venues
-from .ledger import access, snapshots as ledger_snapshots
+from .ledger import access
 from .ledger import credits as ledger_credits
+from .ledger import snapshots as ledger_snapshots
 from .ledger.book import Book, Policy
 from .store.database import Database
 from .store.migrate import expect_current

@@ -13,7 +13,6 @@ from pydantic import Field, SecretStr, ValidationError
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict, TomlConfigSettingsSource
 
 from circuits.errors import MalformedInput
-from circuits.schema import Name
 
 PREFIX = "ZKMARGIN_"
 #: Names the configuration file for worker processes, which are started without a command line.

@@ -12,11 +12,11 @@ from circuits.errors import MalformedInput
 from circuits.statement import from_model
 
 from ..auth import Caller, IdempotencyKey, Ledger, RequestDigest
+from ..errors import NotFound
 from ..ledger import access, accounts, epochs, idempotency, venues
 from ..ledger.access import Principal
 from ..ledger.book import Book
 from ..ledger.events import Tree
-from ..refusals import NotFound
 from ..routing import StrictRoute
 from ..sealing import check_encryption_key
 from .describe import signed
@@ -46,7 +46,9 @@ def expect_owner(caller: Principal, account: str, *others: str) -> None:
 
 @router.post(
     "",
-    **signed("open_account", "accounts", "conflict", "not-found", "stale-snapshot", changes=True, body=True, status=201),
+    **signed(
+        "open_account", "accounts", "conflict", "not-found", "stale-snapshot", changes=True, body=True, status=201
+    ),
 )
 def open_account(
     caller: Caller, key: IdempotencyKey, request: RequestDigest, book: Ledger, body: AccountBody
@@ -191,9 +193,7 @@ def attestation(
     return AttestationProof.model_validate(book.database.read(unit))
 
 
-@router.put(
-    "/{account}/grants/{venue}", **signed("grant", "accounts", "not-found", "unknown-venue", changes=True)
-)
+@router.put("/{account}/grants/{venue}", **signed("grant", "accounts", "not-found", "unknown-venue", changes=True))
 def grant(
     caller: Caller, key: IdempotencyKey, request: RequestDigest, book: Ledger, account: AccountId, venue: VenueId
 ) -> dict[str, Any]:
@@ -201,9 +201,7 @@ def grant(
     return _grant(caller, key, request, book, account, venue, granted=True)
 
 
-@router.delete(
-    "/{account}/grants/{venue}", **signed("revoke", "accounts", "not-found", "unknown-venue", changes=True)
-)
+@router.delete("/{account}/grants/{venue}", **signed("revoke", "accounts", "not-found", "unknown-venue", changes=True))
 def revoke(
     caller: Caller, key: IdempotencyKey, request: RequestDigest, book: Ledger, account: AccountId, venue: VenueId
 ) -> dict[str, Any]:

@@ -12,10 +12,10 @@ from circuits.statement import from_model
 from circuits.units import to_quanta
 
 from ..auth import Caller, IdempotencyKey, Ledger, RequestDigest
+from ..errors import NotFound
 from ..ledger import breakers, credits, idempotency
 from ..ledger.access import Principal
 from ..ledger.book import Book
-from ..refusals import NotFound
 from ..routing import StrictRoute
 from ..store.tables import MAX_QUANTA
 from .describe import signed

@@ -47,18 +47,14 @@ def set_zone(
     """Make a zone, or change its cap. Operators only."""
     caller.expect("operator")
     cap = _cap(book, body.cap)
-    answer, _ = idempotency.once(
-        book, caller.caller, key, request, lambda tx: venues.set_zone(book, tx, zone, cap)
-    )
+    answer, _ = idempotency.once(book, caller.caller, key, request, lambda tx: venues.set_zone(book, tx, zone, cap))
     return ZoneView.model_validate(answer)
 
 
 @router.post(
     "/venues", **signed("register_venue", "venues", "conflict", "unknown-venue", changes=True, body=True, status=201)
 )
-def register(
-    caller: Caller, key: IdempotencyKey, request: RequestDigest, book: Ledger, body: VenueBody
-) -> VenueView:
+def register(caller: Caller, key: IdempotencyKey, request: RequestDigest, book: Ledger, body: VenueBody) -> VenueView:
     """Admit a venue. Operators only."""
     caller.expect("operator")
     cap = _cap(book, body.cap)
@@ -94,32 +90,24 @@ def set_cap(
     """Change a venue's cap. Operators only."""
     caller.expect("operator")
     cap = _cap(book, body.cap)
-    answer, _ = idempotency.once(
-        book, caller.caller, key, request, lambda tx: venues.set_cap(book, tx, venue, cap)
-    )
+    answer, _ = idempotency.once(book, caller.caller, key, request, lambda tx: venues.set_cap(book, tx, venue, cap))
     return VenueView.model_validate(answer)
 
 
 def _set_state(caller: Caller, key: str, request: bytes, book: Book, venue: str, state: str) -> VenueView:
     caller.expect("operator")
-    answer, _ = idempotency.once(
-        book, caller.caller, key, request, lambda tx: venues.set_state(book, tx, venue, state)
-    )
+    answer, _ = idempotency.once(book, caller.caller, key, request, lambda tx: venues.set_state(book, tx, venue, state))
     return VenueView.model_validate(answer)
 
 
 @router.post("/venues/{venue}/suspend", **signed("suspend_venue", "venues", "unknown-venue", changes=True))
-def suspend(
-    caller: Caller, key: IdempotencyKey, request: RequestDigest, book: Ledger, venue: VenueId
-) -> VenueView:
+def suspend(caller: Caller, key: IdempotencyKey, request: RequestDigest, book: Ledger, venue: VenueId) -> VenueView:
     """No new credit for this venue; it still reports, releases and expires. Operators only."""
     return _set_state(caller, key, request, book, venue, "suspended")
 
 
 @router.post("/venues/{venue}/resume", **signed("resume_venue", "venues", "unknown-venue", changes=True))
-def resume(
-    caller: Caller, key: IdempotencyKey, request: RequestDigest, book: Ledger, venue: VenueId
-) -> VenueView:
+def resume(caller: Caller, key: IdempotencyKey, request: RequestDigest, book: Ledger, venue: VenueId) -> VenueView:
     """New credit for this venue again. Operators only."""
     return _set_state(caller, key, request, book, venue, "active")
 

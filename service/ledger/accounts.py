@@ -74,8 +74,7 @@ def listed(book: Book, tx: Connection, account: Account, snapshot: Snapshot) -> 
         .order_by(tables.snapshots.c.time.desc())
         .limit(1)
     ).scalar_one()
-    moved = portfolio.relisted(account.portfolio, book.snapshot(tx, digest), snapshot)
-    return moved
+    return portfolio.relisted(account.portfolio, book.snapshot(tx, digest), snapshot)
 
 
 def deposit(book: Book, tx: Connection, name: str, instrument: str, quantity: str, reference: str) -> Tree:
@@ -89,9 +88,7 @@ def deposit(book: Book, tx: Connection, name: str, instrument: str, quantity: st
     after = portfolio.changed(listed(book, tx, account, snapshot), {instrument: lots})
     portfolio.check(after, snapshot, field="deposit")
     content = {"reference": reference, "delta": {instrument: quantity}}
-    moved, state = epochs.advance(
-        book, tx, account, snapshot, after, "deposited", content, live=account.live, now=now
-    )
+    moved, state = epochs.advance(book, tx, account, snapshot, after, "deposited", content, live=account.live, now=now)
     tx.execute(insert(tables.receipts).values(reference=reference, account=name, event=moved.head))
     return view(book, moved, state)
 
@@ -166,9 +163,7 @@ def withdraw(book: Book, tx: Connection, name: str, instrument: str, quantity: s
         "statement": parse_json(statement.to_bytes(), name="statement"),
         "row": row,
     }
-    moved, state = epochs.advance(
-        book, tx, account, snapshot, after, "withdrawn", content, live=account.live, now=now
-    )
+    moved, state = epochs.advance(book, tx, account, snapshot, after, "withdrawn", content, live=account.live, now=now)
     return view(book, moved, state)
 
 

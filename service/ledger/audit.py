@@ -13,8 +13,7 @@ from typing import Any
 
 from sqlalchemy import Connection, select
 
-from circuits.canonical import canonical_bytes, parse_json
-from circuits.errors import InternalError, StatementMismatch, ZkMarginError
+from circuits.errors import ZkMarginError
 from circuits.schema import StatementModel, validate
 from circuits.snapshot import Snapshot
 from circuits.statement import Statement, from_model
@@ -125,7 +124,9 @@ class _Auditor:
         self.audit.counts["attestations"] = len(self.attested)
 
     def _log(self) -> None:
-        nodes = {(row.level, row.position): bytes(row.hash) for row in self.rows(tables.log_nodes, tables.log_nodes.c.level)}
+        nodes = {
+            (row.level, row.position): bytes(row.hash) for row in self.rows(tables.log_nodes, tables.log_nodes.c.level)
+        }
         heads = {row.size: row for row in self.rows(tables.tree_heads, tables.tree_heads.c.size)}
         state = self.tx.execute(select(tables.log_state)).one()
         frontier, wanted = tree.EMPTY, {}
@@ -139,7 +140,9 @@ class _Auditor:
         self.audit.check(len(self.leaves) == state.size, "attestations that are not in the log")
         self.audit.check(len(heads) == state.size, "tree heads of sizes that the log never had")
         self.audit.check(wanted == nodes, "nodes of the log differ from its leaves")
-        self.audit.check(b"".join(frontier.nodes) == bytes(state.frontier), "the log's frontier differs from its leaves")
+        self.audit.check(
+            b"".join(frontier.nodes) == bytes(state.frontier), "the log's frontier differs from its leaves"
+        )
         self.audit.counts["log leaves"] = state.size
 
     def _head(self, row: Any, frontier: tree.Frontier) -> None:

@@ -1,9 +1,9 @@
 """Credits: reserve on a proof, consume by reported fills, release, expire.
 
-A credit has an amount, of which some is free, some used by fills and some released; what is free or used is live, and a
-live credit is an entry of the committed vector. So a proof at the next epoch proves that the account is good for it,
-and the sum of live credits never exceeds what was proved. Expiry frees what is unused; what is used stays live until the
-venue releases it.
+A credit has an amount, of which some is free, some used by fills and some released; what is free or used is live, and
+a live credit is an entry of the committed vector. So a proof at the next epoch proves that the account is good for
+it, and the sum of live credits never exceeds what was proved. Expiry frees what is unused; what is used stays live
+until the venue releases it.
 """
 
 from __future__ import annotations
@@ -23,6 +23,7 @@ from circuits.statement import Statement
 from circuits.units import PPM, to_lots, to_quanta
 from verifier.credit_entry import CreditEntry
 
+from ..errors import NotFound
 from ..refusals import (
     AccountFrozen,
     AmountAboveProof,
@@ -30,8 +31,8 @@ from ..refusals import (
     CreditExpired,
     FillRefused,
     NotExpired,
-    NotFound,
     SequenceConflict,
+    VenueSuspended,
 )
 from ..signing import sign_credit_entry
 from ..store import tables
@@ -105,7 +106,7 @@ def precheck(book: Book, tx: Connection, venue: str, statement: Statement, amoun
     account = epochs.read_account(book, tx, statement.context.account)
     _expect_eligible(book, tx, account, venue, statement, amount, book.clock())
     if venues.read(tx, venue).state != "active":
-        raise venues.VenueSuspended("the venue gets no new credit", field="venue")
+        raise VenueSuspended("the venue gets no new credit", field="venue")
     return epochs.attested(tx, account.id, account.epoch)
 
 
@@ -137,9 +138,7 @@ def reserve(
     account = epochs.read_account(book, tx, statement.context.account, lock=True)
     snapshot = _expect_eligible(book, tx, account, venue, statement, amount, now)
     if not now < expires <= now + book.policy.max_credit_seconds:
-        raise MalformedInput(
-            f"must be after now and within {book.policy.max_credit_seconds} seconds", field="expires"
-        )
+        raise MalformedInput(f"must be after now and within {book.policy.max_credit_seconds} seconds", field="expires")
     venue_row = venues.expose(book, tx, venue, amount)
     tx.execute(update(tables.venues).where(tables.venues.c.id == venue).values(failed_proofs=0))
     line = portfolio.credit_line(snapshot)
@@ -266,9 +265,7 @@ def fill_lots(book: Book, snapshot: Snapshot, fills: Sequence[tuple[str, str]], 
     return delta
 
 
-def _reduce(
-    book: Book, tx: Connection, account: Account, row: Any, free: int, used: int, kind: str, now: int
-) -> Tree:
+def _reduce(book: Book, tx: Connection, account: Account, row: Any, free: int, used: int, kind: str, now: int) -> Tree:
     """Take parts of a credit out of the committed vector, and off venue and zone."""
     parts = Parts(row.amount, row.free - free, row.used - used, row.released + free + used)
     snapshot = book.snapshot(tx, snapshots.latest(tx).digest)

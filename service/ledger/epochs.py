@@ -14,7 +14,8 @@ from circuits.statement import cheapest_domain
 from prover.commitment import commit
 from verifier.attestation import Attestation
 
-from ..refusals import NotFound, StaleEpoch
+from ..errors import NotFound
+from ..refusals import StaleEpoch
 from ..signing import sign_attestation
 from ..store import tables
 from . import log, portfolio

@@ -62,8 +62,9 @@ def earlier(book: Book, caller: str, key: str, request: bytes) -> Tree | None:
             return None
         if row.request != request.hex():
             raise IdempotencyMismatch("this key was used for another request", field="idempotency-key")
-        tree: Tree = parse_json(book.vault.open(bytes(row.sealed), purpose=f"idempotency/{caller}/{key}"), name="answer")
+        tree: Tree = parse_json(
+            book.vault.open(bytes(row.sealed), purpose=f"idempotency/{caller}/{key}"), name="answer"
+        )
         return tree
 
     return book.database.read(unit)
-

@@ -14,8 +14,8 @@ from circuits.canonical import parse_json
 from circuits.errors import CorruptData
 from verifier.transparency import TreeHead, leaf_hash
 
+from ..errors import NotFound
 from ..log import tree
-from ..refusals import NotFound
 from ..signing import sign_tree_head
 from ..store import tables
 from .book import Book

@@ -13,7 +13,8 @@ from circuits.statement import CLOCK_SKEW
 from circuits.units import PPM
 from verifier.snapshot_signature import SnapshotSignature
 
-from ..refusals import Conflict, NotFound, SnapshotRefused, StaleSnapshot
+from ..errors import NotFound
+from ..refusals import Conflict, SnapshotRefused, StaleSnapshot
 from ..store import tables
 from . import breakers
 from .book import Book
@@ -40,9 +41,7 @@ class Published:
         }  # fmt: skip
 
 
-_COLUMNS = [
-    tables.snapshots.c[name] for name in ("digest", "registry", "oracle", "time", "valid_until", "received")
-]
+_COLUMNS = [tables.snapshots.c[name] for name in ("digest", "registry", "oracle", "time", "valid_until", "received")]
 
 
 def latest(tx: Connection) -> Published:
@@ -158,5 +157,3 @@ def jumped(old: Snapshot, new: Snapshot, limit_ppm: int) -> bool:
         if abs(after - before) > before * Fraction(limit_ppm, PPM):
             return True
     return False
-
-

@@ -107,7 +107,5 @@ def _shift(tx: Connection, row: Any, amount: int) -> None:
         update(tables.zones).where(tables.zones.c.id == row.zone).values(exposure=tables.zones.c.exposure + amount)
     )
     tx.execute(
-        update(tables.venues)
-        .where(tables.venues.c.id == row.id)
-        .values(exposure=tables.venues.c.exposure + amount)
+        update(tables.venues).where(tables.venues.c.id == row.id).values(exposure=tables.venues.c.exposure + amount)
     )

@@ -1,8 +1,9 @@
 """Engine and transactions on SQLite (WAL) and PostgreSQL.
 
 A unit of work is a function of a connection that may run more than once: it is repeated when the database says that
-another transaction was in the way, or when the connection broke. A connection that breaks during COMMIT leaves the outcome
-open, which repeating settles, since every change of this service names itself (idempotency key, sequence, nonce).
+another transaction was in the way, or when the connection broke. A connection that breaks during COMMIT leaves the
+outcome open, which repeating settles, since every change of this service names itself (idempotency key, sequence,
+nonce).
 """
 
 from __future__ import annotations
@@ -66,7 +67,9 @@ class Database:
             options |= {
                 "pool_pre_ping": True,
                 "isolation_level": "READ COMMITTED",
-                "connect_args": {"options": f"-c lock_timeout={LOCK_SECONDS * 1000} -c idle_in_transaction_session_timeout=60000"},
+                "connect_args": {
+                    "options": f"-c lock_timeout={LOCK_SECONDS}s -c idle_in_transaction_session_timeout=60s"
+                },
             }  # fmt: skip
         self.engine: Engine = create_engine(parsed, hide_parameters=True, **options)
         if self.sqlite:
