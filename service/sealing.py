@@ -21,7 +21,7 @@ def _suite() -> Suite:
 
 
 def check_encryption_key(raw: bytes, *, field: str) -> None:
-    """``MalformedInput`` unless this is an X25519 public key with which a secret can be agreed (RFC 7748 section 6.1)."""
+    """``MalformedInput`` unless this is an X25519 public key that gives a secret (RFC 7748 section 6.1)."""
     from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey, X25519PublicKey
 
     try:

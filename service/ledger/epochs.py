@@ -1,4 +1,4 @@
-"""Epochs: each change of a portfolio is a new commitment with fresh blinding, attested and logged in one transaction."""
+"""Epochs: each change of a portfolio is a new commitment with fresh blinding, attested and logged at once."""
 
 from __future__ import annotations
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from sqlalchemy import Connection, select, update
+from sqlalchemy import Connection, literal_column, select, update
 from sqlalchemy.dialects import postgresql, sqlite
 
 from circuits.canonical import canonical_bytes, parse_json
@@ -18,10 +18,10 @@ Tree = dict[str, Any]
 
 
 def insert_new(tx: Connection, table: Any, **values: Any) -> bool:
-    """Insert a row unless its key is taken; says whether it was inserted. Waits for a transaction that holds the key."""
+    """Insert a row unless its key is taken; says whether it was inserted. Waits for whoever holds the key."""
     dialect = postgresql if tx.dialect.name == "postgresql" else sqlite
-    statement = dialect.insert(table).values(**values).on_conflict_do_nothing()
-    return bool(tx.execute(statement).rowcount == 1)
+    statement = dialect.insert(table).values(**values).on_conflict_do_nothing().returning(literal_column("1"))
+    return tx.execute(statement).one_or_none() is not None
 
 
 def once(

@@ -20,7 +20,7 @@ from ..refusals import PositionLimit, SnapshotRefused
 
 @dataclass(frozen=True)
 class Portfolio:
-    """Positions in lots of the registry that they are committed under; zero positions are absent. Its repr shows none."""
+    """Positions in lots of the registry that they are committed under; zero positions are absent. No repr shows any."""
 
     registry: bytes
     domain: int

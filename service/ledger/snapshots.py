@@ -1,4 +1,4 @@
-"""Published snapshots: taken over from a registered oracle, in order of time, and which of them a statement may name."""
+"""Published snapshots: taken over from a registered oracle, in order of time, and which a statement may name."""
 
 from __future__ import annotations
 

@@ -50,7 +50,7 @@ def set_zone(book: Book, tx: Connection, zone: str, cap: int) -> Tree:
 
 
 def register(book: Book, tx: Connection, venue: str, caip2: str, zone: str, cap: int, key: str) -> Tree:
-    """Admit a venue with its signing key; ``Conflict`` for a name or key that is taken, ``UnknownVenue`` without zone."""
+    """Admit a venue with its signing key; ``Conflict`` for a taken name or key, ``UnknownVenue`` for no zone."""
     if tx.execute(select(tables.zones.c.id).where(tables.zones.c.id == zone)).one_or_none() is None:
         raise UnknownVenue("no such zone: set its cap first", field="zone")
     if tx.execute(select(tables.venues.c.id).where(tables.venues.c.id == venue)).one_or_none() is not None:
