@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import httpx
+import httpx2
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey
 from fastapi.testclient import TestClient
@@ -100,11 +100,11 @@ class Session:
     """A started application and who calls it."""
 
     hub: Hub
-    http: TestClient | httpx.Client
+    http: TestClient | httpx2.Client
 
     def call(
         self, caller: str | None, method: str, path: str, body: Tree | None = None, *, key: str | None = None
-    ) -> httpx.Response:
+    ) -> httpx2.Response:
         """A signed call (an unsigned one for no caller), with a fresh idempotency key unless given."""
         headers: dict[str, str] = {}
         data = b"" if body is None else json.dumps(body).encode()
