@@ -306,7 +306,7 @@ def _check_times(case: _Case, snap: Snapshot) -> bool:
     if case.attested is not None:
         check_attested(case.statement, snap, case.attested, now=case.now)
     if case.signed is not None and not case.signed.in_force(case.now):
-        raise StaleStatement("the snapshot is not in force", field="signed_snapshot.payload.valid_until")
+        raise StaleStatement("the snapshot is not in force", field="signed-snapshot.payload.valid_until")
     return True
 
 

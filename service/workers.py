@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import gc
 import multiprocessing
 import os
 import signal
@@ -178,9 +179,15 @@ class VerifierPool:
             ticket.settle(NotReady("the service is stopping"))
         self._light.clear()
         self._heavy.clear()
-        for slot in self._slots:
+        ended, self._slots = self._slots, []
+        for slot in ended:
             self._kill(slot)
-        self._slots = []
+        await asyncio.gather(*(asyncio.to_thread(slot.executor.shutdown) for slot in ended))
+        # Semaphores of the processes' queues are unlinked when they are collected, and a server process may end by a
+        # signal, without the interpreter's own clean-up.
+        ended.clear()
+        tasks.clear()
+        gc.collect()
 
     async def ready(self) -> bool:
         """Whether at least one process can take work."""
