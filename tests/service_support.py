@@ -9,7 +9,7 @@ from collections.abc import Callable, Coroutine
 from functools import lru_cache
 from typing import Any, TypeVar
 
-import httpx
+import httpx2
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 from fastapi import FastAPI
@@ -99,13 +99,13 @@ def settings(**given: Any) -> Settings:
     return load_settings(**({"pool_processes": 1, "log_level": "error"} | given))
 
 
-def serve(app: FastAPI, use: Callable[[httpx.AsyncClient], Coroutine[Any, Any, T]]) -> T:
+def serve(app: FastAPI, use: Callable[[httpx2.AsyncClient], Coroutine[Any, Any, T]]) -> T:
     """Run the application with its life cycle, and a client of it, in this process."""
 
     async def main() -> T:
         async with app.router.lifespan_context(app):
-            transport = httpx.ASGITransport(app, raise_app_exceptions=True)
-            async with httpx.AsyncClient(transport=transport, base_url="http://service") as client:
+            transport = httpx2.ASGITransport(app, raise_app_exceptions=True)
+            async with httpx2.AsyncClient(transport=transport, base_url="http://service") as client:
                 return await use(client)
 
     return asyncio.run(main())
@@ -113,18 +113,18 @@ def serve(app: FastAPI, use: Callable[[httpx.AsyncClient], Coroutine[Any, Any, T
 
 def call(
     method: str, path: str, *, given: dict[str, Any] | None = None, app: FastAPI | None = None, **arguments: Any
-) -> httpx.Response:
+) -> httpx2.Response:
     """One request to an application without its pool (for everything but verification)."""
 
-    async def main() -> httpx.Response:
-        transport = httpx.ASGITransport(app or create_app(settings(**(given or {}))), raise_app_exceptions=True)
-        async with httpx.AsyncClient(transport=transport, base_url="http://service") as client:
+    async def main() -> httpx2.Response:
+        transport = httpx2.ASGITransport(app or create_app(settings(**(given or {}))), raise_app_exceptions=True)
+        async with httpx2.AsyncClient(transport=transport, base_url="http://service") as client:
             return await client.request(method, path, **arguments)
 
     return asyncio.run(main())
 
 
-def is_problem(answer: httpx.Response, status: int, code: str, field: str | None = None) -> None:
+def is_problem(answer: httpx2.Response, status: int, code: str, field: str | None = None) -> None:
     """The answer is exactly this problem, and complete."""
     tree = answer.json()
     assert (answer.status_code, tree["code"], tree.get("field")) == (status, code, field), tree

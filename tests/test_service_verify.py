@@ -12,7 +12,7 @@ import time
 from pathlib import Path
 from typing import Any
 
-import httpx
+import httpx2
 import jwt
 import pytest
 
@@ -140,7 +140,7 @@ def test_verdicts() -> None:
         ),
     ]  # fmt: skip
 
-    async def use(client: httpx.AsyncClient) -> None:
+    async def use(client: httpx2.AsyncClient) -> None:
         for name, tree, wanted, failed in cases:
             answer = await client.post(VERIFY, json=tree)
             found = answer.json()
@@ -200,7 +200,7 @@ def test_requests_of_another_form_are_problems_that_name_the_field() -> None:
             "malformed-proof", "proof.columns.0"),
     ]  # fmt: skip
 
-    async def use(client: httpx.AsyncClient) -> None:
+    async def use(client: httpx2.AsyncClient) -> None:
         for body, status, code, field in raw_bodies:
             for path in (VERIFY, BATCH):
                 answer = await client.post(path, content=body, headers={"content-type": "application/json"})
@@ -235,7 +235,7 @@ def test_a_configured_hub_and_snapshot_need_not_be_sent(tmp_path: Path) -> None:
     good = request()
     bare = {k: good[k] for k in ("statement", "proof", "attestation")}
 
-    async def use(client: httpx.AsyncClient) -> None:
+    async def use(client: httpx2.AsyncClient) -> None:
         found = (await client.post(VERIFY, json=bare)).json()
         assert (found["verdict"], found["attestation_key"]) == ("valid", raw(HUB_KEY))
 
@@ -248,7 +248,7 @@ def test_the_example_of_the_api_description_is_a_real_call() -> None:
     posts = {path: calls["post"] for path, calls in app.openapi()["paths"].items() if "post" in calls}
     assert {VERIFY, BATCH} <= set(posts)
 
-    async def use(client: httpx.AsyncClient) -> None:
+    async def use(client: httpx2.AsyncClient) -> None:
         one = (await client.post(VERIFY, json=_example(posts[VERIFY]))).json()
         # Of a day long past: all but its time is in order.
         assert (one["checks"]["attestation"], one["failed"]["code"]) == ("passed", "stale-statement")
@@ -284,7 +284,7 @@ def test_a_real_server_answers_and_ends_in_order(workers: str, tmp_path: Path) -
             time.sleep(0.02)
         found = re.search(r'"port": (\d+)', log.read_text())
         assert found
-        with httpx.Client(base_url=f"http://127.0.0.1:{found[1]}", timeout=30) as client:
+        with httpx2.Client(base_url=f"http://127.0.0.1:{found[1]}", timeout=30) as client:
             for _ in range(4):
                 answer = client.post(VERIFY, json=request())
                 assert answer.json()["verdict"] == "valid"
