@@ -1,4 +1,4 @@
-"""A verifier service for tests: a fresh snapshot by the machine's clock, one account, its signed and proved documents."""
+"""A verifier service for tests: a snapshot of now, by the machine's clock, and one account with signed documents."""
 
 from __future__ import annotations
 

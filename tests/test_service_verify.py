@@ -184,20 +184,23 @@ def test_requests_of_another_form_are_problems_that_name_the_field() -> None:
         (b"null", 422, "malformed-input", "body"),
         (b"{}", 422, "malformed-input", "statement"),
     ]
+    proof = good["proof"]
+    points = proof | {"proof": proof["proof"][:6] + "ff" * (len(proof["proof"]) // 2 - 3)}
+    no_key = "-----BEGIN PUBLIC KEY-----\nAAAA\n-----END PUBLIC KEY-----"
+    no_token = {"schema": "zkmargin/attestation/1", "jws": "a.b.c"}
     trees: list[tuple[Tree, str, str]] = [
         (good | {"now": 5}, "malformed-input", "now"),
         (good | {"hub_key": "00"}, "malformed-input", "hub_key"),
-        (good | {"hub_key": "-----BEGIN PUBLIC KEY-----\nAAAA\n-----END PUBLIC KEY-----"}, "malformed-input", "hub_key"),
+        (good | {"hub_key": no_key}, "malformed-input", "hub_key"),
         ({k: v for k, v in good.items() if k != "hub_key"}, "malformed-input", "hub_key"),
         (good | {"signed_snapshot": signed_snapshot()}, "malformed-input", "oracle_key"),
         (good | {"snapshot": []}, "malformed-input", "snapshot"),
         (good | {"snapshot": good["snapshot"] | {"time": "x"}}, "malformed-input", "snapshot.time"),
         (good | {"statement": good["statement"] | {"amount": 10}}, "malformed-input", "statement.amount"),
-        (good | {"attestation": {"schema": "zkmargin/attestation/1", "jws": "a.b.c"}}, "malformed-input", "attestation.jws"),
-        (good | {"proof": good["proof"] | {"proof": good["proof"]["proof"][:-1]}}, "malformed-input", "proof.proof"),
-        (good | {"proof": good["proof"] | {"proof": good["proof"]["proof"][:-2]}}, "malformed-proof", "proof"),
-        (good | {"proof": good["proof"] | {"proof": good["proof"]["proof"][:6] + "ff" * (len(good["proof"]["proof"]) // 2 - 3)}},
-            "malformed-proof", "proof.columns.0"),
+        (good | {"attestation": no_token}, "malformed-input", "attestation.jws"),
+        (good | {"proof": proof | {"proof": proof["proof"][:-1]}}, "malformed-input", "proof.proof"),
+        (good | {"proof": proof | {"proof": proof["proof"][:-2]}}, "malformed-proof", "proof"),
+        (good | {"proof": points}, "malformed-proof", "proof.columns.0"),
     ]  # fmt: skip
 
     async def use(client: httpx.AsyncClient) -> None:
@@ -269,6 +272,16 @@ def test_the_verifier_needs_no_database() -> None:
         "assert not {'sqlalchemy', 'alembic', 'psycopg'} & set(sys.modules)"
     )
     subprocess.run([sys.executable, "-c", code], check=True, cwd=ROOT)
+
+
+def test_a_service_that_cannot_start_says_why_and_shows_no_traceback(tmp_path: Path) -> None:
+    (tmp_path / "service.toml").write_text('hub_keys = ["nonesuch.pub"]\npool_processes = 1\n')
+    command = [sys.executable, "-m", "service.cli", "serve", "--port", "0", "--config", str(tmp_path / "service.toml")]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=60, check=False)
+    assert done.returncode == 3
+    assert '"field": "hub_keys"' in done.stderr
+    assert "Traceback (most recent call last):\n" not in done.stderr
+    assert "did not start" in done.stderr
 
 
 @pytest.mark.parametrize("workers", ["1", "2"])
