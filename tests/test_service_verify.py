@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import re
 import signal
 import subprocess
@@ -34,6 +33,7 @@ from .service_support import (
     pem,
     raw,
     request,
+    running,
     serve,
     settings,
 )
@@ -287,17 +287,8 @@ def test_a_service_that_cannot_start_says_why_and_shows_no_traceback(tmp_path: P
 @pytest.mark.parametrize("workers", ["1", "2"])
 def test_a_real_server_answers_and_ends_in_order(workers: str, tmp_path: Path) -> None:
     log = tmp_path / "log"
-    environment = os.environ | {"ZKMARGIN_POOL_PROCESSES": "1"}
-    command = [sys.executable, "-m", "service.cli", "serve", "--port", "0", "--workers", workers]
-    with log.open("wb") as out:
-        server = subprocess.Popen(command, cwd=ROOT, stderr=out, env=environment)
-    try:
-        while log.read_text().count('"ready"') < int(workers):
-            assert server.poll() is None, log.read_text()
-            time.sleep(0.02)
-        found = re.search(r'"port": (\d+)', log.read_text())
-        assert found
-        with httpx.Client(base_url=f"http://127.0.0.1:{found[1]}", timeout=30) as client:
+    with running(log, workers=int(workers)) as (server, url):
+        with httpx.Client(base_url=url, timeout=30) as client:
             for _ in range(4):
                 answer = client.post(VERIFY, json=request())
                 assert answer.json()["verdict"] == "valid"
@@ -307,9 +298,6 @@ def test_a_real_server_answers_and_ends_in_order(workers: str, tmp_path: Path) -
             assert counted, text
         server.send_signal(signal.SIGTERM)
         assert server.wait(60) == 0
-    finally:
-        server.kill()
-        server.wait()
     events = [json.loads(line) for line in log.read_text().splitlines()]
     served = [e for e in events if e["event"] == "request"]
     assert {e["route"] for e in served} == {VERIFY, "/metrics"}
