@@ -1,12 +1,18 @@
-"""A verifier service for tests: a fresh snapshot by the machine's clock, one account, its signed and proved documents."""
+"""A verifier service for tests: a snapshot of now, by the machine's clock, and one account with signed documents."""
 
 from __future__ import annotations
 
 import asyncio
 import json
+import os
+import re
+import subprocess
+import sys
 import time
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Iterator
+from contextlib import contextmanager
 from functools import lru_cache
+from pathlib import Path
 from typing import Any, TypeVar
 
 import httpx2
@@ -27,6 +33,7 @@ from . import support
 
 Tree = dict[str, Any]
 T = TypeVar("T")
+ROOT = Path(__file__).resolve().parent.parent
 HUB_KEY = Ed25519PrivateKey.from_private_bytes(bytes(range(32)))
 ORACLE_KEY = Ed25519PrivateKey.from_private_bytes(bytes(range(1, 33)))
 
@@ -122,6 +129,25 @@ def call(
             return await client.request(method, path, **arguments)
 
     return asyncio.run(main())
+
+
+@contextmanager
+def running(log: Path, *, workers: int = 1) -> Iterator[tuple[subprocess.Popen[bytes], str]]:
+    """A real server on a free port, logging to a file: its process and address, once it is ready."""
+    environment = os.environ | {"ZKMARGIN_POOL_PROCESSES": "1"}
+    command = [sys.executable, "-m", "service.cli", "serve", "--port", "0", "--workers", str(workers)]
+    with log.open("wb") as out:
+        server = subprocess.Popen(command, cwd=ROOT, stderr=out, env=environment)
+    try:
+        while log.read_text().count('"ready"') < workers:
+            assert server.poll() is None, log.read_text()
+            time.sleep(0.02)
+        found = re.search(r'"port": (\d+)', log.read_text())
+        assert found
+        yield server, f"http://127.0.0.1:{found[1]}"
+    finally:
+        server.kill()
+        server.wait()
 
 
 def is_problem(answer: httpx2.Response, status: int, code: str, field: str | None = None) -> None:

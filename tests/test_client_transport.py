@@ -11,7 +11,7 @@ import time
 from collections.abc import AsyncIterator, Callable, Generator, Iterator
 from typing import Any, ClassVar, TypeVar
 
-import httpx
+import httpx2
 import pytest
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 from hypothesis import given
@@ -42,7 +42,7 @@ KEY = generate_key()
 SIGNER = RequestSigner(KEY, "hub-1")
 URL = "https://hub.test:8443"
 AT_ONCE = Retry(tries=4, base=0.0)
-Handler = Callable[[httpx.Request], httpx.Response]
+Handler = Callable[[httpx2.Request], httpx2.Response]
 
 
 def one(request: Request) -> Flow[Response]:
@@ -51,13 +51,13 @@ def one(request: Request) -> Flow[Response]:
 
 
 def run_sync(handler: Handler, flow: Flow[T], **options: Any) -> T:
-    with HubClient(URL, **({"retry": AT_ONCE} | options), transport=httpx.MockTransport(handler)) as hub:
+    with HubClient(URL, **({"retry": AT_ONCE} | options), transport=httpx2.MockTransport(handler)) as hub:
         return hub.run(flow)
 
 
 def run_async(handler: Handler, flow: Flow[T], **options: Any) -> T:
     async def main() -> T:
-        transport = httpx.MockTransport(handler)
+        transport = httpx2.MockTransport(handler)
         async with AsyncHubClient(URL, **({"retry": AT_ONCE} | options), transport=transport) as hub:
             return await hub.run(flow)
 
@@ -68,7 +68,7 @@ both = pytest.mark.parametrize("run", [run_sync, run_async], ids=["sync", "async
 Run = Callable[..., Any]
 
 
-def verified(request: httpx.Request) -> VerifiedRequest:
+def verified(request: httpx2.Request) -> VerifiedRequest:
     """What the server makes of a request."""
     path, _, query = request.url.raw_path.decode().partition("?")
     return verify_request(
@@ -78,10 +78,10 @@ def verified(request: httpx.Request) -> VerifiedRequest:
     )  # fmt: skip
 
 
-def problem(code: str, status: int = 409, **members: Any) -> httpx.Response:
+def problem(code: str, status: int = 409, **members: Any) -> httpx2.Response:
     tree = {"type": f"/v1/problems/{code}", "title": "a title", "status": status, **members}
     headers = {"content-type": "application/problem+json; charset=utf-8"}
-    return httpx.Response(status, headers=headers, content=json.dumps(tree))
+    return httpx2.Response(status, headers=headers, content=json.dumps(tree))
 
 
 @both
@@ -91,14 +91,14 @@ def test_a_flow_of_several_requests_gets_their_answers(run: Run) -> None:
         second = yield post("/v1/b", {"n": first.json()["n"] + 1})
         return [first.json(), second.json()]
 
-    def handler(request: httpx.Request) -> httpx.Response:
+    def handler(request: httpx2.Request) -> httpx2.Response:
         if request.method == "GET":
             assert request.url.raw_path == b"/v1/a?x=1%202&y=3"
             assert "signature" not in request.headers
-            return httpx.Response(200, json={"n": 1})
+            return httpx2.Response(200, json={"n": 1})
         assert request.headers["content-type"] == "application/json"
         assert verified(request).keyid == SIGNER.keyid
-        return httpx.Response(201, json={"got": json.loads(request.content)["n"]})
+        return httpx2.Response(201, json={"got": json.loads(request.content)["n"]})
 
     assert run(handler, flow(), signer=SIGNER) == [{"n": 1}, {"got": 2}]
 
@@ -110,7 +110,7 @@ def test_a_flow_of_several_requests_gets_their_answers(run: Run) -> None:
 def test_what_is_signed_is_what_is_sent(run: Run, path: str) -> None:
     seen = []
     request = Request("POST", path, query=(("q", "a&b=c/\u00e9 +"), ("q", "")), body=b"{}")
-    run(lambda r: seen.append(verified(r)) or httpx.Response(200), one(request), signer=SIGNER)
+    run(lambda r: seen.append(verified(r)) or httpx2.Response(200), one(request), signer=SIGNER)
     assert len(seen) == 1
 
 
@@ -125,13 +125,13 @@ def test_a_path_that_leaves_the_hub_is_refused(run: Run, path: str) -> None:
 
 @both
 def test_a_retried_request_keeps_its_key_and_gets_a_new_signature(run: Run) -> None:
-    seen: list[httpx.Request] = []
+    seen: list[httpx2.Request] = []
 
-    def handler(request: httpx.Request) -> httpx.Response:
+    def handler(request: httpx2.Request) -> httpx2.Response:
         seen.append(request)
         if len(seen) == 1:
-            raise httpx.ReadError("reset", request=request)
-        return httpx.Response(503) if len(seen) == 2 else httpx.Response(200)
+            raise httpx2.ReadError("reset", request=request)
+        return httpx2.Response(503) if len(seen) == 2 else httpx2.Response(200)
 
     key = new_idempotency_key()
     assert run(handler, one(post("/v1/credits", {"a": "1"}, idempotency_key=key)), signer=SIGNER).status == 200
@@ -141,8 +141,8 @@ def test_a_retried_request_keeps_its_key_and_gets_a_new_signature(run: Run) -> N
     assert len({new_idempotency_key() for _ in range(9)}) == 9
 
 
-def failing(error: type[httpx.TransportError] | int, calls: list[int]) -> Handler:
-    def handler(request: httpx.Request) -> httpx.Response:
+def failing(error: type[httpx2.TransportError] | int, calls: list[int]) -> Handler:
+    def handler(request: httpx2.Request) -> httpx2.Response:
         calls.append(1)
         if isinstance(error, int):
             return problem("busy", error)
@@ -155,15 +155,15 @@ def failing(error: type[httpx.TransportError] | int, calls: list[int]) -> Handle
 @pytest.mark.parametrize(
     ("error", "repeatable", "tries"),
     [
-        (httpx.ConnectError, True, 4), (httpx.ConnectError, False, 4), (httpx.ConnectTimeout, False, 4),
-        (httpx.ReadError, True, 4), (httpx.ReadError, False, 1), (httpx.ReadTimeout, False, 1),
-        (httpx.RemoteProtocolError, False, 1), (httpx.RemoteProtocolError, True, 4), (httpx.WriteError, False, 1),
+        (httpx2.ConnectError, True, 4), (httpx2.ConnectError, False, 4), (httpx2.ConnectTimeout, False, 4),
+        (httpx2.ReadError, True, 4), (httpx2.ReadError, False, 1), (httpx2.ReadTimeout, False, 1),
+        (httpx2.RemoteProtocolError, False, 1), (httpx2.RemoteProtocolError, True, 4), (httpx2.WriteError, False, 1),
         (502, True, 4), (503, True, 4), (504, True, 4), (429, True, 4), (503, False, 1),
         (500, True, 1), (409, True, 1), (400, True, 1), (301, True, 1),
     ],
 )  # fmt: skip
 def test_only_what_does_no_harm_is_tried_again_and_not_for_ever(
-    run: Run, error: type[httpx.TransportError] | int, repeatable: bool, tries: int
+    run: Run, error: type[httpx2.TransportError] | int, repeatable: bool, tries: int
 ) -> None:
     calls: list[int] = []
     request = post("/v1/x", {}, idempotency_key="k" if repeatable else None)
@@ -174,7 +174,7 @@ def test_only_what_does_no_harm_is_tried_again_and_not_for_ever(
     assert caught.value.exit_code == (12 if isinstance(error, int) else 13)
 
 
-def waits(retry: Retry, answers: Iterator[Response | httpx.TransportError]) -> list[float]:
+def waits(retry: Retry, answers: Iterator[Response | httpx2.TransportError]) -> list[float]:
     """The waits of one repeatable request, without sleeping; chance always says the most."""
     actions = drive(one(get("/x")), Settings(hub_url(URL), None, retry, jitter=lambda _, most: most))
     out = []
@@ -192,7 +192,7 @@ def waits(retry: Retry, answers: Iterator[Response | httpx.TransportError]) -> l
 
 
 def test_the_waits_double_up_to_a_cap_and_obey_the_hub() -> None:
-    lost = itertools.repeat(httpx.ReadError("x"))
+    lost = itertools.repeat(httpx2.ReadError("x"))
     assert waits(Retry(tries=6, base=0.5, cap=3.0), lost) == [0.5, 1.0, 2.0, 3.0, 3.0]
 
     def busy(after: str) -> Iterator[Response]:
@@ -213,13 +213,13 @@ def test_chance_stays_within_the_wait(tries: int, base: float, cap: float) -> No
     actions = drive(one(get("/x")), settings)
     action, number = next(actions), 0
     while number < tries - 1:
-        action = actions.throw(httpx.ReadError("x"))
+        action = actions.throw(httpx2.ReadError("x"))
         assert isinstance(action, Wait)
         assert 0 <= action.seconds <= min(cap, base * 2**number)
         action, number = actions.send(None), number + 1
     assert isinstance(action, Send)
     with pytest.raises(HubUnreachable):
-        actions.throw(httpx.ReadError("x"))
+        actions.throw(httpx2.ReadError("x"))
 
 
 @both
@@ -251,14 +251,14 @@ def test_a_problem_is_a_typed_error_with_its_members(run: Run) -> None:
 @pytest.mark.parametrize(
     ("answer", "code", "detail"),
     [
-        (lambda: httpx.Response(500, text="<html>trace"), "http-500", "the hub answered with status 500"),
-        (lambda: httpx.Response(404, json={"detail": "no problem details"}), "http-404",
+        (lambda: httpx2.Response(500, text="<html>trace"), "http-500", "the hub answered with status 500"),
+        (lambda: httpx2.Response(404, json={"detail": "no problem details"}), "http-404",
          "the hub answered with status 404"),
-        (lambda: httpx.Response(302, headers={"location": "https://evil.test"}), "http-302",
+        (lambda: httpx2.Response(302, headers={"location": "https://evil.test"}), "http-302",
          "the hub answered with status 302"),
-        (lambda: httpx.Response(409, headers={"content-type": "application/problem+json"}, content=b"{"), "http-409",
+        (lambda: httpx2.Response(409, headers={"content-type": "application/problem+json"}, content=b"{"), "http-409",
          "the hub answered with status 409"),
-        (lambda: httpx.Response(409, headers={"content-type": "application/problem+json"}, content=b"[1]"), "http-409",
+        (lambda: httpx2.Response(409, headers={"content-type": "application/problem+json"}, content=b"[1]"), "http-409",
          "the hub answered with status 409"),
         (lambda: problem("about:blank"), "http-409", "a title"),
         (lambda: problem("x" * 65), "http-409", "a title"),
@@ -270,7 +270,7 @@ def test_a_problem_is_a_typed_error_with_its_members(run: Run) -> None:
     ],
 )  # fmt: skip
 def test_odd_refusals_are_typed_and_safe_to_print(
-    run: Run, answer: Callable[[], httpx.Response], code: str, detail: str
+    run: Run, answer: Callable[[], httpx2.Response], code: str, detail: str
 ) -> None:
     with pytest.raises(HubProblem) as caught:
         run(lambda _: answer(), one(get("/x")))
@@ -289,8 +289,8 @@ def test_a_flow_may_handle_a_refusal_and_go_on(run: Run) -> None:
             return str(answer.json())
         return "not refused"
 
-    def handler(request: httpx.Request) -> httpx.Response:
-        return problem("gone") if request.url.path == "/a" else httpx.Response(200, json=request.url.path)
+    def handler(request: httpx2.Request) -> httpx2.Response:
+        return problem("gone") if request.url.path == "/a" else httpx2.Response(200, json=request.url.path)
 
     assert run(handler, flow()) == "/gone"
 
@@ -306,17 +306,17 @@ def test_a_flow_is_closed_when_it_ends_early(run: Run) -> None:
         finally:
             closed.append("check")
 
-    def interrupted(_: httpx.Request) -> httpx.Response:
+    def interrupted(_: httpx2.Request) -> httpx2.Response:
         raise KeyboardInterrupt
 
     with pytest.raises(MalformedInput, match="a check of the flow failed"):
-        run(lambda _: httpx.Response(200), flow())
+        run(lambda _: httpx2.Response(200), flow())
     with pytest.raises(KeyboardInterrupt):
         run(interrupted, flow())
     assert closed == ["check", "check"]
 
 
-class Endless(httpx.SyncByteStream, httpx.AsyncByteStream):
+class Endless(httpx2.SyncByteStream, httpx2.AsyncByteStream):
     """A body that never ends."""
 
     def __init__(self) -> None:
@@ -335,12 +335,12 @@ class Endless(httpx.SyncByteStream, httpx.AsyncByteStream):
 @both
 def test_an_answer_is_read_only_to_its_limit(run: Run) -> None:
     request = get("/x", max_response=10_000)
-    assert len(run(lambda _: httpx.Response(200, content=bytes(10_000)), one(request)).body) == 10_000
+    assert len(run(lambda _: httpx2.Response(200, content=bytes(10_000)), one(request)).body) == 10_000
     with pytest.raises(MalformedInput):
-        run(lambda _: httpx.Response(200, content=bytes(10_001)), one(request))
+        run(lambda _: httpx2.Response(200, content=bytes(10_001)), one(request))
     stream = Endless()
     with pytest.raises(MalformedInput) as caught:
-        run(lambda _: httpx.Response(200, stream=stream), one(request))
+        run(lambda _: httpx2.Response(200, stream=stream), one(request))
     assert caught.value.field == "response"
     assert stream.sent <= 11
     assert get("/x", max_response=10**12).max_response <= 16 * 1024 * 1024
@@ -349,21 +349,21 @@ def test_an_answer_is_read_only_to_its_limit(run: Run) -> None:
 @both
 def test_an_answer_ends_in_time(run: Run) -> None:
     with pytest.raises(HubUnreachable):
-        run(lambda _: httpx.Response(200, stream=Endless()), one(get("/x")), retry=Retry(deadline=-1.0))
+        run(lambda _: httpx2.Response(200, stream=Endless()), one(get("/x")), retry=Retry(deadline=-1.0))
 
 
 @both
 def test_a_compressed_answer_is_refused_unread(run: Run) -> None:
     stream = Endless()
     with pytest.raises(MalformedInput):
-        run(lambda _: httpx.Response(200, headers={"content-encoding": "gzip"}, stream=stream), one(get("/x")))
+        run(lambda _: httpx2.Response(200, headers={"content-encoding": "gzip"}, stream=stream), one(get("/x")))
     assert stream.sent == 0
 
 
 @both
 @pytest.mark.parametrize("body", [b"", b"{", b"\xff", b'{"a":1.5}', b'{"a":1,"a":2}', b"[" * 10_000])
 def test_an_answer_that_is_no_strict_json_is_malformed(run: Run, body: bytes) -> None:
-    answer = run(lambda _: httpx.Response(200, content=body), one(get("/x")))
+    answer = run(lambda _: httpx2.Response(200, content=body), one(get("/x")))
     with pytest.raises(MalformedInput) as caught:
         answer.json()
     assert caught.value.field == "response"

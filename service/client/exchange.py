@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from typing import Any, TypeVar, cast
 from urllib.parse import quote, urlencode
 
-import httpx
+import httpx2
 
 from circuits.canonical import MAX_JSON_BYTES, canonical_bytes, parse_json
 from circuits.errors import MalformedInput, ZkMarginError
@@ -148,9 +148,9 @@ class Retry:
 
 @dataclass(frozen=True)
 class Send:
-    """Action: send, and answer with a :class:`Response` of any status or an ``httpx.TransportError``."""
+    """Action: send, and answer with a :class:`Response` of any status or an ``httpx2.TransportError``."""
 
-    request: httpx.Request
+    request: httpx2.Request
     max_response: int
     deadline: float
 
@@ -169,21 +169,21 @@ Actions = Generator[Send | Wait, Response | None, T]
 class Settings:
     """What does not change between requests. Clock and chance are members so that a test can hold them still."""
 
-    url: httpx.URL
+    url: httpx2.URL
     signer: RequestSigner | None
     retry: Retry
     now: Callable[[], float] = time.time
     jitter: Callable[[float, float], float] = secrets.SystemRandom().uniform
 
 
-def hub_url(text: str, *, insecure: bool = False) -> httpx.URL:
+def hub_url(text: str, *, insecure: bool = False) -> httpx2.URL:
     """The address of a hub: scheme, host and port. Plain http only to this machine, unless ``insecure``.
 
     Raises ``MalformedInput``.
     """
     try:
-        url = httpx.URL(text)
-    except (httpx.InvalidURL, ValueError):
+        url = httpx2.URL(text)
+    except (httpx2.InvalidURL, ValueError):
         raise MalformedInput("not a URL", field="hub") from None
     if url.scheme not in ("http", "https") or not url.host or not 0 < (url.port or 443) < 65536:
         raise MalformedInput("must begin with https:// and a host", field="hub")
@@ -222,9 +222,9 @@ def _exchange(request: Request, settings: Settings) -> Actions[Response]:
         delay = settings.jitter(0, wait)
         try:
             response = cast(Response, (yield Send(_build(request, settings), request.max_response, deadline)))
-        except httpx.TransportError as err:
+        except httpx2.TransportError as err:
             # If no connection was made the hub has not seen the request, whatever it asks for.
-            again = request.repeatable or isinstance(err, (httpx.ConnectError, httpx.ConnectTimeout))
+            again = request.repeatable or isinstance(err, (httpx2.ConnectError, httpx2.ConnectTimeout))
             if not again or not left or time.monotonic() + delay >= deadline:
                 raise HubUnreachable(f"no answer ({type(err).__name__})", field="hub") from None
         else:
@@ -235,7 +235,7 @@ def _exchange(request: Request, settings: Settings) -> Actions[Response]:
         yield Wait(delay)
 
 
-def _build(request: Request, settings: Settings) -> httpx.Request:
+def _build(request: Request, settings: Settings) -> httpx2.Request:
     """The request as sent, signed anew with a nonce of its own."""
     headers = {"accept": "application/json, application/problem+json", "accept-encoding": "identity"}
     headers["user-agent"] = "zkmargin"
@@ -251,7 +251,7 @@ def _build(request: Request, settings: Settings) -> httpx.Request:
         raise MalformedInput("must begin with a slash, without fragment, quoted", field="path")
     try:
         url = settings.url.copy_with(raw_path=target.encode("ascii"))
-    except httpx.InvalidURL:
+    except httpx2.InvalidURL:
         raise MalformedInput("not a path", field="path") from None
     if request.signed:
         if settings.signer is None:
@@ -259,7 +259,7 @@ def _build(request: Request, settings: Settings) -> httpx.Request:
         path, _, query = url.raw_path.decode("ascii").partition("?")
         now = int(settings.now())
         headers = settings.signer.sign(request.method, path, query, headers, request.body, now=now)
-    return httpx.Request(request.method, url, headers=headers, content=request.body)
+    return httpx2.Request(request.method, url, headers=headers, content=request.body)
 
 
 def _retry_after(response: Response, cap: float) -> float:

@@ -78,8 +78,8 @@ def fetch_prices(
 
 def fetch_attestation(trust: Trust, account: str, *, epoch: int | None = None) -> Flow[Attested]:
     """An account's attestation, the latest by default: signed by the hub, and in its log, which has one history."""
-    query: dict[str, str | int] = {} if epoch is None else {"epoch": epoch}
-    answer = (yield get(f"/v1/accounts/{segment(account)}/attestation", signed=True, **query)).json()
+    query = () if epoch is None else (("epoch", str(epoch)),)
+    answer = (yield Request("GET", f"/v1/accounts/{segment(account)}/attestation", query)).json()
     return (yield from _accept(trust, account, answer))
 
 
@@ -102,7 +102,7 @@ def accept_attested(trust: Trust, account: str, answer: Any) -> Flow[Attested]:
 
 
 def fetch_holding(trust: Trust, account: str, key: X25519PrivateKey, snapshot: Snapshot) -> Flow[Holding]:
-    """The holder's latest opening, decrypted here and checked: it opens the commitment that the hub attested and logged.
+    """The holder's latest opening, decrypted here: it opens the commitment that the hub attested and logged.
 
     ``StatementMismatch`` on ``opening.registry`` means that the snapshot lists other instruments than those attested:
     run :func:`recommit` and fetch again.

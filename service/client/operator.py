@@ -21,9 +21,7 @@ def set_zone(zone: str, cap: str, *, key: str | None = None) -> Flow[Any]:
     return (yield from _send("PUT", f"/v1/zones/{segment(zone)}", {"cap": cap}, key))
 
 
-def register_venue(
-    venue: str, *, caip2: str, zone: str, cap: str, public: str, key: str | None = None
-) -> Flow[Any]:
+def register_venue(venue: str, *, caip2: str, zone: str, cap: str, public: str, key: str | None = None) -> Flow[Any]:
     """Admit a venue with its public key (64 hex digits)."""
     body = {"venue": venue, "caip2": caip2, "zone": zone, "cap": cap, "key": public}
     return (yield from _send("POST", "/v1/venues", body, key))

@@ -1,4 +1,4 @@
-"""The spoke's flows: check what a holder sends, request a credit, report, release. Whatever the hub signs is checked."""
+"""The spoke's flows: check what a holder sends, request a credit, report, release. All is checked."""
 
 from __future__ import annotations
 
@@ -56,9 +56,9 @@ def check_proof(
 ) -> Flow[None]:
     """All that a spoke must know before it trusts an account for an amount, without asking the hub about the account.
 
-    The statement is the one demanded, initial level or better; the attestation is the hub's; the snapshot is the oracle's
-    and in force; times hold; the proof holds. Whether the epoch is the account's latest only the hub can say: it does
-    when the credit is requested. Raises the typed error of the first check that fails.
+    The statement is the one demanded, initial level or better; the attestation is the hub's; the snapshot is the
+    oracle's and in force; times hold; the proof holds. Whether the epoch is the account's latest only the hub can
+    say: it does when the credit is requested. Raises the typed error of the first check that fails.
     """
     at = int(time.time()) if now is None else now
     _check_demand(demand, statement)

@@ -1,4 +1,4 @@
-"""The clients: they perform what ``exchange`` decides, over httpx, sync and async.
+"""The clients: they perform what ``exchange`` decides, over httpx2, sync and async.
 
 with HubClient("https://hub.example", signer=RequestSigner(key, "hub-1")) as hub:
     entry = hub.run(request_credit(...))
@@ -10,7 +10,7 @@ import time
 from types import TracebackType
 from typing import TYPE_CHECKING, Self, TypeVar
 
-import httpx
+import httpx2
 
 from circuits.errors import MalformedInput, ZkMarginError
 
@@ -45,15 +45,15 @@ __all__ = [
 T = TypeVar("T")
 
 #: Seconds without progress: to connect, then between any two pieces that are sent or received.
-TIMEOUT = httpx.Timeout(30.0, connect=5.0)
+TIMEOUT = httpx2.Timeout(30.0, connect=5.0)
 #: What performing an action may raise into the flow.
-_OUTCOMES = (httpx.TransportError, ZkMarginError)
+_OUTCOMES = (httpx2.TransportError, ZkMarginError)
 
 
 class _Body:
     """Collects an answer within its limits, so that a hostile hub can fill neither memory nor time."""
 
-    def __init__(self, action: Send, response: httpx.Response) -> None:
+    def __init__(self, action: Send, response: httpx2.Response) -> None:
         self._action, self._response, self._parts, self._size = action, response, list[bytes](), 0
         # Without this a few kilobytes of gzip could become gigabytes.
         if response.headers.get("content-encoding", "identity").lower() != "identity":
@@ -65,7 +65,7 @@ class _Body:
         if self._size > self._action.max_response:
             raise MalformedInput(f"the answer is larger than {self._action.max_response} bytes", field="response")
         if time.monotonic() > self._action.deadline:
-            raise httpx.ReadTimeout("the answer did not end in time")
+            raise httpx2.ReadTimeout("the answer did not end in time")
 
     def response(self) -> Response:
         headers = {name.lower(): value for name, value in self._response.headers.items()}
@@ -104,10 +104,10 @@ class HubClient(_Client):
         retry: Retry | None = None,
         insecure: bool = False,
         tls: ssl.SSLContext | None = None,
-        transport: httpx.BaseTransport | None = None,
+        transport: httpx2.BaseTransport | None = None,
     ) -> None:
         super().__init__(url, signer=signer, retry=retry, insecure=insecure)
-        self._http = httpx.Client(timeout=TIMEOUT, transport=transport, verify=tls or True)
+        self._http = httpx2.Client(timeout=TIMEOUT, transport=transport, verify=tls or True)
 
     def run(self, flow: Flow[T]) -> T:
         """Run a flow to its result. Raises what the flow raises: ``HubProblem``, ``HubUnreachable``, or the typed
@@ -166,10 +166,10 @@ class AsyncHubClient(_Client):
         retry: Retry | None = None,
         insecure: bool = False,
         tls: ssl.SSLContext | None = None,
-        transport: httpx.AsyncBaseTransport | None = None,
+        transport: httpx2.AsyncBaseTransport | None = None,
     ) -> None:
         super().__init__(url, signer=signer, retry=retry, insecure=insecure)
-        self._http = httpx.AsyncClient(timeout=TIMEOUT, transport=transport, verify=tls or True)
+        self._http = httpx2.AsyncClient(timeout=TIMEOUT, transport=transport, verify=tls or True)
 
     async def run(self, flow: Flow[T]) -> T:
         """Run a flow to its result; raises as :meth:`HubClient.run`."""

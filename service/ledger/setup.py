@@ -84,7 +84,10 @@ def rotate_signing_key(book: Book, *, begins: int | None = None, seconds: int = 
 
     def unit(tx: Connection) -> Tree:
         last = tx.execute(
-            select(tables.signing_keys).order_by(tables.signing_keys.c.number.desc()).limit(1).with_for_update(key_share=True)
+            select(tables.signing_keys)
+            .order_by(tables.signing_keys.c.number.desc())
+            .limit(1)
+            .with_for_update(key_share=True)
         ).one()
         if not max(now, last.not_before) <= start <= last.not_after:
             raise MalformedInput("must be from now on, while the present key is valid", field="begins")
