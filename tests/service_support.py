@@ -23,7 +23,7 @@ from fastapi import FastAPI
 from circuits.snapshot import Snapshot
 from prover.documents import proof_bytes
 from prover.prove import prove
-from service import hub
+from service import signing
 from service.app import create_app
 from service.jobs import VerifyJob
 from service.settings import Settings, load_settings
@@ -66,7 +66,7 @@ def request_text(amount: str = "10", **changes: Any) -> str:
     tree = {
         "statement": json.loads(statement.to_bytes()),
         "proof": json.loads(proof_bytes(statement, prove(statement, snap, held.opening))),
-        "attestation": json.loads(hub.sign_attestation(fact, HUB_KEY)),
+        "attestation": json.loads(signing.sign_attestation(fact, HUB_KEY)),
         "snapshot": json.loads(snap.to_bytes()),
         "hub_key": raw(HUB_KEY),
     }

@@ -16,7 +16,7 @@ import jwt
 import pytest
 
 from circuits.statement import CLOCK_SKEW
-from service import hub
+from service import signing
 from service.app import create_app
 from verifier.attestation import Attestation
 from verifier.snapshot_signature import TOKEN_TYPE, SnapshotSignature
@@ -56,7 +56,7 @@ def attested(**changes: Any) -> Tree:
         "hub": "hub-1", "account": "alice", "epoch": 7, "commitment": held.commitment, "domain": support.DOMAIN,
         "registry": snap.registry_digest, "time": snap.time,
     }  # fmt: skip
-    tree: Tree = json.loads(hub.sign_attestation(Attestation(**fact | changes), HUB_KEY))
+    tree: Tree = json.loads(signing.sign_attestation(Attestation(**fact | changes), HUB_KEY))
     return tree
 
 

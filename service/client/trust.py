@@ -39,7 +39,7 @@ class _Signed(Strict):
 
 
 class _TrustModel(Strict):
-    """``zkmargin/trust/1``: the pinned key, the chain followed, the newest head. Public, but nobody else may write it."""
+    """``zkmargin/trust/1``: the pinned key, the chain followed, the newest head. Public; write-protect it."""
 
     schema_: Literal["zkmargin/trust/1"] = Field(alias="schema")
     hub: Name

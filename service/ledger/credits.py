@@ -116,7 +116,7 @@ def _expect_eligible(
 ) -> Snapshot:
     accounts.expect_terms(book, account, statement, spoke=venue)
     if statement.delta:
-        # A delta could be a gift, or an order that never trades: the account would be good for the amount only after it.
+        # A delta could be a gift, or an order that never trades: the account is good for it only after.
         raise StatementRefused("a credit rests on what is held, not on an order", field="statement.delta")
     epochs.expect_epoch(account, statement.context.epoch)
     if account.state != "open":
