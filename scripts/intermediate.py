@@ -11,13 +11,12 @@ import argparse
 from collections.abc import Iterator
 from pathlib import Path
 
-from py_ecc import optimized_bls12_381 as bls
-
 from circuits import snapshot as snapshots
 from circuits import statement as statements
 from circuits.snapshot import Snapshot
 from circuits.statement import Statement
 from prover.documents import parse_proof
+from verifier.reference import bls
 from verifier.reference.curve import Element, G1Point, P, encode_scalar
 from verifier.reference.linearisation import coefficients, evaluate_public, lagrange
 from verifier.reference.proof_encoding import decode

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import hashlib
 
-from py_ecc.bls.hash import expand_message_xmd
-
+from .bls import expand_message_xmd
 from .curve import Element, F, R
 
 DST = b"ZKMARGIN-V01-CS01-with-expander-SHA256-128"

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-from py_ecc import optimized_bls12_381 as bls
-
 from circuits.errors import MalformedInput, ProofRejected
 from circuits.snapshot import Snapshot
 from circuits.statement import BoundStatement, Statement, bind
 
-from . import systems
+from . import bls, systems
 from .curve import F, G1Point, combine, decode_g1, root_of_unity
 from .digests import digest
 from .linearisation import coefficients, refuse_degenerate, terms
