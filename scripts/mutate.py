@@ -1,0 +1,422 @@
+"""Mutation tests of the verifier: change one thing at a time and see that a test fails.
+
+Every mutant is one small change to a file of ``verifier/``: a check removed or turned, an operator or a constant
+changed, an element of a list or a keyword left out, two arguments swapped, an exception handler removed. Each runs in
+its own forked process, against the tests of :data:`TESTS`, up to the first failure. A mutant that no test notices must
+be listed in ``scripts/equivalent_mutants.toml`` with the reason why it changes nothing that matters; otherwise, or when
+a listed one is noticed after all, the command fails. ``docs/MUTANTS.md`` is what it prints.
+
+mutmut 3 does not mutate decorated functions or module constants (here: domains, tables, tags, digests) and removes no
+statement; cosmic-ray starts a new Python for each mutant, which is most of a minute's budget in imports. Hence this
+script.
+
+    python scripts/mutate.py                      all of verifier/, writes docs/MUTANTS.md
+    python scripts/mutate.py --file field.py      one file, prints only
+    python scripts/mutate.py --again FILE         only what survived in the results FILE of an earlier run
+"""
+
+from __future__ import annotations
+
+import argparse
+import ast
+import copy
+import importlib
+import importlib.abc
+import importlib.machinery
+import json
+import os
+import resource
+import sys
+import time
+import tomllib
+from collections import Counter
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+ROOT = Path(__file__).resolve().parent.parent
+PACKAGE = ROOT / "verifier"
+EQUIVALENT = ROOT / "scripts" / "equivalent_mutants.toml"
+REPORT = ROOT / "docs" / "MUTANTS.md"
+#: A mutant that computes longer than this runs in circles; no test of the list takes a tenth of it.
+CPU_SECONDS = 240
+#: Tests that look at everything, in the order in which they run; those of a file's own come before.
+COMMON = ("test_frozen.py", "test_proof_bytes.py", "test_batch.py", "test_cheating_steps.py")
+TESTS: dict[str, tuple[str, ...]] = {
+    "argument.py": ("test_frozen.py", "test_transcript.py", "test_algebra.py", "test_cheating_steps.py"),
+    "claim.py": ("test_frozen.py", "test_algebra.py", "test_claim.py"),
+    "field.py": ("test_frozen.py", "test_algebra.py", "test_proof_bytes.py"),
+    "curve.py": ("test_frozen.py", "test_algebra.py", "test_proof_bytes.py", "test_srs.py"),
+    "proof.py": ("test_frozen.py", "test_proof_bytes.py"),
+    "transcript.py": ("test_frozen.py", "test_transcript.py"),
+    "verify.py": ("test_frozen.py", "test_verify.py", "test_batch.py"),
+    "attestation.py": ("test_attestation.py",),
+    "jws.py": ("test_attestation.py", "test_snapshot_signature.py"),
+    "snapshot_signature.py": ("test_snapshot_signature.py",),
+    "srs.py": ("test_srs.py",),
+}
+#: Third-party modules and the layer below, which no mutant changes: imported once, before the fork.
+PRELOAD = (
+    "_pytest.assertion.rewrite", "pytest", "hypothesis", "hypothesis.strategies", "pydantic", "typer", "typer.testing",
+    "rich.console", "rich.table", "rich.progress", "rfc8785", "cryptography.hazmat.primitives.asymmetric.ed25519",
+    "cryptography.hazmat.primitives.serialization", "jwt", "flint", "py_arkworks_bls12381", "numpy",
+    "circuits.rules", "circuits.statement", "circuits.schema",
+)  # fmt: skip
+
+COMPARE: dict[type[ast.cmpop], tuple[type[ast.cmpop], ...]] = {
+    ast.Lt: (ast.LtE, ast.GtE), ast.LtE: (ast.Lt, ast.Gt), ast.Gt: (ast.GtE, ast.LtE), ast.GtE: (ast.Gt, ast.Lt),
+    ast.Eq: (ast.NotEq,), ast.NotEq: (ast.Eq,), ast.In: (ast.NotIn,), ast.NotIn: (ast.In,),
+    ast.Is: (ast.IsNot,), ast.IsNot: (ast.Is,),
+}  # fmt: skip
+BINARY: dict[type[ast.operator], type[ast.operator]] = {
+    ast.Add: ast.Sub, ast.Sub: ast.Add, ast.Mult: ast.Add, ast.FloorDiv: ast.Mult, ast.Mod: ast.FloorDiv,
+    ast.Pow: ast.Mult, ast.LShift: ast.RShift, ast.RShift: ast.LShift, ast.BitAnd: ast.BitOr, ast.BitOr: ast.BitAnd,
+    ast.BitXor: ast.BitAnd,
+}  # fmt: skip
+#: Calls whose positional arguments are prose for people. Their ``field=`` is part of the interface, and mutated.
+ERRORS = frozenset(
+    "MalformedInput MalformedProof ProofRejected SignatureRejected StatementMismatch StaleStatement CorruptData "
+    "ValueError ZeroDivisionError".split()
+)
+
+
+@dataclass(frozen=True)
+class Mutant:
+    """One change: the file, the function around it, what it says before and after, and the whole mutated source."""
+
+    file: str
+    scope: str
+    before: str
+    after: str
+    #: Counts equal changes within one function.
+    ordinal: int = 0
+    source: str = field(default="", repr=False)
+
+    @property
+    def name(self) -> str:
+        """A name that survives changes elsewhere in the file."""
+        again = f" ({self.ordinal + 1})" if self.ordinal else ""
+        return f"{self.file}:{self.scope}: {self.before} -> {self.after}{again}"
+
+
+def text(node: ast.AST) -> str:
+    """The code of a node on one line, shortened."""
+    line = " ".join(ast.unparse(ast.fix_missing_locations(node)).split())
+    return line if len(line) <= 110 else line[:107] + "..."
+
+
+def is_error(node: ast.AST) -> bool:
+    """Whether a node makes one of our exceptions."""
+    return isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id in ERRORS
+
+
+def children(node: ast.AST) -> Iterator[tuple[Any, Any, ast.AST]]:
+    """(container, key, child) of every child that may be mutated: no annotations, decorators, prose, imports."""
+    skip: set[str] = {"decorator_list", "returns", "bases", "keywords", "annotation", "type_comment", "ctx"}
+    if isinstance(node, ast.Call):
+        skip.discard("keywords")
+        if is_error(node):
+            skip.add("args")
+    if isinstance(node, ast.AnnAssign) and text(node.annotation).startswith(("Annotated", "Literal")):
+        skip.discard("annotation")  # a pydantic constraint is code
+    if isinstance(node, ast.keyword) and node.arg == "strict":
+        return  # the same as leaving it out
+    for name, value in ast.iter_fields(node):
+        if name in skip:
+            continue
+        if isinstance(value, list):
+            yield from ((value, i, item) for i, item in enumerate(value) if isinstance(item, ast.AST))
+        elif isinstance(value, ast.AST):
+            yield node, name, value
+
+
+def skipped(node: ast.AST) -> bool:
+    """Statements that are not mutated at all."""
+    if isinstance(node, ast.Import | ast.ImportFrom | ast.JoinedStr):
+        return True
+    if isinstance(node, ast.If) and text(node.test) == "TYPE_CHECKING":
+        return True
+    if isinstance(node, ast.Assign) and text(node.targets[0]) == "__all__":
+        return True
+    return isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant)
+
+
+def shorter(node: ast.AST, name: str, least: int) -> Iterator[ast.AST]:
+    """Copies of a node with one element of a list left out, as long as ``least`` remain."""
+    for i in range(len(getattr(node, name)) if len(getattr(node, name)) > least else 0):
+        changed = copy.copy(node)
+        elements = list(getattr(node, name))
+        del elements[i]
+        setattr(changed, name, elements)
+        yield changed
+
+
+def changed(node: ast.AST, **fields: Any) -> ast.AST:
+    """A copy of a node with other fields."""
+    out = copy.copy(node)
+    for name, value in fields.items():
+        setattr(out, name, value)
+    return out
+
+
+def constant(value: object) -> Iterator[ast.AST]:
+    """Neighbours of a constant."""
+    if isinstance(value, bool):
+        yield ast.Constant(not value)
+    elif isinstance(value, int):
+        yield ast.Constant(value + 1)
+        if value > 0:
+            yield ast.Constant(value - 1)
+    elif isinstance(value, str):
+        yield ast.Constant(value + "X")
+    elif isinstance(value, bytes):
+        yield ast.Constant(value + b"X")
+
+
+def replacements(node: ast.AST) -> Iterator[ast.AST]:  # noqa: C901 - one case for each kind of node
+    """Everything that this node may become."""
+    match node:
+        case ast.If() | ast.IfExp() | ast.While():
+            yield changed(node, test=ast.Constant(True))
+            yield changed(node, test=ast.Constant(False))
+        case ast.Expr() | ast.AugAssign() | ast.Raise() | ast.For():
+            yield ast.Pass()
+        case ast.Return(value=ast.expr()):
+            yield changed(node, value=None)
+        case ast.Compare():
+            for i, op in enumerate(node.ops):
+                for other in COMPARE[type(op)]:
+                    yield changed(node, ops=[*node.ops[:i], other(), *node.ops[i + 1 :]])
+        case ast.BoolOp():
+            yield changed(node, op=ast.Or() if isinstance(node.op, ast.And) else ast.And())
+            yield from node.values
+        case ast.UnaryOp(op=ast.Not() | ast.USub()):
+            yield node.operand
+        case ast.BinOp():
+            yield changed(node, op=BINARY[type(node.op)]())
+        case ast.Constant():
+            yield from constant(node.value)
+        case ast.List() | ast.Tuple() | ast.Set() if isinstance(getattr(node, "ctx", ast.Load()), ast.Load):
+            yield from shorter(node, "elts", 1)
+        case ast.Call():
+            yield from shorter(node, "keywords", 0)
+            if not is_error(node):
+                for i in range(len(node.args) - 1):
+                    yield changed(node, args=[*node.args[:i], node.args[i + 1], node.args[i], *node.args[i + 2 :]])
+        case ast.Slice():
+            if node.lower is not None:
+                yield changed(node, lower=None)
+            if node.upper is not None:
+                yield changed(node, upper=None)
+        case ast.ExceptHandler(type=ast.expr()):
+            yield changed(node, type=ast.Tuple([], ast.Load()))
+        case ast.comprehension():
+            yield from shorter(node, "ifs", 0)
+
+
+def sites(node: ast.AST, scope: str = "module") -> Iterator[tuple[str, Any, Any, ast.AST]]:
+    """(function, container, key, node) of all nodes below one."""
+    for container, key, child in children(node):
+        if skipped(child):
+            continue
+        inner = scope
+        if isinstance(child, ast.FunctionDef | ast.ClassDef):
+            inner = child.name if scope == "module" else f"{scope}.{child.name}"
+        yield inner, container, key, child
+        yield from sites(child, inner)
+
+
+def put(container: Any, key: Any, node: ast.AST) -> None:
+    """Set an element of a list or a field of a node."""
+    if isinstance(container, list):
+        container[key] = node
+    else:
+        setattr(container, key, node)
+
+
+def mutants(path: Path) -> Iterator[Mutant]:
+    """All mutants of a file."""
+    tree = ast.parse(path.read_text())
+    plain = ast.unparse(tree)
+    seen: Counter[str] = Counter()
+    for scope, container, key, node in list(sites(tree)):
+        for other in replacements(node):
+            put(container, key, other)
+            source = ast.unparse(ast.fix_missing_locations(tree))
+            put(container, key, node)
+            if source == plain:
+                continue
+            after = "nothing" if isinstance(other, ast.Pass) else text(other)
+            mutant = Mutant(path.name, scope, text(node), after, source=source)
+            yield Mutant(path.name, scope, mutant.before, after, seen[mutant.name], source)
+            seen[mutant.name] += 1
+
+
+class Mutated(importlib.abc.MetaPathFinder, importlib.abc.Loader):
+    """Serves one module from mutated source."""
+
+    def __init__(self, name: str, path: Path, source: str) -> None:
+        self.name, self.path, self.source = name, path, source
+
+    def find_spec(self, fullname: str, path: object, target: object = None) -> importlib.machinery.ModuleSpec | None:
+        """Only the one module."""
+        if fullname != self.name:
+            return None
+        return importlib.machinery.ModuleSpec(fullname, self, origin=str(self.path))
+
+    def exec_module(self, module: ModuleType) -> None:
+        """Run the mutated source under the file's own name."""
+        module.__file__ = str(self.path)
+        exec(compile(self.source, str(self.path), "exec"), module.__dict__)  # noqa: S102 - that is what it is for
+
+
+def files_of(mutant: Mutant) -> list[str]:
+    """The tests that a mutant runs against, existing files only, each once."""
+    names = dict.fromkeys([*TESTS.get(mutant.file, ()), *COMMON])
+    return [str(ROOT / "tests" / name) for name in names if (ROOT / "tests" / name).exists()]
+
+
+def child(mutant: Mutant, answer: int) -> None:
+    """Run the tests on one mutant; write the first failure to ``answer``. Does not return."""
+    null = os.open(os.devnull, os.O_RDWR)
+    for stream in (0, 1, 2):
+        os.dup2(null, stream)
+    resource.setrlimit(resource.RLIMIT_CPU, (CPU_SECONDS, CPU_SECONDS + 5))
+    import pytest
+
+    class First:
+        """Notes what noticed the mutant."""
+
+        def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
+            if report.failed:
+                os.write(answer, report.nodeid.encode())
+
+        def pytest_collectreport(self, report: pytest.CollectReport) -> None:
+            if report.failed:
+                os.write(answer, b"import of " + report.nodeid.encode())
+
+    module = f"verifier.{Path(mutant.file).stem}"
+    sys.meta_path.insert(0, Mutated(module, PACKAGE / mutant.file, mutant.source))
+    code = 1
+    try:
+        options = ["-x", "-q", "-p", "no:cacheprovider", "-p", "no:xdist", "--no-header", "--tb=no"]
+        # File by file: what is noticed early does not pay for collecting the rest.
+        code = next((c for name in files_of(mutant) if (c := int(pytest.main([*options, name], plugins=[First()])))), 0)
+    finally:
+        os._exit(code)
+
+
+@dataclass
+class Result:
+    """What became of a mutant: ``survived``, ``killed`` (by a test) or ``timeout``."""
+
+    name: str
+    outcome: str
+    by: str
+    seconds: float
+
+
+def run(todo: Sequence[Mutant], jobs: int, log: Path | None) -> list[Result]:
+    """Run mutants in forked processes, some at a time; results also go to ``log``, one JSON object a line."""
+    waiting, running = list(reversed(todo)), {}
+    results: list[Result] = []
+    while waiting or running:
+        while waiting and len(running) < jobs:
+            mutant = waiting.pop()
+            reader, writer = os.pipe()
+            pid = os.fork()
+            if pid == 0:
+                os.close(reader)
+                child(mutant, writer)
+            os.close(writer)
+            running[pid] = (mutant, reader, time.monotonic())
+        pid, status = os.wait()
+        mutant, reader, began = running.pop(pid)
+        with os.fdopen(reader, "rb") as stream:
+            by = stream.read().decode(errors="replace")
+        outcome = "timeout" if os.WIFSIGNALED(status) else "killed" if os.WEXITSTATUS(status) else "survived"
+        results.append(Result(mutant.name, outcome, by, round(time.monotonic() - began, 2)))
+        if log:
+            with log.open("a") as out:
+                out.write(json.dumps(asdict(results[-1])) + "\n")
+        if sys.stderr.isatty():
+            alive = sum(r.outcome == "survived" for r in results)
+            print(f"\r{len(results)}/{len(todo)} mutants, {alive} survive", end="", file=sys.stderr)
+    return results
+
+
+def explained() -> dict[str, str]:
+    """Name of each mutant that is known to change nothing that matters, and why."""
+    table = tomllib.loads(EQUIVALENT.read_text()) if EQUIVALENT.exists() else {}
+    return {name: group["reason"] for group in table.get("group", []) for name in group["mutants"]}
+
+
+def report(results: Iterable[Result]) -> tuple[str, list[str]]:
+    """The document, and what is wrong with it: survivors without a reason, reasons without a survivor."""
+    by_file: dict[str, Counter[str]] = {}
+    survivors: list[str] = []
+    for result in results:
+        by_file.setdefault(result.name.split(":")[0], Counter())[result.outcome] += 1
+        if result.outcome == "survived":
+            survivors.append(result.name)
+    reasons = explained()
+    faults = [f"survives without a reason: {name}" for name in survivors if name not in reasons]
+    faults += [f"listed, but a test notices it: {name}" for name in reasons if name not in survivors]
+    lines = [
+        "# Mutation tests of the verifier", "",
+        "Written by `make mutants` (`scripts/mutate.py`), which says how mutants are made. A mutant is killed when a test",
+        "fails on it, or when it never ends. Every survivor is listed with the reason why it changes nothing that matters.",
+        "", "| file | mutants | killed | never ended | survived |", "|---|---|---|---|---|",
+    ]  # fmt: skip
+    total: Counter[str] = Counter()
+    for name, counts in sorted(by_file.items()):
+        total.update(counts)
+        lines.append(f"| `{name}` | {counts.total()} | {counts['killed']} | {counts['timeout']} | {counts['survived']} |")
+    lines.append(f"| all | {total.total()} | {total['killed']} | {total['timeout']} | {total['survived']} |")
+    lines += ["", "## Survivors", ""]
+    groups: dict[str, list[str]] = {}
+    for name in survivors:
+        groups.setdefault(reasons.get(name, "No reason is known."), []).append(name)
+    for reason, names in groups.items():
+        lines += [reason, "", *(f"- `{name}`" for name in names), ""]
+    return "\n".join(lines).rstrip() + "\n", faults
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run it; 1 when a survivor has no reason."""
+    parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
+    parser.add_argument("--file", action="append", help="only this file of verifier/; writes no report")
+    parser.add_argument("--again", type=Path, help="only the survivors in these results; writes no report")
+    parser.add_argument("--list", action="store_true", help="print the mutants and stop")
+    parser.add_argument("--jobs", type=int, default=os.cpu_count() or 1)
+    parser.add_argument("--results", type=Path, help="append each result here as JSON")
+    options = parser.parse_args(argv)
+    sys.path.insert(0, str(ROOT))
+    os.chdir(ROOT)
+    names = options.file or sorted(path.name for path in PACKAGE.glob("*.py") if path.name != "__init__.py")
+    todo = [mutant for name in names for mutant in mutants(PACKAGE / name)]
+    if options.again:
+        old = [json.loads(line) for line in options.again.read_text().splitlines()]
+        alive = {entry["name"] for entry in old if entry["outcome"] == "survived"}
+        todo = [mutant for mutant in todo if mutant.name in alive]
+    if options.list:
+        print("\n".join(mutant.name for mutant in todo))
+        print(len(todo), "mutants")
+        return 0
+    for name in PRELOAD:
+        importlib.import_module(name)
+    results = run(todo, options.jobs, options.results)
+    document, faults = report(results)
+    if options.file or options.again:
+        faults = [fault for fault in faults if not fault.startswith("listed")]
+    else:
+        REPORT.write_text(document)
+    print(document)
+    print("\n".join(faults))
+    return 1 if faults else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
