@@ -42,9 +42,7 @@ def guided(name: str, options: Sequence[str]) -> None:
         changed: bytes = atheris.Mutate(data, len(data))
         return changed
 
-    atheris.Setup(
-        [sys.argv[0], *options], lambda data: targets.run(name, data) and None, custom_mutator=mutate
-    )
+    atheris.Setup([sys.argv[0], *options], lambda data: targets.run(name, data) and None, custom_mutator=mutate)
     atheris.Fuzz()
 
 
@@ -62,7 +60,7 @@ def plain(name: str, seconds: float, seed: int) -> tuple[int, str]:
         try:
             if targets.run(name, data) and len(pool) < 200:
                 pool.append(data)
-        except Exception:  # noqa: BLE001 - everything but a typed error is what we look for
+        except Exception:  # everything but a typed error is what we look for
             FINDINGS.mkdir(exist_ok=True)
             (FINDINGS / f"{name}-plain").write_bytes(data)
             return count, traceback.format_exc()

@@ -12,7 +12,7 @@ script.
 
     python scripts/mutate.py                      all of verifier/, writes docs/MUTANTS.md
     python scripts/mutate.py --file field.py      one file, prints only
-    python scripts/mutate.py --again FILE         only what survived in the results FILE of an earlier run
+    python scripts/mutate.py --resume FILE        all, but what an earlier run noticed is taken from its results FILE
 """
 
 from __future__ import annotations
@@ -42,20 +42,19 @@ EQUIVALENT = ROOT / "scripts" / "equivalent_mutants.toml"
 REPORT = ROOT / "docs" / "MUTANTS.md"
 #: A mutant that computes longer than this runs in circles; no test of the list takes a tenth of it.
 CPU_SECONDS = 240
-#: Tests that look at everything, in the order in which they run; those of a file's own come before.
-COMMON = ("test_frozen.py", "test_proof_bytes.py", "test_batch.py", "test_cheating_steps.py")
+#: The tests of each file, quickest first. Frozen proofs come first where they can: they were made by nobody's mutant.
 TESTS: dict[str, tuple[str, ...]] = {
-    "argument.py": ("test_frozen.py", "test_transcript.py", "test_algebra.py", "test_cheating_steps.py"),
-    "claim.py": ("test_frozen.py", "test_algebra.py", "test_claim.py"),
-    "field.py": ("test_frozen.py", "test_algebra.py", "test_proof_bytes.py"),
-    "curve.py": ("test_frozen.py", "test_algebra.py", "test_proof_bytes.py", "test_srs.py"),
-    "proof.py": ("test_frozen.py", "test_proof_bytes.py"),
+    "argument.py": ("test_frozen.py", "test_algebra.py", "test_transcript.py", "test_cheating_steps.py"),
+    "attestation.py": ("test_attestation.py",),
+    "claim.py": ("test_frozen.py", "test_claim.py", "test_algebra.py"),
+    "curve.py": ("test_frozen.py", "test_decoders.py", "test_algebra.py", "test_proof_bytes.py"),
+    "field.py": ("test_frozen.py", "test_decoders.py", "test_algebra.py", "test_proof_bytes.py"),
+    "jws.py": ("test_snapshot_signature.py", "test_attestation.py"),
+    "proof.py": ("test_frozen.py", "test_decoders.py", "test_proof_bytes.py"),
+    "snapshot_signature.py": ("test_snapshot_signature.py",),
+    "srs.py": ("test_frozen.py", "test_srs.py"),
     "transcript.py": ("test_frozen.py", "test_transcript.py"),
     "verify.py": ("test_frozen.py", "test_verify.py", "test_batch.py"),
-    "attestation.py": ("test_attestation.py",),
-    "jws.py": ("test_attestation.py", "test_snapshot_signature.py"),
-    "snapshot_signature.py": ("test_snapshot_signature.py",),
-    "srs.py": ("test_srs.py",),
 }
 #: Third-party modules and the layer below, which no mutant changes: imported once, before the fork.
 PRELOAD = (
@@ -77,9 +76,11 @@ BINARY: dict[type[ast.operator], type[ast.operator]] = {
 }  # fmt: skip
 #: Calls whose positional arguments are prose for people. Their ``field=`` is part of the interface, and mutated.
 ERRORS = frozenset(
-    "MalformedInput MalformedProof ProofRejected SignatureRejected StatementMismatch StaleStatement CorruptData "
-    "ValueError ZeroDivisionError".split()
-)
+    {
+        "MalformedInput", "MalformedProof", "ProofRejected", "SignatureRejected", "StatementMismatch",
+        "StaleStatement", "CorruptData", "ValueError", "ZeroDivisionError",
+    }
+)  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -175,7 +176,7 @@ def constant(value: object) -> Iterator[ast.AST]:
         yield ast.Constant(value + b"X")
 
 
-def replacements(node: ast.AST) -> Iterator[ast.AST]:  # noqa: C901 - one case for each kind of node
+def replacements(node: ast.AST) -> Iterator[ast.AST]:
     """Everything that this node may become."""
     match node:
         case ast.If() | ast.IfExp() | ast.While():
@@ -274,8 +275,7 @@ class Mutated(importlib.abc.MetaPathFinder, importlib.abc.Loader):
 
 def files_of(mutant: Mutant) -> list[str]:
     """The tests that a mutant runs against, existing files only, each once."""
-    names = dict.fromkeys([*TESTS.get(mutant.file, ()), *COMMON])
-    return [str(ROOT / "tests" / name) for name in names if (ROOT / "tests" / name).exists()]
+    return [str(ROOT / "tests" / name) for name in TESTS[mutant.file] if (ROOT / "tests" / name).exists()]
 
 
 def child(mutant: Mutant, answer: int) -> None:
@@ -353,6 +353,10 @@ def explained() -> dict[str, str]:
     return {name: group["reason"] for group in table.get("group", []) for name in group["mutants"]}
 
 
+def _line(name: str, counts: Counter[str]) -> str:
+    return f"| {name} | {counts.total()} | {counts['killed']} | {counts['timeout']} | {counts['survived']} |"
+
+
 def report(results: Iterable[Result]) -> tuple[str, list[str]]:
     """The document, and what is wrong with it: survivors without a reason, reasons without a survivor."""
     by_file: dict[str, Counter[str]] = {}
@@ -366,14 +370,17 @@ def report(results: Iterable[Result]) -> tuple[str, list[str]]:
     faults += [f"listed, but a test notices it: {name}" for name in reasons if name not in survivors]
     lines = [
         "# Mutation tests of the verifier", "",
-        "Written by `make mutants` (`scripts/mutate.py`), which says how mutants are made. A mutant is killed when a test",
-        "fails on it, or when it never ends. Every survivor is listed with the reason why it changes nothing that matters.",
+        "Written by `make mutants`; `scripts/mutate.py` says how mutants are made. A mutant is killed when a test",
+        "fails on it, or when it never ends. Every survivor is listed, with the reason why it changes nothing that",
+        "matters.",
         "", "| file | mutants | killed | never ended | survived |", "|---|---|---|---|---|",
     ]  # fmt: skip
     total: Counter[str] = Counter()
     for name, counts in sorted(by_file.items()):
         total.update(counts)
-        lines.append(f"| `{name}` | {counts.total()} | {counts['killed']} | {counts['timeout']} | {counts['survived']} |")
+        lines.append(
+            f"| `{name}` | {counts.total()} | {counts['killed']} | {counts['timeout']} | {counts['survived']} |"
+        )
     lines.append(f"| all | {total.total()} | {total['killed']} | {total['timeout']} | {total['survived']} |")
     lines += ["", "## Survivors", ""]
     groups: dict[str, list[str]] = {}
@@ -388,7 +395,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Run it; 1 when a survivor has no reason."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
     parser.add_argument("--file", action="append", help="only this file of verifier/; writes no report")
-    parser.add_argument("--again", type=Path, help="only the survivors in these results; writes no report")
+    parser.add_argument("--resume", type=Path, help="take from these results what was killed; run only the rest")
     parser.add_argument("--list", action="store_true", help="print the mutants and stop")
     parser.add_argument("--jobs", type=int, default=os.cpu_count() or 1)
     parser.add_argument("--results", type=Path, help="append each result here as JSON")
@@ -397,19 +404,20 @@ def main(argv: Sequence[str] | None = None) -> int:
     os.chdir(ROOT)
     names = options.file or sorted(path.name for path in PACKAGE.glob("*.py") if path.name != "__init__.py")
     todo = [mutant for name in names for mutant in mutants(PACKAGE / name)]
-    if options.again:
-        old = [json.loads(line) for line in options.again.read_text().splitlines()]
-        alive = {entry["name"] for entry in old if entry["outcome"] == "survived"}
-        todo = [mutant for mutant in todo if mutant.name in alive]
+    known: list[Result] = []
+    if options.resume:
+        old = [Result(**json.loads(line)) for line in options.resume.read_text().splitlines()]
+        noticed = {result.name: result for result in old if result.outcome != "survived"}
+        known = [noticed[mutant.name] for mutant in todo if mutant.name in noticed]
+        todo = [mutant for mutant in todo if mutant.name not in noticed]
     if options.list:
         print("\n".join(mutant.name for mutant in todo))
         print(len(todo), "mutants")
         return 0
     for name in PRELOAD:
         importlib.import_module(name)
-    results = run(todo, options.jobs, options.results)
-    document, faults = report(results)
-    if options.file or options.again:
+    document, faults = report([*known, *run(todo, options.jobs, options.results)])
+    if options.file:
         faults = [fault for fault in faults if not fault.startswith("listed")]
     else:
         REPORT.write_text(document)

@@ -53,7 +53,7 @@ class Claim:
     def position_vector(self, n: int) -> list[Scalar]:
         """u on all n rows (what the prover needs)."""
         h, d = domain(n), len(self.positions)
-        return self.positions + (batch_inverse([self.beta - x for x in h[d:]], self.hidden) if d < n else [])
+        return self.positions + batch_inverse([self.beta - x for x in h[d:]], self.hidden)
 
     def evaluate_positions(self, n: int, zeta: Scalar) -> Scalar:
         """u(zeta): sum_(j<d) (u_j - hidden/(beta - omega**j)) L_j(zeta) + hidden p(zeta).
