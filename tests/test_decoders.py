@@ -91,6 +91,10 @@ def test_sums_of_nothing_and_of_unequal_lists() -> None:
             msm(points, factors)
 
 
+def test_infinity_is_what_it_is_called() -> None:
+    assert encode_g1(G1Point.identity()) == G1_INFINITY
+
+
 def test_the_pairing_check_is_the_product() -> None:
     key = ethereum().key
     two = scalar(2)
