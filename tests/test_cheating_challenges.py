@@ -166,6 +166,14 @@ def test_a_negative_amount_is_refused(amount: str) -> None:
     assert caught.value.field == "statement.amount"
 
 
+def test_an_amount_beyond_the_bound_check_is_refused() -> None:
+    """The largest amount that the bound check counts with is still a statement; one quantum more is none."""
+    account, (_, proof) = sample_account(1), sample_proof(1)
+    for quanta, error in ((2**128 - 1, ProofRejected), (2**128, MalformedInput)):
+        statement = account.statement(amount=f"{quanta // 100}.{quanta % 100:02d}")
+        refused(statement, account, proof, error)
+
+
 def richer(account: Account) -> Account:
     """The same account with more cash, under the same blinding: another commitment."""
     lots = (account.opening.lots[0] + 10**6, *account.opening.lots[1:])

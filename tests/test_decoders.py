@@ -178,6 +178,14 @@ def test_another_layout_than_the_statements_is_refused_before_any_point(expected
     assert "the statement has" in caught.value.message
 
 
+def test_the_first_bad_element_is_named() -> None:
+    data = sample_proof(1)[1]
+    for at, field in ((3, "proof.columns.0"), (3 + 48 * 7, "proof.opening_next"), (3 + 48 * 8, "proof.evaluations.0")):
+        with pytest.raises(MalformedProof) as caught:
+            proof.decode(data[:at] + b"\xff" * (len(data) - at))
+        assert caught.value.field == field
+
+
 def test_names_are_those_of_the_specification() -> None:
     assert list(proof.point_names(Layout(256, 2))) == [
         "proof.columns.0", "proof.columns.1", "proof.multiplicities", "proof.table_helper", "proof.helpers.0",
