@@ -25,7 +25,7 @@ coverage: $(VENV)/.dev
 
 # Change the verifier one thing at a time and see that a test fails; writes docs/MUTANTS.md. Takes about an hour.
 mutants: $(VENV)/.dev
-	$(BIN)/python scripts/mutate.py
+	$(BIN)/python -m scripts.mutate
 
 # Every decoder, SECONDS each; guided by coverage where atheris has a wheel, else seeded mutations of the corpus.
 SECONDS ?= 60
@@ -35,7 +35,7 @@ fuzz: $(VENV)/.dev
 
 # The error terms of docs/SECURITY.md.
 soundness: $(VENV)/.run
-	$(BIN)/python scripts/soundness.py
+	$(BIN)/python -m scripts.soundness
 
 bench: $(VENV)/.run
 	$(BIN)/zkmargin bench --primitives

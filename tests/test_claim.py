@@ -83,4 +83,5 @@ def test_a_prepared_system_is_no_key_of_anything_else() -> None:
 
     assert _Key(TIED) == _Key(replace(TIED))
     assert _Key(TIED) != TIED
+    assert _Key(TIED) != _Key(replace(TIED, variables=TIED.variables[::-1], rows=TIED.rows[:1]))
     assert scalars([1]) != _Key(TIED)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable
+from itertools import islice
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -240,6 +241,12 @@ def test_a_broken_structure_is_found_by_name(make: Callable[[], Srs], name: str)
     with pytest.raises(CorruptData) as caught:
         list(check_structure(make()))
     assert caught.value.field == name
+
+
+def test_only_the_first_power_must_not_be_trivial() -> None:
+    """tau = -1 would be a known tau like any other: which tau it is, only the pinned digests say."""
+    bent = Bent(g1={2: G1Point()})
+    assert list(islice(check_structure(bent), 3))[-1] == NOT_TRIVIAL
 
 
 @pytest.mark.parametrize("n", DOMAINS)
