@@ -163,7 +163,7 @@ def test_weights_are_secret_fresh_and_drawn_after_all_proofs_are_fixed(
 
     monkeypatch.setattr(module, "prepare", spy_prepare)
     monkeypatch.setattr(module, "secrets", SimpleNamespace(randbelow=spy_randbelow))
-    assert BATCH_WEIGHT_BITS >= 128
+    assert BATCH_WEIGHT_BITS == 128
     assert verify_batch(good()) == [None] * COUNT
     assert events == ["proof"] * COUNT + ["weight"] * COUNT
     assert len(set(weights)) == COUNT
