@@ -12,7 +12,7 @@ script.
 
     python -m scripts.mutate                      all of verifier/, writes docs/MUTANTS.md
     python -m scripts.mutate --file field.py      one file, prints only
-    python -m scripts.mutate --resume FILE        all, but what an earlier run noticed is taken from its results FILE
+    python -m scripts.mutate --resume FILE        goes on after an interrupted run that had --results FILE
 """
 
 from __future__ import annotations
@@ -205,7 +205,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Run it; 1 when a survivor has no reason."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
     parser.add_argument("--file", action="append", help="only this file of verifier/; writes no report")
-    parser.add_argument("--resume", type=Path, help="take from these results what was killed; run only the rest")
+    parser.add_argument("--resume", type=Path, help="take these results of an earlier run; run only what they lack")
     parser.add_argument("--list", action="store_true", help="print the mutants and stop")
     parser.add_argument("--jobs", type=int, default=os.cpu_count() or 1)
     parser.add_argument("--results", type=Path, help="append each result here as JSON")
@@ -216,9 +216,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     known: list[Result] = []
     if options.resume:
         old = [Result(**json.loads(line)) for line in options.resume.read_text().splitlines()]
-        noticed = {result.name: result for result in old if result.outcome != "survived"}
-        known = [noticed[mutant.name] for mutant in todo if mutant.name in noticed]
-        todo = [mutant for mutant in todo if mutant.name not in noticed]
+        done = {result.name: result for result in old}
+        known = [done[mutant.name] for mutant in todo if mutant.name in done]
+        todo = [mutant for mutant in todo if mutant.name not in done]
     if options.list:
         print("\n".join(mutant.name for mutant in todo))
         print(len(todo), "mutants")
