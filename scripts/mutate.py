@@ -127,12 +127,18 @@ class Result:
     seconds: float
 
 
-def run(todo: Sequence[Mutant], jobs: int, log: Path | None) -> list[Result]:
-    """Run mutants in forked processes, some at a time; results also go to ``log``, one JSON object a line."""
+def run(todo: Sequence[Mutant], jobs: int, log: Path | None, minutes: float) -> list[Result]:
+    """Run mutants in forked processes, some at a time; results also go to ``log``, one JSON object a line.
+
+    After ``minutes`` no further mutant is begun, so there may be fewer results than mutants.
+    """
+    end = time.monotonic() + 60 * minutes
     waiting = list(reversed(todo))
     running: dict[int, tuple[Mutant, int, float]] = {}
     results: list[Result] = []
     while waiting or running:
+        if time.monotonic() > end:
+            waiting.clear()
         while waiting and len(running) < jobs:
             mutant = waiting.pop()
             reader, writer = os.pipe()
@@ -142,6 +148,8 @@ def run(todo: Sequence[Mutant], jobs: int, log: Path | None) -> list[Result]:
                 child(mutant, writer)
             os.close(writer)
             running[pid] = (mutant, reader, time.monotonic())
+        if not running:
+            break
         pid, status = os.wait()
         mutant, reader, began = running.pop(pid)
         with os.fdopen(reader, "rb") as stream:
@@ -167,8 +175,8 @@ def _line(name: str, counts: Counter[str]) -> str:
     return f"| {name} | {counts.total()} | {counts['killed']} | {counts['timeout']} | {counts['survived']} |"
 
 
-def report(results: Iterable[Result]) -> tuple[str, list[str]]:
-    """The document, and what is wrong with it: survivors without a reason, reasons without a survivor."""
+def report(results: Iterable[Result], missing: int) -> tuple[str, list[str]]:
+    """The document, and what is wrong with it: survivors without a reason, reasons without a survivor, gaps."""
     by_file: dict[str, Counter[str]] = {}
     survivors: list[str] = []
     for result in results:
@@ -192,6 +200,9 @@ def report(results: Iterable[Result]) -> tuple[str, list[str]]:
             f"| `{name}` | {counts.total()} | {counts['killed']} | {counts['timeout']} | {counts['survived']} |"
         )
     lines.append(f"| all | {total.total()} | {total['killed']} | {total['timeout']} | {total['survived']} |")
+    if missing:
+        faults.append(f"{missing} mutants were not run")
+        lines += ["", f"The run was stopped: {missing} mutants were not run, and are in no row above."]
     lines += ["", "## Survivors", ""]
     groups: dict[str, list[str]] = {}
     for name in survivors:
@@ -208,6 +219,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--resume", type=Path, help="take these results of an earlier run; run only what they lack")
     parser.add_argument("--list", action="store_true", help="print the mutants and stop")
     parser.add_argument("--jobs", type=int, default=os.cpu_count() or 1)
+    parser.add_argument("--minutes", type=float, default=24 * 60, help="begin no mutant after so long")
     parser.add_argument("--results", type=Path, help="append each result here as JSON")
     options = parser.parse_args(argv)
     os.chdir(ROOT)
@@ -225,7 +237,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         return 0
     for name in PRELOAD:
         importlib.import_module(name)
-    document, faults = report([*known, *run(todo, options.jobs, options.results)])
+    results = [*known, *run(todo, options.jobs, options.results, options.minutes)]
+    document, faults = report(results, len(known) + len(todo) - len(results))
     if options.file:
         faults = [fault for fault in faults if not fault.startswith("listed")]
     else:
