@@ -18,6 +18,7 @@ from prover.cli import In, Json, read_snapshot, register
 from prover.console import emit, progress, reports_errors, table
 
 from .oracle.cli import oracle_app
+from .vectors.cli import vectors_app
 
 app = typer.Typer(
     name="zkmargin",
@@ -142,6 +143,7 @@ def bench(
 
 register(app)
 app.add_typer(oracle_app, name="oracle")
+app.add_typer(vectors_app, name="vectors")
 
 
 def main() -> None:
