@@ -12,7 +12,7 @@ def _notes(kind: str, **texts: str) -> dict[str, NoteModel]:
 FLAGS: dict[str, NoteModel] = {
     **_notes(
         "encoding",
-        WrongLength="Bytes missing or left over. A decoder that pads or reads a prefix makes many encodings of one object.",
+        WrongLength="Bytes missing or left over. A decoder that pads or cuts makes many encodings of one object.",
         TrailingBytes="Bytes after the end. Ignoring them makes a proof malleable.",
         ScalarNotReduced="A scalar of r or more. Reducing it gives one scalar several encodings.",
         CoordinateNotReduced="An x coordinate of p or more. Reducing it gives one point several encodings.",
