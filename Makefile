@@ -30,9 +30,9 @@ growth: $(VENV)/.dev
 # Renew the lock files from pyproject.toml (needs uv).
 lock:
 	uv pip compile --universal --python-version 3.11 --generate-hashes --no-header --no-annotate \
-	  --extra build --output-file requirements.lock pyproject.toml
+	  --extra build --extra service --output-file requirements.lock pyproject.toml
 	uv pip compile --universal --python-version 3.11 --generate-hashes --no-header --no-annotate \
-	  --extra build --extra dev --constraint requirements.lock --output-file requirements-dev.lock pyproject.toml
+	  --extra build --extra service --extra dev --constraint requirements.lock --output-file requirements-dev.lock pyproject.toml
 
 $(VENV)/.run: requirements.lock pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "zkmargin needs Python 3.11 or later")'

@@ -117,6 +117,23 @@ class OracleRefused(ZkMarginError):
     exit_code = 10
 
 
+class LogForked(ZkMarginError):
+    """A hub showed two histories of its log, or did not show that one extends the other. The hub's fault.
+
+    ``held`` and ``shown`` are the two signed heads. ``proven`` is true where they convict the hub by themselves: one
+    size, two roots. Otherwise the path between them failed, which anyone on the way could have broken: ask again.
+    """
+
+    code = "log-forked"
+    exit_code = 11
+
+    def __init__(self, message: str, *, held: object, shown: object, proven: bool) -> None:
+        super().__init__(message, field="tree-head")
+        self.held = held
+        self.shown = shown
+        self.proven = proven
+
+
 class InternalError(ZkMarginError):
     """Our bug: an invariant of this program failed."""
 

@@ -38,14 +38,14 @@ def portfolio_lots(data: bytes, snapshot: Snapshot) -> list[int]:
     return lots
 
 
-def opening_bytes(opening: Opening, snapshot: Snapshot) -> bytes:
-    """The opening document. Secret."""
+def opening_bytes(opening: Opening, registry: bytes) -> bytes:
+    """The opening document of lots that are rows of the registry with this digest. Secret."""
     return canonical.canonical_bytes(
         {
             "schema": "zkmargin/opening/1",
             "commitment": opening.commitment().hex(),
             "domain": opening.domain,
-            "registry": snapshot.registry_digest.hex(),
+            "registry": registry.hex(),
             "lots": [str(lots) for lots in opening.lots],
             "blinding": [encode_scalar(b).hex() for b in opening.blinding],
         }

@@ -79,6 +79,7 @@ def commit(
     from verifier.attestation import Attestation
 
     from . import hub as hub_module
+    from . import signing as signing_module
 
     check_targets(attestation, secret=opening, force=force)
     snap = read_snapshot(snapshot)
@@ -95,8 +96,8 @@ def commit(
         },
         name="attestation",
     )  # fmt: skip
-    write_secret(opening, opening_bytes(held, snap), unencrypted=unencrypted)
-    write_file(attestation, hub_module.sign_attestation(fact, signing))
+    write_secret(opening, opening_bytes(held, snap.registry_digest), unencrypted=unencrypted)
+    write_file(attestation, signing_module.sign_attestation(fact, signing))
     emit(
         {"commitment": commitment.hex(), "domain": held.domain, "epoch": epoch},
         as_json=as_json,

@@ -27,7 +27,7 @@ from verifier.attestation import Attestation, check_attested, verify_attestation
 from verifier.srs import ethereum
 from verifier.verify import verify, verify_account
 
-from . import hub
+from . import hub, signing
 
 STEPS = ("data", "commit", "explain", "spoke-a", "spoke-b", "attacks")
 ACCOUNT, HUB = "acct-1", "hub-1"
@@ -56,7 +56,7 @@ class _Hub:
         commitment, opening = commit(lots, self.domain)
         seconds = time.perf_counter() - begin
         fact = Attestation(HUB, ACCOUNT, epoch, commitment, self.domain, self.snap.registry_digest, now)
-        document = hub.sign_attestation(fact, self.key)
+        document = signing.sign_attestation(fact, self.key)
         return _Epoch(opening, document, verify_attestation(document, self.key.public_key())), seconds
 
 

@@ -1,4 +1,4 @@
-"""What a hub does to an account: commit its portfolio and sign the attestation."""
+"""A hub's signing keys, as files. What it signs with them is in ``service.signing``."""
 
 from __future__ import annotations
 
@@ -12,9 +12,7 @@ from cryptography.hazmat.primitives.serialization import (
     load_pem_private_key,
 )
 
-from circuits import canonical
 from circuits.errors import MalformedInput
-from verifier.attestation import ALGORITHM, TOKEN_TYPE, Attestation
 
 
 def generate_key() -> Ed25519PrivateKey:
@@ -41,11 +39,3 @@ def load_private_key(pem: bytes) -> Ed25519PrivateKey:
     if not isinstance(key, Ed25519PrivateKey):
         raise MalformedInput("not an Ed25519 private key", field="key")
     return key
-
-
-def sign_attestation(attestation: Attestation, key: Ed25519PrivateKey) -> bytes:
-    """The attestation document: JWS compact serialisation over the canonical payload."""
-    import jwt
-
-    token = jwt.PyJWS().encode(attestation.payload(), key, algorithm=ALGORITHM, headers={"typ": TOKEN_TYPE})
-    return canonical.canonical_bytes({"schema": "zkmargin/attestation/1", "jws": token})

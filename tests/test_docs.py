@@ -2,17 +2,25 @@
 
 from __future__ import annotations
 
+import base64
 import json
 import re
 from pathlib import Path
 
 import pytest
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from typer.testing import CliRunner
 
 from circuits import snapshot, statement
+from circuits.canonical import canonical_bytes
 from prover.documents import parse_opening, parse_proof, portfolio_lots
 from service.cli import app
+from service.log import tree
+from service.signing import sign_credit_entry, sign_hub_key, sign_tree_head
 from verifier.attestation import check_attested, load_public_key, verify_attestation
+from verifier.credit_entry import check_credit, verify_credit_entry
+from verifier.hub_keys import verify_hub_key
+from verifier.transparency import verify_tree_head
 from verifier.verify import verify
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -51,6 +59,37 @@ def proof_document() -> bytes:
     assert digest
     proof = "".join(re.findall(r"^  ([0-9a-f]{2,100})(?: \\)?$", found[1], re.M))
     return json.dumps({"schema": "zkmargin/proof/1", "statement": digest[0], "proof": proof}).encode()
+
+
+def test_the_signed_facts_of_the_log_document_are_exact() -> None:
+    """Signed anew with the secret keys of RFC 8032 section 7.1, tests 1 and 2."""
+    text = (ROOT / "docs" / "LOG.md").read_text()
+    first = Ed25519PrivateKey.from_private_bytes(
+        bytes.fromhex("9d61b19deffd5a60ba844af492ec2cc44449c5697b326919703bac031cae7f60")
+    )
+    public = first.public_key()
+    kinds = {
+        "hub-key/1": (verify_hub_key, sign_hub_key),
+        "tree-head/1": (verify_tree_head, sign_tree_head),
+        "credit/1": (verify_credit_entry, sign_credit_entry),
+    }
+    found = re.findall(r"```json\n(\{.*\})\n```\n\n    ([A-Za-z0-9_-]{86})\n", text)
+    assert len(found) == 4
+    for payload, signature in found:
+        name = json.loads(payload)["schema"].removeprefix("zkmargin/")
+        verify_fact, sign = kinds[name]
+        header = f'{{"alg":"EdDSA","typ":"zkmargin-{name.removesuffix("/1")}+jws"}}'
+        parts = [base64.urlsafe_b64encode(part.encode()).rstrip(b"=").decode() for part in (header, payload)]
+        document = canonical_bytes({"schema": f"zkmargin/{name}", "jws": ".".join([*parts, signature])})
+        fact = verify_fact(document, public)
+        assert sign(fact, first) == document  # type: ignore[operator]
+    snap, stated = snapshot.from_bytes(block("snapshot.json")), statement.from_bytes(block("statement.json"))
+    entry = verify_credit_entry(document, public)
+    check_credit(entry, stated, verify_attestation(block("attestation.json"), load_public_key(block("hub.pub"))), snap)
+    frontier = tree.EMPTY
+    for token in ("a.b.c", "d.e.f", "g.h.i"):
+        frontier, _ = tree.append(frontier, tree.leaf_hash(token.encode()))
+        assert frontier.size == 2 or tree.root(frontier).hex() in text
 
 
 def test_the_specification_names_the_digests_of_the_example() -> None:

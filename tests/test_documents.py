@@ -198,7 +198,7 @@ def account() -> tuple[statement.Statement, bytes, bytes]:
     commitment, opening = commit(lots, statement.cheapest_domain(SNAPSHOT))
     fact = Attestation("hub", "a", 1, commitment, opening.domain, SNAPSHOT.registry_digest, SNAPSHOT.time)
     stated = make_statement(SNAPSHOT, fact, spoke="s", amount="1", expiry=SNAPSHOT.time + 600)
-    return stated, opening_bytes(opening, SNAPSHOT), commitment
+    return stated, opening_bytes(opening, SNAPSHOT.registry_digest), commitment
 
 
 @pytest.mark.parametrize(

@@ -88,7 +88,7 @@ def test_a_hub_explains_the_sum_of_its_accounts(tmp_path: Path) -> None:
     options: list[object] = []
     for i, lots in enumerate(([9_000, 100, 0, 0], [500, -40, 10, 0])):
         opening = commit(lots, 256)[1]
-        options += ["--opening", write(tmp_path / f"{i}.json", opening_bytes(opening, snap))]
+        options += ["--opening", write(tmp_path / f"{i}.json", opening_bytes(opening, snap.registry_digest))]
     tree = call("explain", "--snapshot", file, *options)
     assert {p["instrument"]: p["quantity"] for p in tree["positions"]} == {"USD": "9500", "BTC": "6", "ETH": "1"}
     assert tree["greeks"]["delta"] == "6.1"
@@ -102,7 +102,7 @@ def test_a_chart_is_drawn(tmp_path: Path, ending: str, with_axes: bool) -> None:
         tree["axes"] = [{"spot": "0", "vol": "none"}, {"spot": "-20", "vol": "up"}]
     snap = snapshot.from_bytes(canonical.canonical_bytes(tree))
     file = write(tmp_path / "s.json", snap.to_bytes())
-    opening = write(tmp_path / "o.json", opening_bytes(commit([9_000, 100, -50, 7], 256)[1], snap))
+    opening = write(tmp_path / "o.json", opening_bytes(commit([9_000, 100, -50, 7], 256)[1], snap.registry_digest))
     chart = tmp_path / f"c.{ending}"
     call("explain", "--snapshot", file, "--opening", opening, "--plot", chart)
     start = chart.read_bytes()[:200]

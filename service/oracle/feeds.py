@@ -17,7 +17,8 @@ from circuits import canonical
 from circuits.errors import MalformedInput, OracleRefused
 from circuits.schema import dump, load, validate
 from circuits.units import format_fraction, parse_decimal
-from verifier.jws import ALGORITHM, open_token
+from service.signing import sign_token
+from verifier.jws import open_token
 
 from .models import (
     FeedModel,
@@ -112,12 +113,8 @@ def _interpolate(line: Line, at: Fraction, *, flat: bool) -> Fraction | None:
 
 def sign_feed(payload: Mapping[str, Any], key: Ed25519PrivateKey) -> bytes:
     """As a source: the feed document over a payload tree; ``MalformedInput`` if the payload is not of its kind."""
-    import jwt
-
     model = _payload(dict(payload), at="feed")
-    token = jwt.PyJWS().encode(
-        canonical.canonical_bytes(dump(model)), key, algorithm=ALGORITHM, headers={"typ": TOKEN_TYPE}
-    )
+    token = sign_token(canonical.canonical_bytes(dump(model)), key, TOKEN_TYPE)
     return canonical.canonical_bytes({"schema": "zkmargin/feed/1", "source": model.source, "jws": token})
 
 

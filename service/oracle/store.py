@@ -17,7 +17,7 @@ from circuits.errors import MalformedInput, StatementMismatch
 from circuits.schema import dump, load
 from circuits.snapshot import Snapshot
 from prover.files import read_file, write_file
-from verifier.jws import ALGORITHM
+from service.signing import sign_document
 from verifier.snapshot_signature import SCHEMA, TOKEN_TYPE, SnapshotSignature
 
 from .build import Built, Last, last_of
@@ -59,11 +59,8 @@ def read_last(out: Path, given: Path | None) -> Last | None:
 
 def sign_snapshot(snapshot: Snapshot, config: Config, key: Ed25519PrivateKey) -> tuple[SnapshotSignature, bytes]:
     """As the oracle: what is signed of a snapshot, and the signed document."""
-    import jwt
-
     fact = SnapshotSignature(config.oracle, snapshot.digest, snapshot.time, snapshot.time + config.validity)
-    token = jwt.PyJWS().encode(fact.payload(), key, algorithm=ALGORITHM, headers={"typ": TOKEN_TYPE})
-    return fact, canonical.canonical_bytes({"schema": SCHEMA, "jws": token})
+    return fact, sign_document(fact.payload(), key, schema=SCHEMA, token_type=TOKEN_TYPE)
 
 
 def publish(built: Built, config: Config, key: Ed25519PrivateKey, out: Path) -> tuple[SnapshotSignature, Path, Path]:

@@ -123,6 +123,7 @@ FLAGS: dict[str, NoteModel] = {
         ChangedPayload="A payload that is not what was signed.",
         ChangedSignature="A signature with a changed bit.",
         SignatureMalleability="S + L instead of S: the same signature in another encoding (RFC 8032, section 5.1.7).",
+        NotCanonicalBase64="Bits that base64 leaves unused are set: one signature would have several tokens.",
         BadToken="No token of three parts in base64url.",
         BadKey="No Ed25519 public key.",
     ),

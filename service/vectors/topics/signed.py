@@ -11,7 +11,7 @@ from hashlib import sha256
 from typing import TYPE_CHECKING, Any
 
 from circuits import canonical
-from service import hub
+from service import hub, signing
 from verifier.attestation import TOKEN_TYPE, Attestation
 from verifier.snapshot_signature import TOKEN_TYPE as SNAPSHOT_TYPE
 from verifier.snapshot_signature import SnapshotSignature
@@ -83,7 +83,8 @@ def bad_tokens(payload: bytes, token_type: str, key: Ed25519PrivateKey) -> Itera
     yield "ChangedSignature", REJECTED, "the first bit", f"{head}.{body}.{_flip(signature, 0)}"
     yield "ChangedSignature", REJECTED, "a bit of S", f"{head}.{body}.{_flip(signature, 40)}"
     yield "ChangedSignature", REJECTED, "zeros", f"{head}.{body}.{b64(bytes(64))}"
-    yield "ChangedSignature", REJECTED, "63 bytes", f"{head}.{body}.{b64(_raw(signature)[:63])}"
+    yield "ChangedSignature", REJECTED, "63 bytes", f"{head}.{body}.{b64(_raw(signature)[:60] + bytes(3))}"
+    yield "NotCanonicalBase64", MALFORMED, "unused bits of the last character", f"{good[:-1]}{_next(good[-1])}"
     yield "ChangedSignature", REJECTED, "65 bytes", f"{head}.{body}.{b64(_raw(signature) + bytes(1))}"
     raw = _raw(signature)
     larger = (int.from_bytes(raw[32:], "little") + ED25519_ORDER).to_bytes(32, "little")
@@ -112,6 +113,12 @@ def bad_tokens(payload: bytes, token_type: str, key: Ed25519PrivateKey) -> Itera
 
 def _raw(part: str) -> bytes:
     return base64.urlsafe_b64decode(part + "=" * (-len(part) % 4))
+
+
+def _next(letter: str) -> str:
+    """The letter that differs in the lowest bit, which base64 does not use in the last character of 64 bytes."""
+    alphabet = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_"
+    return alphabet[alphabet.index(letter) ^ 1]
 
 
 def _flip(part: str, byte: int) -> str:
@@ -163,7 +170,7 @@ def _keys(book: Book, pem: str) -> None:
 def _attestations(book: Book, pem: str, key: Ed25519PrivateKey) -> None:
     schema = "zkmargin/attestation/1"
     for name in ("cross", "portfolio"):
-        signed = hub.sign_attestation(fact_of(name), key).decode()
+        signed = signing.sign_attestation(fact_of(name), key).decode()
         book.valid("attestation", {"attestation": signed, "key": pem}, f"the attestation of {name}")
     payload = fact_of("cross").payload()
     swapped = document(schema, token(payload, {"typ": TOKEN_TYPE, "alg": "EdDSA"}, key))
@@ -201,7 +208,7 @@ def _attested(book: Book, pem: str, key: Ed25519PrivateKey) -> None:
 
     def given(attested: Attestation, **more: Any) -> Tree:
         return {
-            "statement": stated, "snapshot": snap, "attestation": hub.sign_attestation(attested, key).decode(),
+            "statement": stated, "snapshot": snap, "attestation": signing.sign_attestation(attested, key).decode(),
             "key": pem,
         } | more  # fmt: skip
 
@@ -224,7 +231,7 @@ def _attested(book: Book, pem: str, key: Ed25519PrivateKey) -> None:
 
 def _accounts(book: Book, pem: str, key: Ed25519PrivateKey) -> None:
     def given(name: str, fact: Attestation, now: int = NOW, **more: Any) -> Tree:
-        signed = hub.sign_attestation(fact, key).decode()
+        signed = signing.sign_attestation(fact, key).decode()
         return case(*honest(book, name), now) | {"attestation": signed, "key": pem} | more
 
     for name in ("cross", "cross-k2", "loans", "portfolio"):
@@ -242,7 +249,7 @@ def _accounts(book: Book, pem: str, key: Ed25519PrivateKey) -> None:
         ("OtherStatement", "proof-rejected", "another statement's proof",
          given("cross", fact, proof=honest(book, "cross", "amount", amount="12345.67")[2])),
         ("WrongKey", REJECTED, "another hub's signature",
-         given("cross", fact, attestation=hub.sign_attestation(fact, signing_key("stranger")).decode())),
+         given("cross", fact, attestation=signing.sign_attestation(fact, signing_key("stranger")).decode())),
     )  # fmt: skip
     for flag, code, comment, tree in tries:
         book.invalid("verify-account", tree, flag, code, comment)

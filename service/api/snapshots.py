@@ -1,0 +1,81 @@
+"""Snapshots: published by registered oracles, read by anybody."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any
+
+from fastapi import APIRouter, Path
+
+from circuits import snapshot as snapshots
+from circuits.canonical import canonical_bytes
+from circuits.errors import SignatureRejected
+from circuits.schema import dump
+from verifier.hub_keys import public_key
+from verifier.snapshot_signature import SnapshotSignature, verify_snapshot_signature
+
+from ..auth import Caller, IdempotencyKey, Ledger, RequestDigest
+from ..ledger import access, idempotency
+from ..ledger import snapshots as ledger
+from ..ledger.book import Book
+from ..routing import StrictRoute
+from .describe import public, signed
+from .models import PublishBody, PublishedView, SnapshotView
+
+router = APIRouter(prefix="/v1/snapshots", route_class=StrictRoute)
+Digest = Annotated[str, Path(pattern=r"^[0-9a-f]{64}$", description="digest of a snapshot")]
+
+
+@router.post(
+    "",
+    **signed("publish_snapshot", "snapshots", "signature-rejected", "statement-mismatch", "stale-statement", "conflict",
+             "snapshot-refused", "rule-refused", changes=True, body=True),
+)  # fmt: skip
+def publish(
+    caller: Caller, key: IdempotencyKey, request: RequestDigest, book: Ledger, body: PublishBody
+) -> PublishedView:
+    """Publish a signed snapshot, as its oracle. It is in force until a newer one, and no longer than it says."""
+    caller.expect("oracle")
+    snapshot = snapshots.from_model(body.snapshot)
+    document = canonical_bytes(dump(body.signed))
+    fact = _verify(book, caller.name, document, snapshot)
+    answer, _ = idempotency.once(
+        book, caller.caller, key, request, lambda tx: ledger.publish(book, tx, snapshot, fact, document)
+    )
+    return PublishedView.model_validate(answer)
+
+
+def _verify(book: Book, oracle: str, document: bytes, snapshot: snapshots.Snapshot) -> SnapshotSignature:
+    """The signature under any of the oracle's keys that is valid now."""
+    now = book.clock()
+    rows = book.database.read(lambda tx: access.keys_of(tx, "oracle", oracle))
+    for row in rows:
+        if not row.not_before <= now <= row.not_after:
+            continue
+        try:
+            fact = verify_snapshot_signature(document, snapshot, public_key(bytes.fromhex(row.public)), now=now)
+        except SignatureRejected:
+            continue
+        if fact.oracle != oracle:
+            break
+        return fact
+    raise SignatureRejected("not signed by this oracle", field="signed.jws")
+
+
+def _view(book: Book, digest: str | None) -> SnapshotView:
+    def unit(tx: Any) -> dict[str, Any]:
+        found = ledger.latest(tx) if digest is None else ledger.by_digest(tx, digest)
+        return found.to_json() | ledger.documents(tx, found.digest)
+
+    return SnapshotView.model_validate(book.database.read(unit))
+
+
+@router.get("/latest", **public("latest_snapshot", "snapshots", "not-found"))
+def latest(book: Ledger) -> SnapshotView:
+    """The newest snapshot with its oracle's signature. Check the signature and that it is in force."""
+    return _view(book, None)
+
+
+@router.get("/{digest}", **public("get_snapshot", "snapshots", "not-found"))
+def by_digest(book: Ledger, digest: Digest) -> SnapshotView:
+    """A published snapshot by its digest."""
+    return _view(book, digest)

@@ -1,0 +1,174 @@
+"""One FastAPI application, two roles. The verifier role needs no database and holds no secret."""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from fastapi import FastAPI
+from fastapi.exceptions import RequestValidationError
+from fastapi.openapi.utils import get_openapi
+from pydantic.json_schema import models_json_schema
+from starlette.exceptions import HTTPException
+from starlette.requests import Request
+from starlette.responses import Response
+
+from circuits.errors import InternalError, MalformedInput, ZkMarginError
+
+from . import logs, problems
+from .api import system
+from .errors import MethodNotAllowed, NotFound
+from .metrics import Metrics
+from .middleware import Limit, Observe, context_of
+from .settings import CONFIG_VARIABLE, Settings, load_settings
+
+VERSION = "1.0.0"
+Check = Callable[[], Awaitable[bool]]
+#: Started with the application and closed after its last request, in reverse order.
+Resource = Callable[["Service"], AbstractAsyncContextManager[None]]
+_SAFE_PART = re.compile(r"[A-Za-z0-9_.:/+-]{1,64}")
+TAGS = [{"name": "system", "description": "health, metrics, problem types"}]
+
+
+@dataclass
+class Service:
+    """What the calls of one application share; ``request.app.state.service``."""
+
+    settings: Settings
+    metrics: Metrics
+    checks: dict[str, Check] = field(default_factory=dict)
+    resources: list[Resource] = field(default_factory=list)
+    #: Calls that may have a body of ``max_document_bytes``: path to method.
+    large_paths: dict[str, str] = field(default_factory=dict)
+    #: Models that the API description needs and no signature names.
+    models: list[type[Any]] = field(default_factory=lambda: [problems.Problem])
+    parts: dict[str, Any] = field(default_factory=dict)
+
+
+def create_app(settings: Settings) -> FastAPI:
+    """The application of a role, ready to be served."""
+    logs.configure(settings.log_level, settings.log_format)
+    service = Service(settings, Metrics())
+    app = FastAPI(
+        title=f"zkmargin {settings.role}",
+        version=VERSION,
+        description=(__doc__ or "").strip(),
+        lifespan=_lifespan,
+        openapi_tags=TAGS,
+        docs_url=None,
+        redoc_url=None,
+        openapi_url="/v1/openapi.json",
+        redirect_slashes=False,
+    )
+    app.state.service = service
+    app.include_router(system.router)
+    _handle_errors(app)
+    _describe(app, service)
+    app.add_middleware(
+        Limit,
+        concurrency=settings.max_concurrency,
+        body_bytes=settings.max_body_bytes,
+        large_bytes=settings.max_document_bytes,
+        large_paths=service.large_paths,
+        pending_bytes=settings.max_pending_bytes,
+        body_timeout=settings.body_timeout,
+    )
+    app.add_middleware(Observe, metrics=service.metrics)
+    return app
+
+
+def from_environment() -> FastAPI:
+    """The application of a server process that was started without a command line."""
+    config = os.environ.get(CONFIG_VARIABLE)
+    return create_app(load_settings(Path(config) if config else None))
+
+
+@asynccontextmanager
+async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
+    service: Service = app.state.service
+    log = logs.logger()
+    async with AsyncExitStack() as stack:
+        for resource in service.resources:
+            await stack.enter_async_context(resource(service))
+        log.info("ready", role=service.settings.role, process=os.getpid())
+        yield
+        log.info("stopping", process=os.getpid())
+    service.metrics.close()
+
+
+def _handle_errors(app: FastAPI) -> None:
+    """Every failure as a problem document."""
+
+    def answer(request: Request, error: ZkMarginError) -> Response:
+        context = context_of(request.scope)
+        problem = problems.problem_of(error)
+        context.code = problem.code
+        if problem.status == 500:
+            logs.logger().error("fault", kind=type(error).__name__, place=logs.place(error), request=context.id)
+        return problems.response_of(error, context.id)
+
+    async def typed(request: Request, error: Exception) -> Response:
+        return answer(request, error if isinstance(error, ZkMarginError) else InternalError("unexpected"))
+
+    async def invalid(request: Request, error: Exception) -> Response:
+        faults = error.errors() if isinstance(error, RequestValidationError) else []
+        return answer(request, _malformed(faults[0] if faults else {}))
+
+    async def http(request: Request, error: Exception) -> Response:
+        status = error.status_code if isinstance(error, HTTPException) else 500
+        if status == 405:
+            refused = MethodNotAllowed("the path has no such method")
+            refused.allow = (getattr(error, "headers", None) or {}).get("Allow", "")
+            return answer(request, refused)
+        if status == 404:
+            return answer(request, NotFound("no such path"))
+        if status < 500:
+            return answer(request, MalformedInput("the request could not be read", field="body"))
+        return answer(request, InternalError("unexpected"))
+
+    app.add_exception_handler(ZkMarginError, typed)
+    app.add_exception_handler(RequestValidationError, invalid)
+    app.add_exception_handler(HTTPException, http)
+
+
+def _malformed(fault: dict[str, Any]) -> MalformedInput:
+    """A fault of pydantic as a typed error: where and what, never the input."""
+    place = [str(part) for part in fault.get("loc", ())[1:]]
+    extra = fault.get("type") == "extra_forbidden"
+    path = ".".join(part if _SAFE_PART.fullmatch(part) else "?" for part in place)
+    return MalformedInput("unknown key" if extra else fault.get("msg", "not valid"), field=path or "body")
+
+
+def _describe(app: FastAPI, service: Service) -> None:
+    """The OpenAPI document: FastAPI's own, without the answers that this service never gives, with its problems."""
+
+    def openapi() -> dict[str, Any]:
+        if app.openapi_schema is None:
+            tree = get_openapi(
+                title=app.title,
+                version=app.version,
+                description=app.description,
+                routes=app.routes,
+                tags=TAGS,
+            )
+            for path in tree["paths"].values():
+                for operation in path.values():
+                    answer = operation["responses"].get("422", {})
+                    if "HTTPValidationError" in str(answer.get("content", {}).get("application/json", "")):
+                        del answer["content"]["application/json"]
+            schemas = tree.setdefault("components", {}).setdefault("schemas", {})
+            for name in ("HTTPValidationError", "ValidationError"):
+                schemas.pop(name, None)
+            _, more = models_json_schema(
+                [(model, "validation") for model in service.models], ref_template="#/components/schemas/{model}"
+            )
+            schemas.update(more["$defs"])
+            app.openapi_schema = tree
+        return app.openapi_schema
+
+    app.openapi = openapi  # type: ignore[method-assign]

@@ -1,0 +1,77 @@
+"""Who sent a request: RFC 9421 signatures by registered keys, each nonce once."""
+
+from __future__ import annotations
+
+import hashlib
+import secrets
+from typing import Annotated
+
+from fastapi import Depends, Header, Request
+from starlette.concurrency import run_in_threadpool
+
+from .ledger import access
+from .ledger.access import Principal
+from .ledger.book import Book
+from .middleware import context_of
+from .signatures import verify_request
+
+
+def book_of(request: Request) -> Book:
+    """The application's ledger."""
+    book: Book = request.app.state.service.parts["book"]
+    return book
+
+
+def _authenticate(
+    book: Book, method: str, path: str, query: str, headers: list[tuple[str, str]], body: bytes
+) -> Principal:
+    now = book.clock()
+    owners: dict[str, tuple[str, str]] = {}
+
+    def lookup(kid: str) -> bytes | None:
+        row = book.database.read(lambda tx: access.lookup(tx, kid, now))
+        if row is None:
+            return None
+        owners[kid] = (row.kind, row.owner)
+        return bytes.fromhex(row.public)
+
+    verified = verify_request(method, path, query, headers, body, lookup, now=now, hub=book.name)
+    access.burn_nonce(book, verified.keyid, verified.nonce, verified.expires, secrets.token_hex(16))
+    kind, name = owners[verified.keyid]
+    return Principal(kind, name, verified.keyid)
+
+
+async def authenticated(request: Request) -> Principal:
+    """The caller; a typed error for a request that is not signed, not now, not by a registered key, or not new."""
+    body = await request.body()
+    path = request.scope.get("raw_path", b"").decode("latin-1").partition("?")[0]
+    query = request.scope["query_string"].decode("latin-1")
+    headers = [(k.decode("latin-1"), v.decode("latin-1")) for k, v in request.scope["headers"]]
+    caller = await run_in_threadpool(
+        _authenticate, book_of(request), request.method, path, query, headers, body
+    )
+    context_of(request.scope).principal = caller.caller
+    return caller
+
+
+async def request_digest(request: Request) -> bytes:
+    """What an idempotency key stands for: method, path, query and body."""
+    digest = hashlib.sha256()
+    path = request.scope.get("raw_path", b"")
+    for part in (request.method.encode(), path, request.scope["query_string"], await request.body()):
+        digest.update(len(part).to_bytes(8, "big") + part)
+    return digest.digest()
+
+
+Caller = Annotated[Principal, Depends(authenticated)]
+IdempotencyKey = Annotated[
+    str,
+    Header(
+        alias="Idempotency-Key",
+        pattern=r"^[A-Za-z0-9._:-]{1,64}$",
+        description="names this change: repeat it unchanged and the change happens once",
+        examples=["5f0c8a52-6f6e-4a86-9c39-0d8f7d3c1b7a"],
+    ),
+]
+RequestDigest = Annotated[bytes, Depends(request_digest)]
+Ledger = Annotated[Book, Depends(book_of)]

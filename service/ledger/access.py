@@ -1,0 +1,133 @@
+"""Who may call: registered public keys with validity, nonces used, grants of accounts to venues."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from sqlalchemy import Connection, delete, select, update
+
+from circuits.errors import MalformedInput
+
+from ..refusals import Conflict, Forbidden, NotFound, RequestReplayed
+from ..signatures import key_id
+from ..store import tables
+from .book import Book
+from .events import Tree
+from .idempotency import insert_new
+
+#: A key without an end is valid until the year 9999.
+FOREVER = 253_402_300_799
+KINDS = ("operator", "oracle", "venue", "account")
+
+
+@dataclass(frozen=True)
+class Principal:
+    """Who signed a request."""
+
+    kind: str
+    name: str
+    kid: str
+
+    @property
+    def caller(self) -> str:
+        """Scope of idempotency keys and subject of logs."""
+        return f"{self.kind}/{self.name}"
+
+    def expect(self, *kinds: str) -> None:
+        """``Forbidden`` unless the caller is of one of these kinds."""
+        if self.kind not in kinds:
+            raise Forbidden(f"only for {' or '.join(kinds)}")
+
+
+def admit(
+    tx: Connection, kind: str, owner: str, public: str, *, not_before: int, not_after: int = FOREVER
+) -> Tree:
+    """Register a public key (64 hex digits); ``Conflict`` for one that is registered, for anybody."""
+    from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
+
+    if not_before > not_after:
+        raise MalformedInput("must not be before not_before", field="not_after")
+    raw = bytes.fromhex(public)
+    Ed25519PublicKey.from_public_bytes(raw)
+    kid = key_id(raw)
+    if not insert_new(
+        tx, tables.keys, kid=kid, kind=kind, owner=owner, public=public, not_before=not_before, not_after=not_after
+    ):
+        raise Conflict("this key is registered", field="key")
+    return {"kid": kid, "not_before": not_before, "not_after": not_after}
+
+
+def keys_of(tx: Connection, kind: str, owner: str) -> list[Any]:
+    """All keys of a principal, oldest first."""
+    c = tables.keys.c
+    rows = tx.execute(select(tables.keys).where(c.kind == kind, c.owner == owner).order_by(c.not_before, c.kid))
+    return list(rows)
+
+
+def retire(tx: Connection, kind: str, owner: str, kid: str, now: int) -> Tree:
+    """End a key's validity now. The last valid key of a principal stays: nobody locks himself out. ``NotFound``."""
+    valid = [row for row in keys_of(tx, kind, owner) if row.not_after > now]
+    if kid not in {row.kid for row in valid}:
+        raise NotFound("no such valid key", field="kid")
+    if not any(row.kid != kid and row.not_before <= now for row in valid):
+        raise Conflict("the only valid key: add another first", field="kid")
+    tx.execute(update(tables.keys).where(tables.keys.c.kid == kid).values(not_after=now))
+    row = tx.execute(select(tables.keys).where(tables.keys.c.kid == kid)).one()
+    return {"kid": row.kid, "not_before": row.not_before, "not_after": row.not_after}
+
+
+def lookup(tx: Connection, kid: str, now: int) -> Any:
+    """The row of a key that is valid now, or None."""
+    c = tables.keys.c
+    return tx.execute(
+        select(tables.keys).where(c.kid == kid, c.not_before <= now, c.not_after >= now)
+    ).one_or_none()
+
+
+def burn_nonce(book: Book, kid: str, nonce: str, expires: int, ticket: str) -> None:
+    """Use up a nonce, in a transaction of its own so that a refused request cannot be sent again; ``RequestReplayed``.
+
+    ``ticket`` is fresh for each request received: a commit that was repeated finds its own row.
+    """
+
+    def unit(tx: Connection) -> None:
+        c = tables.nonces.c
+        if insert_new(tx, tables.nonces, kid=kid, nonce=nonce, expires=expires, ticket=ticket):
+            return
+        held = tx.execute(select(c.ticket).where(c.kid == kid, c.nonce == nonce)).scalar_one_or_none()
+        if held != ticket:
+            raise RequestReplayed("this signed request was received before", field="signature-input.nonce")
+
+    book.database.write(unit)
+
+
+def forget_nonces(book: Book, now: int) -> int:
+    """Drop nonces whose signatures have expired anyway; gives how many."""
+    table = tables.nonces
+    return book.database.write(lambda tx: tx.execute(delete(table).where(table.c.expires < now)).rowcount)
+
+
+def grant(tx: Connection, account: str, venue: str) -> None:
+    """Let a venue see an account's attestations."""
+    insert_new(tx, tables.grants, account=account, venue=venue)
+
+
+def revoke(tx: Connection, account: str, venue: str) -> None:
+    """Take a grant back; ``NotFound``."""
+    c = tables.grants.c
+    if tx.execute(delete(tables.grants).where(c.account == account, c.venue == venue)).rowcount == 0:
+        raise NotFound("no such grant", field="venue")
+
+
+def may_see(tx: Connection, principal: Principal, account: str) -> None:
+    """Owner, operators and granted venues see an account's attestations; to others it does not exist: ``NotFound``."""
+    if principal.kind == "operator" or (principal.kind, principal.name) == ("account", account):
+        return
+    c = tables.grants.c
+    if principal.kind == "venue" and (
+        tx.execute(select(c.venue).where(c.account == account, c.venue == principal.name)).one_or_none() is not None
+    ):
+        return
+    raise NotFound("no such account", field="account")
+

@@ -1,0 +1,150 @@
+"""The hub's own context: whose ledger it is, its database, keyring, signing keys, policy and clock."""
+
+from __future__ import annotations
+
+import time
+from collections import OrderedDict
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from threading import Lock
+
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+from sqlalchemy import Connection, select
+
+from circuits import snapshot as snapshots
+from circuits.errors import CorruptData, MalformedInput
+from circuits.snapshot import Snapshot
+from circuits.units import format_quanta, to_quanta
+
+from ..refusals import NotFound, Unavailable
+from ..store import tables
+from ..store.database import Database
+from ..store.vault import Vault
+
+#: Parsed snapshots kept in memory; one may take some ten megabytes.
+_SNAPSHOTS = 8
+
+
+@dataclass(frozen=True)
+class Policy:
+    """What a hub asks of statements and reports. Times in seconds.
+
+    ``max_horizon`` bounds how old a price a proof may rest on. A snapshot that was superseded stays good for
+    ``snapshot_grace``, so that a proof under way is not lost. ``fill_band_ppm`` is how far a fill's legs may differ in
+    value at the marks. A venue may report fills until ``report_grace`` after a credit's end. ``max_failed_proofs`` in a row open a venue's breaker. ``jump_ppm`` of any mark between snapshots
+    opens the hub's.
+    """
+
+    max_horizon: int = 3600
+    snapshot_grace: int = 60
+    max_credit_seconds: int = 7 * 86400
+    report_grace: int = 60
+    fill_band_ppm: int = 50_000
+    max_failed_proofs: int = 100
+    jump_ppm: int = 500_000
+
+
+@dataclass
+class SnapshotCache:
+    """Parsed snapshots by digest, newest use last."""
+
+    entries: OrderedDict[str, Snapshot] = field(default_factory=OrderedDict)
+    lock: Lock = field(default_factory=Lock)
+
+    def get(self, digest: str, read: Callable[[], bytes]) -> Snapshot:
+        """The parsed snapshot; ``read`` gives its bytes when it is not here."""
+        with self.lock:
+            if digest in self.entries:
+                self.entries.move_to_end(digest)
+                return self.entries[digest]
+        parsed = snapshots.from_bytes(read())
+        if parsed.digest.hex() != digest:
+            raise CorruptData("a stored snapshot is not the one it is named after", field=f"snapshots.{digest}")
+        with self.lock:
+            self.entries[digest] = parsed
+            while len(self.entries) > _SNAPSHOTS:
+                self.entries.popitem(last=False)
+        return parsed
+
+
+@dataclass(frozen=True)
+class SigningKey:
+    """One of the hub's signing keys with its validity."""
+
+    public: str
+    not_before: int
+    not_after: int
+    private: Ed25519PrivateKey = field(repr=False)
+
+
+@dataclass
+class Book:
+    """Everything that a unit of work needs besides its connection."""
+
+    database: Database
+    vault: Vault
+    name: str
+    currency: str
+    decimals: int
+    policy: Policy = field(default_factory=Policy)
+    clock: Callable[[], int] = field(default=lambda: int(time.time()))
+    cache: SnapshotCache = field(default_factory=SnapshotCache)
+    _signing: dict[str, SigningKey] = field(default_factory=dict, repr=False)
+
+    @classmethod
+    def open(
+        cls,
+        database: Database,
+        vault: Vault,
+        *,
+        policy: Policy | None = None,
+        clock: Callable[[], int] | None = None,
+    ) -> Book:
+        """The book of an initialised database; ``NotFound`` before ``zkmargin hub init``."""
+        row = database.read(lambda tx: tx.execute(select(tables.hub)).one_or_none())
+        if row is None:
+            raise NotFound("the database holds no hub: run zkmargin hub init", field="database")
+        book = cls(database, vault, row.name, row.currency, row.decimals)
+        book.policy = policy or Policy()
+        if clock is not None:
+            book.clock = clock
+        return book
+
+    def quanta(self, text: str, *, field: str) -> int:
+        """An amount of the hub's currency in quanta: positive, below 2**63."""
+        amount = to_quanta(text, self.decimals, field=field)
+        if not 0 < amount <= tables.MAX_QUANTA:
+            raise MalformedInput("must be positive and below 2^63 quanta", field=field)
+        return amount
+
+    def money(self, quanta: int) -> str:
+        """An amount as a decimal string."""
+        return format_quanta(quanta, self.decimals)
+
+    def snapshot(self, tx: Connection, digest: str) -> Snapshot:
+        """A published snapshot, parsed; ``NotFound``."""
+
+        def read() -> bytes:
+            row = tx.execute(select(tables.snapshots.c.document).where(tables.snapshots.c.digest == digest)).one_or_none()
+            if row is None:
+                raise NotFound("no such snapshot was published here", field="snapshot")
+            return bytes(row.document)
+
+        return self.cache.get(digest, read)
+
+    def signing_key(self, tx: Connection, now: int) -> SigningKey:
+        """The newest signing key that is valid now; ``Unavailable`` when the hub has none."""
+        c = tables.signing_keys.c
+        row = tx.execute(
+            select(tables.signing_keys)
+            .where(c.not_before <= now, c.not_after >= now)
+            .order_by(c.number.desc())
+            .limit(1)
+        ).one_or_none()
+        if row is None:
+            raise Unavailable("the hub has no signing key that is valid now: run zkmargin hub rotate-signing-key")
+        if row.public not in self._signing:
+            secret = self.vault.open(bytes(row.sealed), purpose=f"signing-key/{row.number}")
+            private = Ed25519PrivateKey.from_private_bytes(secret)
+            self._signing[row.public] = SigningKey(row.public, row.not_before, row.not_after, private)
+        return self._signing[row.public]

@@ -1,0 +1,60 @@
+"""Circuit breakers: while one is open, exposure may only fall."""
+
+from __future__ import annotations
+
+from sqlalchemy import Connection, delete, select, update
+
+from ..refusals import BreakerOpen, NotFound
+from ..store import tables
+from .book import Book
+from .events import Tree
+from .idempotency import insert_new
+
+HUB = "hub"
+#: Why one may be open.
+REASONS = ("operator", "price-jump", "failed-proofs", "reconciliation")
+
+
+def venue_scope(venue: str) -> str:
+    """The scope of a venue's breaker."""
+    return f"venue/{venue}"
+
+
+def open_breaker(book: Book, tx: Connection, scope: str, reason: str) -> None:
+    """Open a breaker; one that is open stays as it is."""
+    insert_new(tx, tables.breakers, scope=scope, reason=reason, opened=book.clock())
+
+
+def close(tx: Connection, scope: str) -> None:
+    """Close a breaker, which an operator does; ``NotFound`` when it is not open."""
+    if tx.execute(delete(tables.breakers).where(tables.breakers.c.scope == scope)).rowcount == 0:
+        raise NotFound("no such breaker is open", field="scope")
+    if scope.startswith("venue/"):
+        venue = scope.removeprefix("venue/")
+        tx.execute(update(tables.venues).where(tables.venues.c.id == venue).values(failed_proofs=0))
+
+
+def listing(tx: Connection) -> list[Tree]:
+    """All open breakers."""
+    rows = tx.execute(select(tables.breakers).order_by(tables.breakers.c.scope))
+    return [{"scope": row.scope, "reason": row.reason, "opened": row.opened} for row in rows]
+
+
+def expect_closed(tx: Connection, *scopes: str) -> None:
+    """``BreakerOpen`` if one of these is open."""
+    row = tx.execute(select(tables.breakers).where(tables.breakers.c.scope.in_(scopes)).limit(1)).one_or_none()
+    if row is not None:
+        raise BreakerOpen("exposure may only fall until an operator closes it", scope=row.scope, reason=row.reason)
+
+
+def count_failure(book: Book, venue: str) -> None:
+    """A venue sent a proof that does not hold; enough in a row open its breaker. A transaction of its own."""
+
+    def unit(tx: Connection) -> None:
+        table = tables.venues
+        tx.execute(update(table).where(table.c.id == venue).values(failed_proofs=table.c.failed_proofs + 1))
+        failed = tx.execute(select(table.c.failed_proofs).where(table.c.id == venue)).scalar_one_or_none()
+        if failed is not None and failed >= book.policy.max_failed_proofs:
+            open_breaker(book, tx, venue_scope(venue), "failed-proofs")
+
+    book.database.write(unit)

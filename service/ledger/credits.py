@@ -1,0 +1,350 @@
+"""Credits: reserve on a proof, consume by reported fills, release, expire.
+
+A credit has an amount, of which some is free, some used by fills and some released; what is free or used is live, and a
+live credit is an entry of the committed vector. So a proof at the next epoch proves that the account is good for it,
+and the sum of live credits never exceeds what was proved. Expiry frees what is unused; what is used stays live until the
+venue releases it.
+"""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import Sequence
+from dataclasses import dataclass
+from fractions import Fraction
+from typing import Any
+
+from sqlalchemy import Connection, func, insert, select, update
+
+from circuits.canonical import parse_json
+from circuits.errors import MalformedInput
+from circuits.snapshot import Snapshot
+from circuits.statement import Statement
+from circuits.units import PPM, to_lots, to_quanta
+from verifier.credit_entry import CreditEntry
+
+from ..refusals import (
+    AccountFrozen,
+    AmountAboveProof,
+    AmountUnavailable,
+    CreditExpired,
+    FillRefused,
+    NotExpired,
+    NotFound,
+    SequenceConflict,
+)
+from ..signing import sign_credit_entry
+from ..store import tables
+from . import accounts, breakers, epochs, events, portfolio, snapshots, venues
+from .book import Book
+from .epochs import Account, Attested
+from .events import Tree
+
+
+@dataclass(frozen=True)
+class Parts:
+    """How a credit is divided, in quanta."""
+
+    amount: int
+    free: int
+    used: int
+    released: int
+
+    @property
+    def live(self) -> int:
+        """What still counts against the account."""
+        return self.free + self.used
+
+
+def pledged(account: str) -> str:
+    """Ledger account of what an account may still pledge: its side of every credit."""
+    return f"account/{account}"
+
+
+def side(credit: str, part: str) -> str:
+    """Ledger account of the free or used part of a credit."""
+    return f"credit/{credit}/{part}"
+
+
+def read(tx: Connection, credit: str) -> Any:
+    """A credit's row; ``NotFound``."""
+    row = tx.execute(select(tables.credits).where(tables.credits.c.id == credit)).one_or_none()
+    if row is None:
+        raise NotFound("no such credit", field="credit")
+    return row
+
+
+def entry_of(book: Book, row: Any, parts: Parts, *, sequence: int, caip2: str, now: int) -> CreditEntry:
+    """The signed fact of a credit's state."""
+    return CreditEntry(
+        hub=book.name, credit=row.id, account=row.account, venue=row.venue, caip2=caip2,
+        amount=book.money(parts.amount), currency=book.currency, statement=bytes.fromhex(row.statement),
+        epoch=row.epoch, snapshot=bytes.fromhex(row.snapshot), state="live" if parts.live else "closed",
+        used=book.money(parts.used), released=book.money(parts.released), sequence=sequence, issued=row.issued,
+        expires=row.expires, time=now,
+    )  # fmt: skip
+
+
+def view(book: Book, row: Any) -> Tree:
+    """A credit as its venue, its account and operators see it."""
+    parts = Parts(row.amount, row.free, row.used, row.released)
+    return {
+        "credit": row.id, "account": row.account, "venue": row.venue, "epoch": row.epoch,
+        "amount": book.money(parts.amount), "free": book.money(parts.free), "used": book.money(parts.used),
+        "released": book.money(parts.released), "state": "live" if parts.live else "closed",
+        "sequence": row.sequence, "issued": row.issued, "expires": row.expires,
+        "entry": parse_json(row.entry.encode(), name="entry"),
+    }  # fmt: skip
+
+
+def precheck(book: Book, tx: Connection, venue: str, statement: Statement, amount: int) -> Attested:
+    """All of :func:`reserve` that can be said before the proof is verified, so that a doomed one costs nothing.
+
+    Gives the attestation to verify against. It is all said again under the locks.
+    """
+    account = epochs.read_account(book, tx, statement.context.account)
+    _expect_eligible(book, tx, account, venue, statement, amount, book.clock())
+    if venues.read(tx, venue).state != "active":
+        raise venues.VenueSuspended("the venue gets no new credit", field="venue")
+    return epochs.attested(tx, account.id, account.epoch)
+
+
+def _expect_eligible(
+    book: Book, tx: Connection, account: Account, venue: str, statement: Statement, amount: int, now: int
+) -> Snapshot:
+    accounts.expect_terms(book, account, statement, spoke=venue)
+    epochs.expect_epoch(account, statement.context.epoch)
+    if account.state != "open":
+        raise AccountFrozen("no new credit on a frozen account", field="account")
+    breakers.expect_closed(tx, breakers.HUB, breakers.venue_scope(venue))
+    snapshot = snapshots.usable(book, tx, statement.snapshot.hex(), now)
+    statement.check_time(snapshot, now)
+    proved = to_quanta(statement.amount, book.decimals, field="statement.amount")
+    if amount > proved:
+        raise AmountAboveProof("more than the statement's amount", field="amount", proved=book.money(proved))
+    return snapshot
+
+
+def reserve(
+    book: Book, tx: Connection, venue: str, statement: Statement, proof: bytes, amount: int, expires: int
+) -> Tree:
+    """Book a credit on a statement whose proof was verified against the attestation of its epoch.
+
+    One transaction: latest epoch, open account, closed breakers, caps; the amount becomes an entry of the committed
+    vector under a new epoch; the credit entry is signed. The database refuses a second credit on one epoch by itself.
+    """
+    now = book.clock()
+    account = epochs.read_account(book, tx, statement.context.account, lock=True)
+    snapshot = _expect_eligible(book, tx, account, venue, statement, amount, now)
+    if not now < expires <= now + book.policy.max_credit_seconds:
+        raise MalformedInput(
+            f"must be after now and within {book.policy.max_credit_seconds} seconds", field="expires"
+        )
+    venue_row = venues.expose(book, tx, venue, amount)
+    tx.execute(update(tables.venues).where(tables.venues.c.id == venue).values(failed_proofs=0))
+    line = portfolio.credit_line(snapshot)
+    lots = portfolio.credit_lots(amount, snapshot)
+    after = portfolio.changed(accounts.listed(book, tx, account, snapshot), {line: lots})
+    portfolio.check(after, snapshot, field="credit")
+    credit = secrets.token_hex(16)
+    content = {
+        "credit": credit, "venue": venue, "amount": str(amount), "lots": {line: str(lots)},
+        "statement": parse_json(statement.to_bytes(), name="statement"), "proof": proof.hex(),
+    }  # fmt: skip
+    moved, state = epochs.advance(
+        book, tx, account, snapshot, after, "credit-issued", content, live=account.live + amount, now=now
+    )
+    number = tx.execute(select(func.coalesce(func.max(tables.credits.c.number), 0))).scalar_one() + 1
+    parts = Parts(amount, amount, 0, 0)
+    fresh = _Fresh(
+        credit, account.id, venue, account.epoch, statement.digest.hex(), statement.snapshot.hex(), now, expires
+    )
+    entry = sign_credit_entry(
+        entry_of(book, fresh, parts, sequence=0, caip2=venue_row.caip2, now=now), book.signing_key(tx, now).private
+    ).decode()
+    tx.execute(
+        insert(tables.credits).values(
+            id=credit, number=number, account=account.id, venue=venue, epoch=account.epoch, statement=fresh.statement,
+            snapshot=fresh.snapshot, amount=amount, free=amount, used=0, released=0, sequence=0, issued=now,
+            expires=expires, entry=entry,
+        )
+    )  # fmt: skip
+    events.transfer(tx, moved.head, pledged(account.id), side(credit, "free"), amount)
+    return {**view(book, read(tx, credit)), "attested": state.to_json()}
+
+
+@dataclass(frozen=True)
+class _Fresh:
+    """A credit that has no row yet."""
+
+    id: str
+    account: str
+    venue: str
+    epoch: int
+    statement: str
+    snapshot: str
+    issued: int
+    expires: int
+
+
+def _locked(book: Book, tx: Connection, credit: str, venue: str | None, sequence: int | None) -> tuple[Account, Any]:
+    """Account and credit, both locked; checks whose credit it is and that the report is the next one."""
+    named = read(tx, credit)
+    if venue is not None and named.venue != venue:
+        raise NotFound("no such credit", field="credit")
+    account = epochs.read_account(book, tx, named.account, lock=True)
+    row = tx.execute(select(tables.credits).where(tables.credits.c.id == credit).with_for_update()).one()
+    if sequence is not None and sequence != row.sequence + 1:
+        raise SequenceConflict("not the next report of this credit", field="sequence", expected=row.sequence + 1)
+    return account, row
+
+
+def _settle(book: Book, tx: Connection, row: Any, parts: Parts, event: str, now: int) -> Tree:
+    """Write a credit's new parts, its transfers and its signed entry."""
+    caip2 = venues.read(tx, row.venue).caip2
+    sequence = row.sequence + 1
+    entry = sign_credit_entry(
+        entry_of(book, row, parts, sequence=sequence, caip2=caip2, now=now), book.signing_key(tx, now).private
+    ).decode()
+    tx.execute(
+        update(tables.credits)
+        .where(tables.credits.c.id == row.id)
+        .values(free=parts.free, used=parts.used, released=parts.released, sequence=sequence, entry=entry)
+    )
+    return view(book, read(tx, row.id))
+
+
+def consume(
+    book: Book, tx: Connection, venue: str, credit: str, sequence: int, amount: int, fills: Sequence[tuple[str, str]]
+) -> Tree:
+    """Book what a venue reports: so much of the credit is used, and these legs were traded (instrument, quantity).
+
+    Legs go into the committed portfolio under a new epoch. They must be worth about the same at the newest marks, up
+    to the policy's band, or cost the account no more than the amount used: a venue can give away nothing, and take no
+    more than its credit. The credit stays live until released.
+    """
+    now = book.clock()
+    account, row = _locked(book, tx, credit, venue, sequence)
+    if now > row.expires + book.policy.report_grace:
+        raise CreditExpired("the time to report is over", field="credit")
+    if amount > row.free:
+        raise AmountUnavailable("more than is free", field="amount", free=book.money(row.free))
+    parts = Parts(row.amount, row.free - amount, row.used + amount, row.released)
+    content: Tree = {"credit": credit, "used": str(amount), "delta": dict(fills)}
+    state: Attested | None = None
+    if fills:
+        snapshot = book.snapshot(tx, snapshots.latest(tx).digest)
+        delta = fill_lots(book, snapshot, fills, amount)
+        after = portfolio.changed(accounts.listed(book, tx, account, snapshot), delta)
+        portfolio.check(after, snapshot, field="fills")
+        moved, state = epochs.advance(
+            book, tx, account, snapshot, after, "credit-consumed", content, live=account.live, now=now
+        )
+    else:
+        moved = epochs.note(book, tx, account, "credit-consumed", content, now)
+    events.transfer(tx, moved.head, side(credit, "free"), side(credit, "used"), amount)
+    answer = _settle(book, tx, row, parts, moved.head, now)
+    return {**answer, "attested": None if state is None else state.to_json()}
+
+
+def fill_lots(book: Book, snapshot: Snapshot, fills: Sequence[tuple[str, str]], amount: int) -> dict[str, int]:
+    """Legs in lots, after checking that they are a trade; ``FillRefused``."""
+    delta: dict[str, int] = {}
+    bought = sold = Fraction(0)
+    for i, (name, quantity) in enumerate(fills):
+        inst = snapshot.instruments[snapshot.row_of(name, field=f"fills.{i}.instrument")]
+        if inst.kind == "credit" or name in delta:
+            raise FillRefused("credits are no legs, and each instrument is one leg", field=f"fills.{i}.instrument")
+        delta[name] = to_lots(quantity, inst.lot, field=f"fills.{i}.quantity")
+        value = delta[name] * inst.lot * inst.mark
+        bought, sold = bought + max(value, Fraction(0)), sold + max(-value, Fraction(0))
+    allowed = max(bought, sold) * book.policy.fill_band_ppm / PPM
+    if bought - sold > allowed:
+        raise FillRefused("the account receives more than it gives, at the newest marks", field="fills")
+    if sold - bought > max(allowed, Fraction(amount, 10**book.decimals)):
+        raise FillRefused("the account loses more than the amount used, at the newest marks", field="fills")
+    return delta
+
+
+def _reduce(
+    book: Book, tx: Connection, account: Account, row: Any, free: int, used: int, kind: str, now: int
+) -> Tree:
+    """Take parts of a credit out of the committed vector, and off venue and zone."""
+    parts = Parts(row.amount, row.free - free, row.used - used, row.released + free + used)
+    snapshot = book.snapshot(tx, snapshots.latest(tx).digest)
+    lots = portfolio.credit_lots(parts.live, snapshot) - portfolio.credit_lots(parts.live + free + used, snapshot)
+    line = portfolio.credit_line(snapshot)
+    after = portfolio.changed(accounts.listed(book, tx, account, snapshot), {line: lots})
+    content = {"credit": row.id, "free": str(free), "used": str(used), "lots": {line: str(lots)}}
+    venues.relieve(tx, row.venue, free + used)
+    moved, state = epochs.advance(
+        book, tx, account, snapshot, after, kind, content, live=account.live - free - used, now=now
+    )
+    for part, amount in (("free", free), ("used", used)):
+        events.transfer(tx, moved.head, side(row.id, part), pledged(account.id), amount)
+    return {**_settle(book, tx, row, parts, moved.head, now), "attested": state.to_json()}
+
+
+def release(book: Book, tx: Connection, venue: str, credit: str, sequence: int, free: int, used: int) -> Tree:
+    """Give back parts of a credit, which only its venue can; ``AmountUnavailable``."""
+    account, row = _locked(book, tx, credit, venue, sequence)
+    if free + used <= 0:
+        raise MalformedInput("release something", field="free")
+    if free > row.free or used > row.used:
+        raise AmountUnavailable(
+            "more than the credit has", field="free" if free > row.free else "used", free=book.money(row.free),
+            used=book.money(row.used),
+        )  # fmt: skip
+    return _reduce(book, tx, account, row, free, used, "credit-released", book.clock())
+
+
+def expire(book: Book, tx: Connection, credit: str) -> Tree:
+    """Free what is unused of a credit whose time and report grace are over; ``NotExpired`` otherwise."""
+    now = book.clock()
+    account, row = _locked(book, tx, credit, None, None)
+    if now <= row.expires + book.policy.report_grace:
+        raise NotExpired("its venue may still use or report", field="credit")
+    if row.free == 0:
+        return {**view(book, row), "attested": None}
+    return _reduce(book, tx, account, row, row.free, 0, "credit-expired", now)
+
+
+def due(book: Book, tx: Connection, limit: int = 100) -> list[str]:
+    """Credits to expire now, oldest first."""
+    c = tables.credits.c
+    query = (
+        select(c.id)
+        .where(c.free > 0, c.expires + book.policy.report_grace < book.clock())
+        .order_by(c.expires)
+        .limit(limit)
+    )
+    return list(tx.execute(query).scalars())
+
+
+def sweep(book: Book) -> int:
+    """Expire what is due, one transaction each; gives how many. Several processes may sweep at once."""
+    done = 0
+    for credit in book.database.read(lambda tx: due(book, tx)):
+        try:
+            book.database.write(lambda tx, credit=credit: expire(book, tx, credit))  # type: ignore[misc]
+            done += 1
+        except (NotExpired, NotFound):
+            continue
+    return done
+
+
+def listing(
+    book: Book, tx: Connection, *, account: str | None, venue: str | None, live: bool, after: int, limit: int
+) -> tuple[list[Tree], int | None]:
+    """A page of credits by number, and where the next one begins."""
+    c = tables.credits.c
+    query = select(tables.credits).where(c.number > after).order_by(c.number).limit(limit + 1)
+    if account is not None:
+        query = query.where(c.account == account)
+    if venue is not None:
+        query = query.where(c.venue == venue)
+    if live:
+        query = query.where(c.free + c.used > 0)
+    rows = list(tx.execute(query))
+    more = rows[limit - 1].number if len(rows) > limit else None
+    return [view(book, row) for row in rows[:limit]], more

@@ -1,0 +1,156 @@
+"""Epochs: each change of a portfolio is a new commitment with fresh blinding, attested and logged in one transaction."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+from sqlalchemy import Connection, insert, select, update
+
+from circuits.canonical import parse_json
+from circuits.snapshot import Snapshot
+from circuits.statement import cheapest_domain
+from prover.commitment import commit
+from verifier.attestation import Attestation
+
+from ..refusals import NotFound, StaleEpoch
+from ..signing import sign_attestation
+from ..store import tables
+from . import log, portfolio
+from .book import Book
+from .events import Event, Tree, record, salted
+from .portfolio import Portfolio
+
+
+@dataclass(frozen=True)
+class Account:
+    """An account's row with its portfolio opened."""
+
+    id: str
+    rule: str
+    jurisdiction: str
+    state: str
+    epoch: int
+    live: int
+    events: int
+    head: str
+    portfolio: Portfolio = field(repr=False)
+
+
+@dataclass(frozen=True)
+class Attested:
+    """An epoch as everybody entitled sees it."""
+
+    account: str
+    epoch: int
+    commitment: bytes
+    leaf: int
+    document: str
+
+    def to_json(self) -> Tree:
+        """As the interface shows it."""
+        return {
+            "account": self.account,
+            "epoch": self.epoch,
+            "leaf": self.leaf,
+            "attestation": parse_json(self.document.encode(), name="attestation"),
+        }
+
+
+def sealed_purpose(account: str, epoch: int) -> str:
+    """What the vault binds a portfolio to: an older row put back does not open."""
+    return f"account/{account}/{epoch}"
+
+
+def read_account(book: Book, tx: Connection, account: str, *, lock: bool = False) -> Account:
+    """An account, with its row locked until the transaction ends if asked; ``NotFound``."""
+    query = select(tables.accounts).where(tables.accounts.c.id == account)
+    row = tx.execute(query.with_for_update() if lock else query).one_or_none()
+    if row is None:
+        raise NotFound("no such account", field="account")
+    opened = portfolio.from_bytes(book.vault.open(bytes(row.sealed), purpose=sealed_purpose(row.id, row.epoch)))
+    return Account(row.id, row.rule, row.jurisdiction, row.state, row.epoch, row.live, row.events, row.head, opened)
+
+
+def attested(tx: Connection, account: str, epoch: int | None = None) -> Attested:
+    """The attestation of an epoch, the latest by default; ``NotFound``."""
+    table = tables.attestations
+    query = select(table).where(table.c.account == account).order_by(table.c.epoch.desc()).limit(1)
+    row = tx.execute(query if epoch is None else query.where(table.c.epoch == epoch)).one_or_none()
+    if row is None:
+        raise NotFound("no such epoch of this account", field="epoch")
+    return Attested(row.account, row.epoch, bytes.fromhex(row.commitment), row.leaf, row.document)
+
+
+def expect_epoch(account: Account, epoch: int) -> None:
+    """``StaleEpoch`` unless a statement's epoch is the latest; says which one to prove at."""
+    if epoch != account.epoch:
+        raise StaleEpoch(
+            "the account has moved on: fetch the attestation and opening of its latest epoch and prove again",
+            field="statement.context.epoch",
+            epoch=account.epoch,
+        )
+
+
+def note(book: Book, tx: Connection, account: Account, kind: str, content: Tree, now: int) -> Account:
+    """Record a change that leaves the committed portfolio as it is."""
+    event = Event(account.id, account.events + 1, account.epoch, kind, now, account.head, salted(content))
+    digest = record(book, tx, event)
+    tx.execute(
+        update(tables.accounts)
+        .where(tables.accounts.c.id == account.id, tables.accounts.c.events == account.events)
+        .values(events=event.sequence, head=digest)
+    )
+    return replace(account, events=event.sequence, head=digest)
+
+
+def advance(
+    book: Book,
+    tx: Connection,
+    account: Account,
+    snapshot: Snapshot,
+    lots: Mapping[str, int],
+    kind: str,
+    content: Tree,
+    *,
+    live: int,
+    now: int,
+) -> tuple[Account, Attested]:
+    """Commit to new positions with fresh blinding, sign and log the attestation, record the event.
+
+    ``lots`` are in the snapshot's registry; ``live`` is the account's live credit in quanta after the change. The
+    account's row must be locked; the log's is locked here, last.
+    """
+    domain = cheapest_domain(snapshot)
+    commitment, opening = commit(portfolio.vector(lots, snapshot), domain)
+    after = Portfolio(snapshot.registry_digest, domain, dict(lots), opening.blinding)
+    epoch, sequence = account.epoch + 1, account.events + 1
+    event = Event(account.id, sequence, epoch, kind, now, account.head, salted(content))
+    digest = record(book, tx, event)
+    values: dict[str, Any] = {
+        "epoch": epoch,
+        "registry": snapshot.registry_digest.hex(),
+        "sealed": book.vault.seal(after.to_bytes(), purpose=sealed_purpose(account.id, epoch)),
+        "live": live,
+        "events": sequence,
+        "head": digest,
+    }
+    tx.execute(update(tables.accounts).where(tables.accounts.c.id == account.id).values(**values))
+    moved = replace(account, epoch=epoch, live=live, events=sequence, head=digest, portfolio=after)
+    return moved, attest(book, tx, moved, commitment, now)
+
+
+def attest(book: Book, tx: Connection, account: Account, commitment: bytes, now: int) -> Attested:
+    """Sign the attestation of an account's present epoch and append it to the log."""
+    held = account.portfolio
+    fact = Attestation(book.name, account.id, account.epoch, commitment, held.domain, held.registry, now)
+    document = sign_attestation(fact, book.signing_key(tx, now).private)
+    leaf = log.append(book, tx, parse_json(document, name="attestation")["jws"], now)
+    tx.execute(
+        insert(tables.attestations).values(
+            account=account.id, epoch=account.epoch, commitment=commitment.hex(), leaf=leaf, time=now,
+            document=document.decode(),
+        )
+    )  # fmt: skip
+    return Attested(account.id, account.epoch, commitment, leaf, document.decode())

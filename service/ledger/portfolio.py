@@ -1,0 +1,122 @@
+"""An account's committed state: positions in lots by instrument, blinding, domain. Secret, and sealed at rest."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from fractions import Fraction
+
+from py_arkworks_bls12381 import Scalar
+
+from circuits.canonical import canonical_bytes, parse_json
+from circuits.errors import CorruptData, MalformedInput
+from circuits.snapshot import Snapshot
+from circuits.units import MAX_LOTS
+from prover.commitment import Opening
+from verifier.field import decode_scalar, encode_scalar
+
+from ..refusals import PositionLimit, SnapshotRefused
+
+
+@dataclass(frozen=True)
+class Portfolio:
+    """Positions in lots of the registry that they are committed under; zero positions are absent. Its repr shows none."""
+
+    registry: bytes
+    domain: int
+    lots: Mapping[str, int] = field(repr=False)
+    blinding: tuple[Scalar, ...] = field(repr=False)
+
+    def opening(self, snapshot: Snapshot) -> Opening:
+        """The opening on any snapshot of the registry."""
+        return Opening(self.domain, tuple(vector(self.lots, snapshot)), self.blinding)
+
+    def to_bytes(self) -> bytes:
+        """For the vault."""
+        return canonical_bytes(
+            {
+                "registry": self.registry.hex(),
+                "domain": self.domain,
+                "lots": {name: str(lots) for name, lots in self.lots.items()},
+                "blinding": [encode_scalar(b).hex() for b in self.blinding],
+            }
+        )
+
+
+def from_bytes(data: bytes) -> Portfolio:
+    """Inverse of :meth:`Portfolio.to_bytes`; the bytes are the vault's, so a fault is ``CorruptData``."""
+    try:
+        tree = parse_json(data, name="portfolio")
+        return Portfolio(
+            bytes.fromhex(tree["registry"]),
+            int(tree["domain"]),
+            {name: int(lots) for name, lots in tree["lots"].items()},
+            tuple(decode_scalar(bytes.fromhex(b), field="blinding") for b in tree["blinding"]),
+        )
+    except (MalformedInput, ValueError, KeyError, TypeError, AttributeError):
+        raise CorruptData("a stored portfolio is not of its form", field="portfolio") from None
+
+
+def vector(lots: Mapping[str, int], snapshot: Snapshot) -> list[int]:
+    """Positions in registry order; ``PositionLimit`` for one whose instrument is not in the registry."""
+    out = [0] * len(snapshot.instruments)
+    for name, count in lots.items():
+        if name not in snapshot.index:
+            raise PositionLimit("the account holds an instrument that the snapshot does not list", field="snapshot")
+        out[snapshot.index[name]] = count
+    return out
+
+
+def credit_line(snapshot: Snapshot) -> str:
+    """The id of the one instrument in which credits are booked."""
+    lines = [inst.id for inst in snapshot.instruments if inst.kind == "credit"]
+    if len(lines) != 1:
+        raise SnapshotRefused("a hub's snapshot has exactly one credit line", field="snapshot.instruments")
+    return lines[0]
+
+
+def credit_lots(quanta: int, snapshot: Snapshot) -> int:
+    """Lots of the credit line for a live credit of so many quote quanta, rounded up: against the account."""
+    lot = snapshot.instruments[snapshot.index[credit_line(snapshot)]].lot
+    amount = Fraction(quanta, 10**snapshot.decimals) / lot
+    return -((-amount.numerator) // amount.denominator)
+
+
+def changed(lots: Mapping[str, int], delta: Mapping[str, int]) -> dict[str, int]:
+    """Positions after a change, without zeros."""
+    out = dict(lots)
+    for name, count in delta.items():
+        out[name] = out.get(name, 0) + count
+        if out[name] == 0:
+            del out[name]
+    return out
+
+
+def check(lots: Mapping[str, int], snapshot: Snapshot, *, field: str) -> None:
+    """What a snapshot can prove: known instruments, within limits, no negative holding or credit; ``PositionLimit``.
+
+    The message names the instrument, never the position.
+    """
+    for name, count in lots.items():
+        if name not in snapshot.index:
+            raise PositionLimit("the snapshot does not list this instrument", field=f"{field}.{name}")
+        inst = snapshot.instruments[snapshot.index[name]]
+        if abs(count) > min(inst.position_limit, MAX_LOTS):
+            raise PositionLimit("beyond the position limit of the snapshot", field=f"{field}.{name}")
+        if count < 0 and inst.kind == "credit":
+            raise PositionLimit("would fall below zero", field=f"{field}.{name}")
+
+
+def relisted(portfolio: Portfolio, old: Snapshot, new: Snapshot) -> dict[str, int]:
+    """The same quantities in lots of another registry; ``PositionLimit`` where the new lots do not divide them."""
+    if portfolio.registry == new.registry_digest:
+        return dict(portfolio.lots)
+    out: dict[str, int] = {}
+    for name, count in portfolio.lots.items():
+        if name not in new.index:
+            raise PositionLimit("the new registry does not list an instrument that the account holds", field=name)
+        quantity = count * old.instruments[old.index[name]].lot / new.instruments[new.index[name]].lot
+        if quantity.denominator != 1:
+            raise PositionLimit("not a whole number of the new registry's lots", field=name)
+        out[name] = quantity.numerator
+    return out

@@ -1,0 +1,154 @@
+"""Published snapshots: taken over from a registered oracle, in order of time, and which of them a statement may name."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from fractions import Fraction
+
+from sqlalchemy import Connection, insert, select
+
+from circuits.canonical import parse_json
+from circuits.snapshot import Snapshot
+from circuits.statement import CLOCK_SKEW
+from circuits.units import PPM
+from verifier.snapshot_signature import SnapshotSignature
+
+from ..refusals import Conflict, NotFound, SnapshotRefused, StaleSnapshot
+from ..store import tables
+from . import breakers
+from .book import Book
+from .events import Tree
+from .portfolio import credit_line
+
+
+@dataclass(frozen=True)
+class Published:
+    """A published snapshot's row, without the document."""
+
+    digest: str
+    registry: str
+    oracle: str
+    time: int
+    valid_until: int
+    received: int
+
+    def to_json(self) -> Tree:
+        """As the interface shows it."""
+        return {
+            "digest": self.digest, "registry": self.registry, "oracle": self.oracle, "time": self.time,
+            "valid_until": self.valid_until,
+        }  # fmt: skip
+
+
+_COLUMNS = [
+    tables.snapshots.c[name] for name in ("digest", "registry", "oracle", "time", "valid_until", "received")
+]
+
+
+def latest(tx: Connection) -> Published:
+    """The newest published snapshot; ``NotFound`` before the first."""
+    row = tx.execute(select(*_COLUMNS).order_by(tables.snapshots.c.time.desc()).limit(1)).one_or_none()
+    if row is None:
+        raise NotFound("no snapshot was published yet", field="snapshot")
+    return Published(*row)
+
+
+def by_digest(tx: Connection, digest: str) -> Published:
+    """A published snapshot by its name; ``NotFound``."""
+    row = tx.execute(select(*_COLUMNS).where(tables.snapshots.c.digest == digest)).one_or_none()
+    if row is None:
+        raise NotFound("no such snapshot was published here", field="snapshot")
+    return Published(*row)
+
+
+def documents(tx: Connection, digest: str) -> Tree:
+    """Snapshot and signed snapshot as documents; ``NotFound``."""
+    c = tables.snapshots.c
+    row = tx.execute(select(c.document, c.signature).where(c.digest == digest)).one_or_none()
+    if row is None:
+        raise NotFound("no such snapshot was published here", field="snapshot")
+    return {
+        "digest": digest,
+        "snapshot": parse_json(bytes(row.document), name="snapshot"),
+        "signed": parse_json(row.signature.encode(), name="signed-snapshot"),
+    }
+
+
+def in_force(book: Book, tx: Connection, now: int) -> Snapshot:
+    """The newest snapshot, if it is in force; ``StaleSnapshot`` otherwise: without prices exposure only falls."""
+    newest = latest(tx)
+    if not newest.time - CLOCK_SKEW <= now <= newest.valid_until:
+        raise StaleSnapshot("no snapshot is in force: wait for the oracle's next", field="snapshot")
+    return book.snapshot(tx, newest.digest)
+
+
+def usable(book: Book, tx: Connection, digest: str, now: int) -> Snapshot:
+    """The snapshot that a statement names, if a proof may rest on it now.
+
+    It must be the newest, or have been superseded at most ``snapshot_grace`` seconds ago, and be in force:
+    otherwise an account could choose the prices that suit it. ``StaleSnapshot`` names the newest.
+    """
+    newest = latest(tx)
+    try:
+        named = by_digest(tx, digest)
+    except NotFound:
+        raise StaleSnapshot(
+            "not a snapshot of this hub: prove on the newest", field="statement.snapshot", newest=newest.digest
+        ) from None
+    if not named.time - CLOCK_SKEW <= now <= named.valid_until:
+        raise StaleSnapshot("no longer in force: prove on the newest", field="statement.snapshot", newest=newest.digest)
+    if named.digest != newest.digest:
+        successor = tx.execute(
+            select(tables.snapshots.c.received)
+            .where(tables.snapshots.c.time > named.time)
+            .order_by(tables.snapshots.c.time)
+            .limit(1)
+        ).scalar_one()
+        if now > successor + book.policy.snapshot_grace:
+            raise StaleSnapshot("superseded: prove on the newest", field="statement.snapshot", newest=newest.digest)
+    return book.snapshot(tx, digest)
+
+
+def publish(book: Book, tx: Connection, snapshot: Snapshot, signed: SnapshotSignature, document: bytes) -> Tree:
+    """Take over an oracle's snapshot. A jump of any mark beyond the policy opens the hub's breaker: exposure may then
+    only fall until an operator closes it.
+
+    The time must be later than the last one's. ``SnapshotRefused`` for another currency or no credit line, ``Conflict``
+    for a time that is not newer.
+    """
+    if (snapshot.currency, snapshot.decimals) != (book.currency, book.decimals):
+        raise SnapshotRefused("the hub's currency and decimals are others", field="snapshot.quote")
+    credit_line(snapshot)
+    now = book.clock()
+    # Publishing is rare: one at a time.
+    tx.execute(select(tables.hub).with_for_update())
+    digest = snapshot.digest.hex()
+    try:
+        last: Published | None = latest(tx)
+    except NotFound:
+        last = None
+    if last is not None and last.digest != digest and snapshot.time <= last.time:
+        raise Conflict("a newer snapshot was published", field="snapshot.time")
+    if last is None or last.digest != digest:
+        tx.execute(
+            insert(tables.snapshots).values(
+                digest=digest, registry=snapshot.registry_digest.hex(), oracle=signed.oracle, time=snapshot.time,
+                valid_until=signed.valid_until, received=now, document=snapshot.to_bytes(), signature=document.decode(),
+            )
+        )  # fmt: skip
+        if last is not None and jumped(book.snapshot(tx, last.digest), snapshot, book.policy.jump_ppm):
+            breakers.open_breaker(book, tx, breakers.HUB, "price-jump")
+    return by_digest(tx, digest).to_json()
+
+
+def jumped(old: Snapshot, new: Snapshot, limit_ppm: int) -> bool:
+    """Whether any instrument that both list moved by more than ``limit_ppm`` of its old mark."""
+    for name, row in old.index.items():
+        if name not in new.index or old.instruments[row].mark == 0 or old.instruments[row].kind == "option":
+            continue  # options are derived from what is watched here, and may well double
+        before, after = old.instruments[row].mark, new.instruments[new.index[name]].mark
+        if abs(after - before) > before * Fraction(limit_ppm, PPM):
+            return True
+    return False
+
+

@@ -1,0 +1,1 @@
+"""The transparency log: the tree that the hub builds and ``verifier.transparency`` checks."""

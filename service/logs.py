@@ -1,0 +1,42 @@
+"""Structured logs on standard error. Events have fixed names and typed members; no body, path, query or key.
+
+An exception is logged by type and place alone: its message or its frames' locals could hold a position.
+"""
+
+from __future__ import annotations
+
+import logging
+import sys
+from typing import Any
+
+import structlog
+
+
+def configure(level: str = "info", style: str = "json") -> None:
+    """Set up structlog for this process, and silence the server's own loggers below warnings."""
+    renderer: Any = (
+        structlog.processors.JSONRenderer() if style == "json" else structlog.dev.ConsoleRenderer(colors=False)
+    )
+    structlog.configure(
+        processors=[
+            structlog.processors.add_log_level,
+            structlog.processors.TimeStamper(fmt="iso", utc=True),
+            renderer,
+        ],
+        wrapper_class=structlog.make_filtering_bound_logger(logging.getLevelNamesMapping()[level.upper()]),
+        logger_factory=structlog.PrintLoggerFactory(sys.stderr),
+        cache_logger_on_first_use=False,
+    )
+
+
+def logger() -> Any:
+    """The service's logger."""
+    return structlog.get_logger()
+
+
+def place(error: BaseException) -> str:
+    """Function and line where an exception came from, without any value."""
+    where = error.__traceback__
+    while where is not None and where.tb_next is not None:
+        where = where.tb_next
+    return f"{where.tb_frame.f_code.co_name}:{where.tb_lineno}" if where else "?"

@@ -1,0 +1,208 @@
+"""What happens around every request, as pure ASGI: its id, its limits, its log line and its metrics.
+
+The order is: :class:`Observe` (outermost, so that every answer is logged), then :class:`Limit`. Nothing unexpected
+passes :class:`Observe`: it becomes ``internal-error``, logged by type and place alone.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import re
+import secrets
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from circuits.errors import InternalError, MalformedInput, ZkMarginError
+
+from .errors import BodyTooLarge, Overloaded, RequestTimeout
+from .logs import logger, place
+from .metrics import Metrics
+from .problems import problem_of, response_of
+
+REQUEST_ID = re.compile(r"[A-Za-z0-9._-]{8,64}")
+#: Answered even when the service is full, so that it is not taken for dead.
+EXEMPT = frozenset({"/health/live", "/health/ready", "/metrics"})
+SCOPE_KEY = "zkmargin"
+METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})
+
+
+@dataclass
+class RequestContext:
+    """What is known of a request: set along the way, logged at the end."""
+
+    id: str
+    code: str = ""
+    principal: str = ""
+
+
+def context_of(scope: Scope) -> RequestContext:
+    """The context of a request (of a fresh one where no middleware ran)."""
+    found = scope.get(SCOPE_KEY)
+    if not isinstance(found, RequestContext):
+        found = scope[SCOPE_KEY] = RequestContext(secrets.token_hex(16))
+    return found
+
+
+def route_of(scope: Scope) -> str:
+    """The template of the route that answered; never the path itself, which holds names."""
+    return str(getattr(scope.get("route"), "path", "unmatched"))
+
+
+async def send_problem(error: ZkMarginError, scope: Scope, receive: Receive, send: Send) -> None:
+    """Answer with a problem and remember its code."""
+    context = context_of(scope)
+    context.code = problem_of(error).code
+    await response_of(error, context.id)(scope, receive, send)
+
+
+class Observe:
+    """Request id, log line, metrics; and the last resort for exceptions."""
+
+    def __init__(self, app: ASGIApp, *, metrics: Metrics) -> None:
+        self.app, self.metrics, self.log = app, metrics, logger()
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Serve one request."""
+        if scope["type"] != "http":
+            await self.app(scope, receive, send)
+            return
+        context = scope[SCOPE_KEY] = RequestContext(_request_id(scope))
+        begin, status, started = time.perf_counter(), 499, False
+
+        async def observed(message: Message) -> None:
+            nonlocal status, started
+            if message["type"] == "http.response.start":
+                status, started = message["status"], True
+                message["headers"] = [*message.get("headers", ()), (b"x-request-id", context.id.encode())]
+            await send(message)
+
+        self.metrics.in_progress.inc()
+        try:
+            await self.app(scope, receive, observed)
+        except Exception as err:
+            if not isinstance(err, ZkMarginError):
+                self.log.error("exception", kind=type(err).__name__, place=place(err), request=context.id)
+            if not started:
+                known = err if isinstance(err, ZkMarginError) else InternalError("unexpected")
+                await send_problem(known, scope, receive, observed)
+        finally:
+            self.metrics.in_progress.dec()
+            self._note(scope, context, status, time.perf_counter() - begin)
+
+    def _note(self, scope: Scope, context: RequestContext, status: int, seconds: float) -> None:
+        route = route_of(scope)
+        method = scope["method"] if scope["method"] in METHODS else "OTHER"
+        self.metrics.requests.labels(method, route, str(status)).inc()
+        self.metrics.latency.labels(route).observe(seconds)
+        if context.code:
+            self.metrics.problems.labels(context.code).inc()
+        members = {"code": context.code, "principal": context.principal}
+        self.log.info(
+            "request",
+            method=method,
+            route=route,
+            status=status,
+            ms=round(1000 * seconds, 2),
+            request=context.id,
+            **{name: value for name, value in members.items() if value},
+        )
+
+
+def _header(scope: Scope, name: bytes) -> str | None:
+    found = [value for key, value in scope["headers"] if key == name]
+    return found[0].decode("latin-1") if len(found) == 1 else None
+
+
+def _request_id(scope: Scope) -> str:
+    given = _header(scope, b"x-request-id")
+    return given if given is not None and REQUEST_ID.fullmatch(given) else secrets.token_hex(16)
+
+
+class Limit:
+    """Bounds on requests in progress, on each body, on all bodies together, and on the time that a body takes."""
+
+    def __init__(
+        self,
+        app: ASGIApp,
+        *,
+        concurrency: int,
+        body_bytes: int,
+        large_bytes: int,
+        large_paths: Mapping[str, str],
+        pending_bytes: int,
+        body_timeout: float,
+    ) -> None:
+        self.app = app
+        self.concurrency, self.pending_bytes, self.body_timeout = concurrency, pending_bytes, body_timeout
+        self.body_bytes, self.large_bytes, self.large_paths = body_bytes, large_bytes, large_paths
+        self.running = 0
+        self.held = 0
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Serve one request within the limits; typed errors of a body that breaks them reach the app's handlers."""
+        if scope["type"] != "http" or scope["path"] in EXEMPT:
+            await self.app(scope, receive, send)
+            return
+        if self.running >= self.concurrency:
+            await send_problem(Overloaded("too many requests in progress"), scope, receive, send)
+            return
+        limit = self.large_bytes if self.large_paths.get(scope["path"]) == scope["method"] else self.body_bytes
+        try:
+            declared = _declared_length(scope)
+            if declared > limit:
+                raise BodyTooLarge(f"larger than {limit} bytes", field="content-length")
+            if self.held + declared > self.pending_bytes:
+                raise Overloaded("too many bytes in progress")
+        except ZkMarginError as err:
+            await send_problem(err, scope, receive, send)
+            return
+        body = _Body(self, receive, limit)
+        self.running += 1
+        try:
+            await self.app(scope, body.receive, send)
+        finally:
+            self.running -= 1
+            self.held -= body.received
+
+
+def _declared_length(scope: Scope) -> int:
+    text = _header(scope, b"content-length")
+    if text is None:
+        return 0
+    if not text.isascii() or not text.isdigit() or len(text) > 15:
+        raise MalformedInput("not a length", field="content-length")
+    return int(text)
+
+
+class _Body:
+    """The receiving side of one request, counted and timed until the body is complete."""
+
+    def __init__(self, limit: Limit, receive: Receive, most: int) -> None:
+        self.limit, self.upstream, self.most = limit, receive, most
+        self.received = 0
+        self.complete = False
+        self.deadline = asyncio.get_running_loop().time() + limit.body_timeout
+
+    async def receive(self) -> Message:
+        if self.complete:
+            return await self.upstream()
+        try:
+            async with asyncio.timeout_at(self.deadline):
+                message = await self.upstream()
+        except TimeoutError:
+            raise RequestTimeout("the body did not arrive in time") from None
+        if message["type"] != "http.request":
+            self.complete = True
+            return message
+        size = len(message.get("body", b""))
+        self.received += size
+        self.limit.held += size
+        self.complete = not message.get("more_body", False)
+        if self.received > self.most:
+            raise BodyTooLarge(f"larger than {self.most} bytes", field="body")
+        if self.limit.held > self.limit.pending_bytes:
+            raise Overloaded("too many bytes in progress")
+        return message

@@ -1,0 +1,198 @@
+"""Why a hub refuses: one typed error for each cause, whose ``code`` is its problem type.
+
+None of these changes any state. ``extensions`` are members that the problem carries besides the usual ones, such as the
+epoch to prove at.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from circuits.errors import ZkMarginError
+
+from .errors import NotFound, Overloaded
+
+__all__ = [
+    "AccountFrozen", "AmountAboveProof", "AmountUnavailable", "BreakerOpen", "CapBelowExposure", "CapExceeded", "Conflict",
+    "CreditExpired", "FillRefused", "Forbidden", "IdempotencyMismatch", "IdempotencyMissing", "NotExpired", "NotFound",
+    "Overloaded", "PositionLimit", "Refusal", "SequenceConflict", "SnapshotRefused", "StaleEpoch", "StaleSnapshot",
+    "StatementRefused", "Unavailable", "UnknownVenue", "VenueSuspended",
+]  # fmt: skip
+
+class Refusal(ZkMarginError):
+    """Base of the hub's refusals."""
+
+    exit_code = 11
+
+    def __init__(self, message: str, *, field: str | None = None, **extensions: Any) -> None:
+        super().__init__(message, field=field)
+        self.extensions = extensions
+
+    def to_json(self) -> dict[str, Any]:
+        """The error as a flat JSON object, extensions included."""
+        return {**super().to_json(), **self.extensions}
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Errors cross process borders."""
+        return (_rebuild, (type(self), self.message, self.field, self.extensions))
+
+
+def _rebuild(kind: type[Refusal], message: str, field: str | None, extensions: dict[str, Any]) -> Refusal:
+    return kind(message, field=field, **extensions)
+
+
+class Unauthenticated(Refusal):
+    """The request carries no signature of the required form."""
+
+    code = "unauthenticated"
+
+
+class UnknownKey(Refusal):
+    """The key that signed the request is not registered, or not valid now."""
+
+    code = "unknown-key"
+
+
+class RequestReplayed(Refusal):
+    """The nonce of the signature was used before."""
+
+    code = "request-replayed"
+
+
+class RequestExpired(Refusal):
+    """The signature's time is over, not yet come, or too long."""
+
+    code = "request-expired"
+
+
+class Forbidden(Refusal):
+    """The caller is known and not entitled to this."""
+
+    code = "forbidden"
+
+
+class UnknownVenue(Refusal):
+    """No venue of this name is registered."""
+
+    code = "unknown-venue"
+
+
+class VenueSuspended(Refusal):
+    """The venue is suspended: it may report, release and expire, and gets no new credit."""
+
+    code = "venue-suspended"
+
+
+class AccountFrozen(Refusal):
+    """The account is frozen: its exposure may only fall."""
+
+    code = "account-frozen"
+
+
+class CapExceeded(Refusal):
+    """The credit would put a venue or zone above its cap."""
+
+    code = "cap-exceeded"
+
+
+class BreakerOpen(Refusal):
+    """A circuit breaker is open: exposure may only fall."""
+
+    code = "breaker-open"
+
+
+class StaleSnapshot(Refusal):
+    """The statement names a snapshot that is not in force, or has been superseded."""
+
+    code = "stale-snapshot"
+
+
+class StaleEpoch(Refusal):
+    """The statement proves an epoch that is not the account's latest."""
+
+    code = "stale-epoch"
+
+
+class AmountAboveProof(Refusal):
+    """More is asked for than was proved."""
+
+    code = "amount-above-proof"
+
+
+class AmountUnavailable(Refusal):
+    """More is consumed or released than the credit has."""
+
+    code = "amount-unavailable"
+
+
+class StatementRefused(Refusal):
+    """A true statement that is not the one this call needs (level, multiplier, horizon, overlays, spoke, delta)."""
+
+    code = "statement-refused"
+
+
+class SequenceConflict(Refusal):
+    """A report of a credit out of order; ``expected`` is the next sequence."""
+
+    code = "sequence-conflict"
+
+
+class CreditExpired(Refusal):
+    """The credit's time is over: it may be released, not used."""
+
+    code = "credit-expired"
+
+
+class NotExpired(Refusal):
+    """The credit is not due to expire."""
+
+    code = "not-expired"
+
+
+class FillRefused(Refusal):
+    """A fill whose legs are not worth about the same: it would be a gift."""
+
+    code = "fill-refused"
+
+
+class IdempotencyMismatch(Refusal):
+    """An idempotency key that was used before, with another request."""
+
+    code = "idempotency-mismatch"
+
+
+class IdempotencyMissing(Refusal):
+    """A call that changes state, without an idempotency key."""
+
+    code = "idempotency-missing"
+
+
+class Conflict(Refusal):
+    """The thing exists already, or another change came first."""
+
+    code = "conflict"
+
+
+class CapBelowExposure(Refusal):
+    """A cap cannot be set below what is out already."""
+
+    code = "cap-below-exposure"
+
+
+class PositionLimit(Refusal):
+    """The change would take a position below zero or beyond what the snapshot can prove."""
+
+    code = "position-limit"
+
+
+class SnapshotRefused(Refusal):
+    """A signed snapshot that this hub cannot take over."""
+
+    code = "snapshot-refused"
+
+
+class Unavailable(Refusal):
+    """A part of the service does not answer; nothing is known to have changed."""
+
+    code = "unavailable"
+

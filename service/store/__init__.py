@@ -1,0 +1,1 @@
+"""The hub's state on disk: tables, transactions, encryption at rest."""

@@ -1,0 +1,131 @@
+"""Engine and transactions on SQLite (WAL) and PostgreSQL.
+
+A unit of work is a function of a connection that may run more than once: it is repeated when the database says that
+another transaction was in the way, or when the connection broke. A connection that breaks during COMMIT leaves the outcome
+open, which repeating settles, since every change of this service names itself (idempotency key, sequence, nonce).
+"""
+
+from __future__ import annotations
+
+import random
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any, TypeVar
+
+from sqlalchemy import Connection, Engine, create_engine, event, make_url, text
+from sqlalchemy.engine.interfaces import DBAPIConnection
+from sqlalchemy.exc import ArgumentError, DBAPIError, OperationalError
+
+from circuits.errors import MalformedInput
+
+from ..refusals import Unavailable
+
+T = TypeVar("T")
+#: How often a unit of work is tried before the caller hears ``unavailable``.
+TRIES = 6
+#: Seconds a writer waits for another on SQLite, and for a row's lock on PostgreSQL.
+LOCK_SECONDS = 10
+#: PostgreSQL: serialization failure, deadlock, lock time-out, admin shutdown and crash, too many connections.
+_RETRY_STATES = {"40001", "40P01", "55P03", "57P01", "57P02", "57P03", "53300"}
+
+
+def _configure_sqlite(connection: DBAPIConnection, _record: object) -> None:
+    cursor = connection.cursor()
+    for pragma in (
+        "journal_mode=WAL",
+        "synchronous=FULL",
+        "foreign_keys=ON",
+        f"busy_timeout={LOCK_SECONDS * 1000}",
+    ):
+        cursor.execute(f"PRAGMA {pragma}")
+    cursor.close()
+
+
+class Database:
+    """One database. Safe to share between threads; made anew in each process."""
+
+    def __init__(self, url: str, *, pool_size: int = 10) -> None:
+        """``sqlite:///FILE`` or ``postgresql://…``; ``MalformedInput`` for anything else, without quoting it."""
+        try:
+            parsed = make_url(url)
+        except ArgumentError:
+            raise MalformedInput("not a database URL", field="database") from None
+        self.sqlite = parsed.get_backend_name() == "sqlite"
+        if not self.sqlite and parsed.get_backend_name() != "postgresql":
+            raise MalformedInput("must be sqlite:///FILE or postgresql://…", field="database")
+        if self.sqlite and parsed.database in (None, "", ":memory:"):
+            raise MalformedInput("SQLite needs a file: the service runs in several processes", field="database")
+        options: dict[str, Any] = {"pool_size": pool_size, "max_overflow": pool_size, "pool_timeout": LOCK_SECONDS}
+        if self.sqlite:
+            # "autocommit" hands BEGIN to us; the default would start no transaction before a first write.
+            options["connect_args"] = {"isolation_level": None, "check_same_thread": False, "timeout": LOCK_SECONDS}
+        else:
+            parsed = parsed.set(drivername="postgresql+psycopg")
+            options |= {
+                "pool_pre_ping": True,
+                "isolation_level": "READ COMMITTED",
+                "connect_args": {"options": f"-c lock_timeout={LOCK_SECONDS * 1000} -c idle_in_transaction_session_timeout=60000"},
+            }  # fmt: skip
+        self.engine: Engine = create_engine(parsed, hide_parameters=True, **options)
+        if self.sqlite:
+            event.listen(self.engine, "connect", _configure_sqlite)
+
+    @contextmanager
+    def _transaction(self, *, write: bool) -> Iterator[Connection]:
+        with self.engine.connect() as connection:
+            if self.sqlite:
+                # IMMEDIATE takes the write lock at once: a reader that turns writer could only fail.
+                connection.exec_driver_sql("BEGIN IMMEDIATE" if write else "BEGIN")
+            try:
+                yield connection
+            except BaseException:
+                connection.rollback()
+                raise
+            connection.commit()
+
+    def write(self, work: Callable[[Connection], T]) -> T:
+        """Run ``work`` in a transaction, again while another one is in its way. Row locks are the caller's."""
+        return self._run(work, write=True)
+
+    def read(self, work: Callable[[Connection], T]) -> T:
+        """Run ``work`` in a transaction that changes nothing."""
+        return self._run(work, write=False)
+
+    def _run(self, work: Callable[[Connection], T], *, write: bool) -> T:
+        for attempt in range(TRIES):
+            try:
+                with self._transaction(write=write) as connection:
+                    return work(connection)
+            except DBAPIError as err:
+                if not _passing(err):
+                    raise
+                if err.connection_invalidated:
+                    self.engine.dispose()
+            time.sleep(random.uniform(0, 0.02 * 2**attempt))  # noqa: S311 - jitter
+        raise Unavailable("the database did not answer in time")
+
+    def ping(self) -> None:
+        """One round trip; ``Unavailable`` when there is none."""
+        try:
+            with self.engine.connect() as connection:
+                connection.execute(text("SELECT 1"))
+        except DBAPIError:
+            raise Unavailable("the database does not answer") from None
+
+    def close(self) -> None:
+        """Return all connections."""
+        self.engine.dispose()
+
+
+def _passing(err: DBAPIError) -> bool:
+    """Whether trying again can help: a lock, a deadlock, a lost connection."""
+    if err.connection_invalidated:
+        return True
+    state = getattr(err.orig, "sqlstate", None)
+    if state is not None:
+        return state in _RETRY_STATES or state.startswith("08")
+    message = str(err.orig)
+    return isinstance(err, OperationalError) and (
+        "locked" in message or "busy" in message or "connect" in message or "closed" in message
+    )

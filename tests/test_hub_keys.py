@@ -1,0 +1,197 @@
+"""Keys of a hub: a reader follows one chain from the key it pinned, and each key speaks for its own time alone."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+
+import jwt
+import pytest
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+from hypothesis import given
+from hypothesis import strategies as st
+
+from circuits import canonical
+from circuits.errors import MalformedInput, SignatureRejected, StaleStatement, StatementMismatch, ZkMarginError
+from service.hub import generate_key
+from service.signing import raw_public, sign_attestation, sign_credit_entry, sign_hub_key, sign_tree_head
+from verifier.attestation import verify_attestation
+from verifier.credit_entry import verify_credit_entry
+from verifier.hub_keys import MAX_KEYS, TOKEN_TYPE, HubKey, KeyChain, verify_hub_key
+from verifier.transparency import EMPTY_ROOT, TreeHead, verify_tree_head
+
+from .test_attestation import FACT
+from .test_credit_entry import ENTRY
+
+DAY = 86400
+KEYS = [generate_key() for _ in range(4)]
+PINNED = KEYS[0].public_key()
+
+
+def fact(i: int, **change: object) -> HubKey:
+    """Key i: valid for 30 days from day 20 i, so that neighbours overlap by 10 days."""
+    previous = raw_public(KEYS[i - 1]) if i else b""
+    key = HubKey("hub-1", raw_public(KEYS[i]), 20 * i * DAY, (20 * i + 30) * DAY, previous)
+    return replace(key, **change)  # type: ignore[arg-type]
+
+
+def appoint(i: int, by: Ed25519PrivateKey | None = None, **change: object) -> bytes:
+    return sign_hub_key(fact(i, **change), by or KEYS[max(i - 1, 0)])
+
+
+DOCUMENTS = [appoint(i) for i in range(4)]
+
+
+def signed(payload: bytes, **headers: str) -> bytes:
+    token = jwt.PyJWS().encode(payload, KEYS[0], algorithm="EdDSA", headers={"typ": TOKEN_TYPE} | headers)
+    return json.dumps({"schema": "zkmargin/hub-key/1", "jws": token}).encode()
+
+
+def test_a_chain_is_followed_and_knows_its_windows() -> None:
+    for n in range(1, 5):
+        chain = KeyChain.follow(DOCUMENTS[:n], PINNED)
+        assert chain.keys == tuple(fact(i) for i in range(n))
+        assert chain.hub == "hub-1"
+
+    def valid(day: int) -> list[bytes]:
+        return [key.public_bytes_raw() for key in chain.keys_at(day * DAY)]
+
+    raw = [raw_public(key) for key in KEYS]
+    assert valid(0) == [raw[0]]
+    assert valid(20) == [raw[1], raw[0]]
+    assert valid(30) == [raw[1], raw[0]]
+    assert valid(31) == [raw[1]]
+    assert valid(90) == [raw[3]]
+    assert valid(91) == []
+
+
+def test_the_pin_is_the_first_key() -> None:
+    with pytest.raises(SignatureRejected):
+        KeyChain.follow(DOCUMENTS, generate_key().public_key())
+    with pytest.raises(SignatureRejected):
+        KeyChain.follow(DOCUMENTS[1:], KEYS[1].public_key())
+    stranger = sign_hub_key(fact(1, previous=b""), KEYS[0])  # signed by the pinned key, about another
+    with pytest.raises(StatementMismatch) as caught:
+        KeyChain.follow([stranger], PINNED)
+    assert caught.value.field == "hub-key.0.key"
+    with pytest.raises(StatementMismatch):
+        KeyChain.follow([sign_hub_key(fact(0, previous=raw_public(KEYS[3])), KEYS[0])], PINNED)
+
+
+CHEATS: list[tuple[list[bytes], str]] = [
+    ([DOCUMENTS[0], appoint(1, previous=raw_public(KEYS[3]))], "hub-key.1.previous"),
+    ([DOCUMENTS[0], appoint(1, previous=b"")], "hub-key.1.previous"),
+    ([DOCUMENTS[0], appoint(1, hub="hub-2")], "hub-key.1.hub"),
+    ([DOCUMENTS[0], appoint(0, previous=raw_public(KEYS[0]))], "hub-key.1.key"),
+    ([*DOCUMENTS[:3], sign_hub_key(fact(0, previous=raw_public(KEYS[2]), not_before=50 * DAY, not_after=51 * DAY),
+      KEYS[2])], "hub-key.3.key"),
+    ([DOCUMENTS[0], appoint(1, not_before=30 * DAY + 1)], "hub-key.1.not_before"),
+    ([*DOCUMENTS[:2], appoint(2, not_before=19 * DAY)], "hub-key.2.not_before"),
+    ([*DOCUMENTS[:2], appoint(2, by=KEYS[0], previous=raw_public(KEYS[0]))], "hub-key.2.previous"),
+    ([*DOCUMENTS[:3], appoint(2, by=KEYS[0], previous=raw_public(KEYS[0]))], "hub-key.3.previous"),
+    ([*DOCUMENTS[:3], DOCUMENTS[2]], "hub-key.3.previous"),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("documents", "field"), CHEATS,
+    ids=["names-another", "names-none", "other-hub", "itself", "loop", "gap-in-time", "back-in-time", "fork",
+         "late-fork", "twice"],
+)  # fmt: skip
+def test_a_broken_chain_is_refused(documents: list[bytes], field: str) -> None:
+    with pytest.raises(StatementMismatch) as caught:
+        KeyChain.follow(documents, PINNED)
+    assert caught.value.field == field
+
+
+def test_a_missing_key_or_a_strangers_signature_breaks_the_chain() -> None:
+    for documents in ([DOCUMENTS[0], *DOCUMENTS[2:]], [DOCUMENTS[0], appoint(1, by=KEYS[3])], DOCUMENTS[::-1]):
+        with pytest.raises(SignatureRejected):
+            KeyChain.follow(documents, PINNED)
+
+
+def test_empty_and_endless_lists_are_malformed() -> None:
+    for documents in ([], [DOCUMENTS[0]] * (MAX_KEYS + 1)):
+        with pytest.raises(MalformedInput):
+            KeyChain.follow(documents, PINNED)
+
+
+def test_a_reader_is_not_led_onto_another_branch() -> None:
+    held, longer = KeyChain.follow(DOCUMENTS[:2], PINNED), KeyChain.follow(DOCUMENTS, PINNED)
+    longer.check_extends(held)
+    held.check_extends(held)
+    branch = KeyChain.follow(
+        [DOCUMENTS[0], appoint(2, by=KEYS[0], previous=raw_public(KEYS[0]), not_before=DAY)], PINNED
+    )
+    for other in (branch, KeyChain.follow(DOCUMENTS[:1], PINNED)):
+        with pytest.raises(StatementMismatch):
+            other.check_extends(held)
+
+
+def test_documents_of_another_form_are_malformed() -> None:
+    good = fact(0).payload()
+    tree = json.loads(good)
+    changes = [
+        {"not_after": 0}, {"not_before": -1}, {"key": "00"}, {"key": tree["key"].upper()}, {"previous": "00"},
+        {"previous": None}, {"hub": " "}, {"extra": 1}, {"schema": "zkmargin/hub-key/2"},
+    ]  # fmt: skip
+    documents = [signed(canonical.canonical_bytes({**tree, **change})) for change in changes]
+    documents += [signed(good + b" "), signed(b"{}"), signed(good, typ="JWT"), signed(good, kid="x"), b"", b"{}"]
+    for document in documents:
+        with pytest.raises(MalformedInput):
+            verify_hub_key(document, PINNED)
+        with pytest.raises(MalformedInput):
+            KeyChain.follow([DOCUMENTS[0], document], PINNED)
+    for wrong in (fact(0, not_after=0), fact(0, key=bytes(31)), fact(0, previous=bytes(3))):
+        with pytest.raises(MalformedInput):
+            sign_hub_key(wrong, KEYS[0])
+
+
+@given(st.binary(max_size=200))
+def test_hostile_bytes_get_typed_errors(data: bytes) -> None:
+    with pytest.raises(ZkMarginError):
+        KeyChain.follow([data], PINNED)
+    with pytest.raises(ZkMarginError):
+        KeyChain.follow([DOCUMENTS[0], signed(data)], PINNED)
+
+
+# Facts under the key of their own time.
+
+CHAIN = KeyChain.follow(DOCUMENTS[:3], PINNED)
+
+
+def head(day: int, hub: str = "hub-1") -> TreeHead:
+    return TreeHead(hub, 0, EMPTY_ROOT, day * DAY)
+
+
+@pytest.mark.parametrize(("i", "day"), [(0, 0), (0, 30), (1, 20), (1, 50), (2, 70)])
+def test_a_fact_is_good_under_the_key_of_its_time(i: int, day: int) -> None:
+    document = sign_tree_head(head(day), KEYS[i])
+    assert CHAIN.verify(verify_tree_head, document) == head(day)
+
+
+@pytest.mark.parametrize(("i", "day"), [(0, 31), (1, 19), (1, 51), (2, 71)])
+def test_a_key_does_not_speak_outside_its_window(i: int, day: int) -> None:
+    with pytest.raises(StaleStatement):
+        CHAIN.verify(verify_tree_head, sign_tree_head(head(day), KEYS[i]))
+
+
+def test_every_kind_of_fact_is_verified_and_only_of_this_hub() -> None:
+    chain = KeyChain((fact(0, hub=FACT.hub, not_after=FACT.time),))
+    assert chain.verify(verify_attestation, sign_attestation(FACT, KEYS[0])) == FACT
+    chain = KeyChain((fact(0, not_before=ENTRY.issued, not_after=ENTRY.time + 1),))
+    assert chain.verify(verify_credit_entry, sign_credit_entry(ENTRY, KEYS[0]), time_of=lambda e: e.issued) == ENTRY
+    with pytest.raises(StaleStatement):
+        chain.verify(verify_credit_entry, sign_credit_entry(ENTRY, KEYS[0]), time_of=lambda e: e.expires)
+    with pytest.raises(StatementMismatch):
+        CHAIN.verify(verify_tree_head, sign_tree_head(head(1, hub="hub-2"), KEYS[0]))
+
+
+def test_facts_of_strangers_and_hostile_bytes_are_refused() -> None:
+    with pytest.raises(SignatureRejected) as caught:
+        CHAIN.verify(verify_tree_head, sign_tree_head(head(1), KEYS[3]))
+    assert caught.value.field == "tree-head.jws"
+    with pytest.raises(MalformedInput):
+        CHAIN.verify(verify_tree_head, sign_attestation(FACT, KEYS[0]))
+    with pytest.raises(MalformedInput):
+        CHAIN.verify(verify_tree_head, b"")
