@@ -106,6 +106,12 @@ class Input:
             raise UnusableInput(f"input.{name} is no list of objects")
         return [Input(item) for item in self.items(name)]
 
+    def texts(self, name: str) -> list[str]:
+        """A list of strings."""
+        if not all(isinstance(item, str) for item in self.items(name)):
+            raise UnusableInput(f"input.{name} is no list of strings")
+        return self.items(name)
+
     def integers(self, name: str) -> list[int]:
         """A list of integers, written as decimal strings since they may be long."""
         return [integer(item, name) for item in self.items(name)]

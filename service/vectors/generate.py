@@ -24,12 +24,36 @@ from .case import (
 )
 from .flags import FLAGS
 from .seed import SEED
-from .topics import batches, cheats, commitments, documents, encodings, proofs, signed, systems, transcripts
+from .topics import (
+    batches,
+    cheats,
+    commitments,
+    credits,
+    documents,
+    encodings,
+    log,
+    proofs,
+    signed,
+    systems,
+    transcripts,
+)
 
 #: Topics in the order in which they are written.
 TOPICS: dict[str, ModuleType] = {
     topic.NAME: topic
-    for topic in (encodings, documents, systems, commitments, transcripts, proofs, cheats, batches, signed)
+    for topic in (
+        encodings,
+        documents,
+        systems,
+        commitments,
+        transcripts,
+        proofs,
+        cheats,
+        batches,
+        signed,
+        credits,
+        log,
+    )
 }
 PROVENANCE = {
     "generator": "zkmargin vectors generate (service/vectors of the zkmargin project)",

@@ -7,7 +7,17 @@ from typing import Any
 
 from circuits import snapshot, statement
 from verifier.attestation import Attestation, check_attested, load_public_key, verify_attestation
+from verifier.credit_entry import check_credit, check_follows, verify_credit_entry
+from verifier.hub_keys import KeyChain
 from verifier.snapshot_signature import verify_snapshot_signature
+from verifier.transparency import (
+    TreeHead,
+    attestation_leaf,
+    check_extends,
+    verify_consistency,
+    verify_inclusion,
+    verify_tree_head,
+)
 
 from .engine import Input, Operation
 
@@ -50,9 +60,80 @@ def op_signed_snapshot(given: Input) -> Values:
     return {"oracle": signed.oracle, "time": signed.time, "valid_until": signed.valid_until}
 
 
+def op_credit_entry(given: Input) -> Values:
+    """A hub's signed credit entry."""
+    entry = verify_credit_entry(given.data("entry"), load_public_key(given.data("key")))
+    return {name: value.hex() if isinstance(value, bytes) else value for name, value in vars(entry).items()}
+
+
+def op_check_credit(given: Input) -> Values:
+    """Whether an entry is the credit that a statement asked for; with ``now``, whether it may be drawn on."""
+    entry = verify_credit_entry(given.data("entry"), load_public_key(given.data("key")))
+    stated, snap = statement.from_bytes(given.data("statement")), snapshot.from_bytes(given.data("snapshot"))
+    chain = given.text("caip2") if given.has("caip2") else None
+    check_credit(entry, stated, attestation_of(given), snap, caip2=chain, now=given.optional_number("now"))
+    return {}
+
+
+def op_credit_follows(given: Input) -> Values:
+    """Whether a newer entry continues the same credit."""
+    key = load_public_key(given.data("key"))
+    check_follows(verify_credit_entry(given.data("old"), key), verify_credit_entry(given.data("new"), key))
+    return {}
+
+
+def op_tree_head(given: Input) -> Values:
+    """A signed head of the log."""
+    head = verify_tree_head(given.data("head"), load_public_key(given.data("key")), now=given.optional_number("now"))
+    return {"hub": head.hub, "size": head.size, "root": head.root.hex(), "time": head.time}
+
+
+def op_head_extends(given: Input) -> Values:
+    """Whether one head extends another."""
+    key = load_public_key(given.data("key"))
+    heads: list[TreeHead] = [verify_tree_head(given.data(name), key) for name in ("old", "new")]
+    check_extends(heads[0], heads[1], given.bytes_list("path"))
+    return {}
+
+
+def op_log_leaf(given: Input) -> Values:
+    """The leaf hash of an attestation document."""
+    return {"leaf": attestation_leaf(given.data("attestation")).hex()}
+
+
+def op_log_inclusion(given: Input) -> Values:
+    """Whether a leaf is under a root."""
+    path, root = given.bytes_list("path"), given.hex("root")
+    verify_inclusion(given.hex("leaf"), given.number("index"), given.number("size"), path, root)
+    return {}
+
+
+def op_log_consistency(given: Input) -> Values:
+    """Whether a tree begins with an earlier one."""
+    old, new = given.number("old_size"), given.number("new_size")
+    verify_consistency(old, given.hex("old_root"), new, given.hex("new_root"), given.bytes_list("path"))
+    return {}
+
+
+def op_hub_keys(given: Input) -> Values:
+    """The keys of a hub, followed from the pinned one."""
+    documents = [text.encode() for text in given.texts("documents")]
+    chain = KeyChain.follow(documents, load_public_key(given.data("key")))
+    return {"hub": chain.hub, "keys": [key.key.hex() for key in chain.keys]}
+
+
 OPERATIONS: dict[str, Operation] = {
     "public-key": op_public_key,
     "attestation": op_attestation,
     "attested": op_attested,
     "signed-snapshot": op_signed_snapshot,
+    "credit-entry": op_credit_entry,
+    "check-credit": op_check_credit,
+    "credit-follows": op_credit_follows,
+    "tree-head": op_tree_head,
+    "head-extends": op_head_extends,
+    "log-leaf": op_log_leaf,
+    "log-inclusion": op_log_inclusion,
+    "log-consistency": op_log_consistency,
+    "hub-keys": op_hub_keys,
 }

@@ -116,10 +116,10 @@ def _openings(book: Book) -> None:
 
     account = ACCOUNTS["cross"]
     snap = snapshot_ref(book, "cross")
-    tree = json.loads(opening_bytes(account.opening, account.snapshot))
+    tree = json.loads(opening_bytes(account.opening, account.snapshot.registry_digest))
     for name in ("cross", "cross-2048", "portfolio"):
         one = ACCOUNTS[name]
-        document = opening_bytes(one.opening, one.snapshot).decode()
+        document = opening_bytes(one.opening, one.snapshot.registry_digest).decode()
         book.valid("opening", {"opening": document, "snapshot": snapshot_ref(book, name)}, f"the opening of {name}")
     lots = tree["lots"]
     for flag, code, comment, changed_tree in (
