@@ -116,13 +116,13 @@ def generate(
 
     if (out is None) != check:
         raise MalformedInput("either --out FOLDER or --check", field="out")
+    if out is not None and not out.is_dir():
+        raise MalformedInput("no such folder", field=str(out))
     with progress("vectors", tuple(TOPICS), as_json=as_json) as step:
         made = build(progress=step)
     if out is None:
         compare(made.files)
     else:
-        if not out.is_dir():
-            raise MalformedInput("no such folder", field=str(out))
         for name, data in made.files.items():
             write_file(out / name, data)
     answer = {

@@ -60,6 +60,10 @@ def parse_answer(line: bytes, case: Case) -> Answer:
     return Answer(verdict, values, code)
 
 
+class _Ended(_NoAnswer):
+    """The program closed its output without a byte of an answer."""
+
+
 class Driver:
     """Another program as an engine. Its error codes are compared only where it gives one."""
 
@@ -78,18 +82,28 @@ class Driver:
         self._seconds = seconds
         self._process: subprocess.Popen[bytes] | None = None
         self._silent = 0
+        self._answered = False
 
     def answer(self, case: Case) -> Answer:
         """Ask the program. No answer of any kind is a failure, and ends the process."""
         if self._silent >= GIVE_UP_AFTER:
             return Answer("failed", reason=f"not asked: {GIVE_UP_AFTER} cases in a row had no answer")
+        line = question(case)
         try:
-            answer = parse_answer(self._exchange(question(case)), case)
+            try:
+                told = self._exchange(line)
+            except _Ended:
+                # It may answer one case and end: a program that had answered before is started for this one.
+                if not self._answered:
+                    raise
+                self.close()
+                told = self._exchange(line)
+            answer = parse_answer(told, case)
         except _NoAnswer as err:
             self.close()
             self._silent += 1
             return Answer("failed", reason=str(err))
-        self._silent = 0
+        self._silent, self._answered = 0, True
         return answer
 
     def _running(self) -> subprocess.Popen[bytes]:
@@ -139,7 +153,8 @@ class Driver:
                         continue
                     read += chunk
                     if not chunk:
-                        raise _NoAnswer(f"the program ended without an answer{self._status(process)}")
+                        ended = _NoAnswer if read else _Ended
+                        raise ended(f"the program ended without an answer{self._status(process)}")
                     if b"\n" in read:
                         answer, _, rest = read.partition(b"\n")
                         if rest:
@@ -157,7 +172,7 @@ class Driver:
 
     def close(self) -> None:
         """End the program and whatever it started."""
-        process, self._process = self._process, None
+        process, self._process, self._answered = self._process, None, False
         if process is None:
             return
         # A session of its own: the group is the program and its children, and nothing else.
