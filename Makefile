@@ -4,7 +4,7 @@ VENV ?= .venv
 BIN = $(VENV)/bin
 PIP = $(BIN)/python -m pip --disable-pip-version-check --quiet
 
-.PHONY: demo test lint bench bench-peers growth lock clean
+.PHONY: demo test lint bench bench-peers growth vectors lock clean
 
 demo: $(VENV)/.run
 	$(BIN)/zkmargin demo
@@ -26,6 +26,12 @@ bench-peers: $(VENV)/.run
 
 growth: $(VENV)/.dev
 	$(BIN)/python benchmarks/growth.py
+
+# The frozen vectors are made again and compared, then answered by both engines and by our own driver. Takes minutes.
+vectors: $(VENV)/.dev
+	$(BIN)/zkmargin vectors generate --check
+	$(BIN)/zkmargin vectors run --engine both
+	$(BIN)/zkmargin vectors run --driver "$(BIN)/zkmargin vectors answer"
 
 # Renew the lock files from pyproject.toml (needs uv).
 lock:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import json
+import re
 import shutil
 import subprocess
 import sys
@@ -31,6 +32,7 @@ from service.vectors.case import (
     parse_file,
     topic_names,
 )
+from service.vectors.driver import answer_line
 from service.vectors.engine import Answer, Input, LocalEngine, Operation
 from service.vectors.flags import FLAGS
 from service.vectors.generate import TOPICS, build, compare
@@ -150,6 +152,28 @@ def test_the_wheel_has_the_vectors(tmp_path: Path) -> None:
             inside = f"service/vectors/data/{FOLDER}/{path.name}"
             assert inside in names
             assert archive.read(inside) == path.read_bytes()
+
+
+def test_the_document_has_every_topic_operation_and_a_true_example() -> None:
+    text = (ROOT / "docs" / "VECTORS.md").read_text()
+    for name in topic_names():
+        assert f"| `{name}` |" in text
+    used = {case.operation for name in topic_names() for case in topic(name).cases}
+    assert used <= set(native.OPERATIONS)
+    for operation in native.OPERATIONS:
+        short = operation.replace("eip2537-", "-") if operation != "eip2537-g1-add" else operation
+        assert f"`{short}`" in text, operation
+    question, told = re.findall(r"```json\n(.*?)\n```", text)
+    answer = answer_line(question.encode(), native.engine())
+    assert answer == json.loads(told)
+    case = next(case for case in topic("encodings").cases if case.id == answer["id"])
+    assert json.loads(question)["input"] == dict(case.input)
+
+
+def test_the_readme_has_the_counts() -> None:
+    cases = [case for name in topic_names() for case in topic(name).cases]
+    invalid = sum(case.result != VALID for case in cases)
+    assert f"{len(cases):,} frozen cases, {invalid} of them invalid" in (ROOT / "README.md").read_text()
 
 
 def accept_everything(given: Input) -> Mapping[str, Any]:

@@ -31,8 +31,8 @@ MAX_ANSWER_BYTES = 64 * 1024
 #: After this many cases in a row without any answer the program is not asked again; the rest counts as failed.
 GIVE_UP_AFTER = 5
 _CHUNK = 65536
-_VERDICTS: dict[str, Literal["accepted", "rejected", "unsupported"]] = {
-    "accepted": "accepted", "rejected": "rejected", "unsupported": "unsupported",
+_VERDICTS: dict[str, Literal["accepted", "rejected", "unsupported", "failed"]] = {
+    "accepted": "accepted", "rejected": "rejected", "unsupported": "unsupported", "failed": "failed",
 }  # fmt: skip
 
 
@@ -57,7 +57,7 @@ def parse_answer(line: bytes, case: Case) -> Answer:
     verdict, values, code = _VERDICTS.get(str(tree.get("result"))), tree.get("values", {}), tree.get("code")
     if verdict is None or not isinstance(values, dict) or not isinstance(code, str | None):
         raise _NoAnswer("the answer has no result, or values or code of another type")
-    return Answer(verdict, values, code)
+    return Answer(verdict, values, code, reason="the program says that it failed" if verdict == "failed" else "")
 
 
 class _Ended(_NoAnswer):
@@ -190,14 +190,11 @@ def answer_line(line: bytes, engine: Engine) -> dict[str, Any]:
     try:
         tree = parse_json(line, name="question")
     except MalformedInput as err:
-        return {"id": None, "result": "unsupported", "message": str(err)}
+        return {"id": None, "result": "failed", "message": str(err)}
     if not isinstance(tree, dict) or not isinstance(tree.get("id"), str) or not isinstance(tree.get("input"), dict):
-        return {"id": None, "result": "unsupported", "message": "a question has id, operation and input"}
+        return {"id": None, "result": "failed", "message": "a question has id, operation and input"}
     answer = engine.answer(Case(tree["id"], str(tree.get("operation")), tree["input"], VALID))
-    told: dict[str, Any] = {"id": tree["id"]}
-    if answer.verdict == "failed":  # nothing was decided, so neither accepted nor rejected
-        return told | {"result": "unsupported", "message": answer.reason}
-    told |= {"result": answer.verdict}
+    told: dict[str, Any] = {"id": tree["id"], "result": answer.verdict}
     if answer.values:
         told["values"] = dict(answer.values)
     if answer.code:

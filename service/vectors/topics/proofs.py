@@ -94,11 +94,30 @@ def write(book: Book) -> None:
     for name, tag, terms, comment in HONEST:
         flags = ("EdgeCase",) if tag == "edge" else ()
         book.valid("verify", case(*honest(book, name, tag, **terms)), comment, *flags)
+    _every_rule(book)
     _times(book)
     _bytes(book)
     _elements(book)
     _other_statements(book)
     _documents(book)
+
+
+def _every_rule(book: Book) -> None:
+    """The same three faults for every rule and size: a larger amount, a changed value, another element."""
+    for name, tag, terms, comment in HONEST[1:]:
+        account = ACCOUNTS[name]
+        stated, snap, proof = honest(book, name, tag, **terms)
+        amount = {"amount": "12345.68", "edge": "999012.19"}.get(tag, "0.01")
+        raised = text(account.statement_tree(**terms | {"amount": amount}))
+        book.invalid("verify", case(raised, snap, proof), "AmountRaised", REJECTED, f"a cent more: {comment}")
+        made = bytearray.fromhex(account.proof(**terms))
+        made[-1] ^= 1
+        given = case(stated, snap, made.hex())
+        book.invalid("verify", given, "ChangedEvaluation", REJECTED, f"acc(omega zeta) with a changed bit: {comment}")
+        made = bytearray.fromhex(account.proof(**terms))
+        made[HEADER_BYTES : HEADER_BYTES + G1_BYTES] = encode_g1(G1Point())
+        given = case(stated, snap, made.hex())
+        book.invalid("verify", given, "ChangedElement", REJECTED, f"the generator as first column: {comment}")
 
 
 def _times(book: Book) -> None:
