@@ -4,7 +4,7 @@ VENV ?= .venv
 BIN = $(VENV)/bin
 PIP = $(BIN)/python -m pip --disable-pip-version-check --quiet
 
-.PHONY: demo test lint bench bench-peers growth vectors lock clean
+.PHONY: demo test lint bench bench-peers growth agree vectors lock clean
 
 demo: $(VENV)/.run
 	$(BIN)/zkmargin demo
@@ -26,6 +26,10 @@ bench-peers: $(VENV)/.run
 
 growth: $(VENV)/.dev
 	$(BIN)/python benchmarks/growth.py
+
+# Native and reference verifier on 1,000 random mutations of valid proofs and statements.
+agree: $(VENV)/.dev
+	$(BIN)/python -m scripts.agree
 
 # The frozen vectors are made again and compared, then answered by both engines and by our own driver. Takes minutes.
 vectors: $(VENV)/.dev

@@ -107,7 +107,7 @@ class MissingExtra(ZkMarginError):
     """An optional part of the distribution is not installed; the message says which extra to install."""
 
     code = "missing-extra"
-    exit_code = 11
+    exit_code = 12
 
 
 class OracleRefused(ZkMarginError):

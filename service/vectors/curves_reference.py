@@ -9,21 +9,18 @@ import hashlib
 from collections.abc import Mapping
 from typing import Any
 
-from py_ecc.bls.hash import expand_message_xmd
-from py_ecc.bls.point_compression import decompress_G1, decompress_G2
-from py_ecc.bls.typing import G1Compressed, G2Compressed
-from py_ecc.fields import optimized_bls12_381_FQ as FQ
-from py_ecc.fields import optimized_bls12_381_FQ2 as FQ2
-from py_ecc.fields import optimized_bls12_381_FQ12 as FQ12
-from py_ecc.optimized_bls12_381 import (
+from circuits.errors import MalformedInput, ProofRejected
+from verifier.reference.bls import (
+    FQ,
+    FQ2,
+    FQ12,
     G1,
     G2,
     Z1,
     Z2,
     add,
-    b,
     b2,
-    curve_order,
+    expand_message_xmd,
     final_exponentiate,
     is_inf,
     is_on_curve,
@@ -32,8 +29,7 @@ from py_ecc.optimized_bls12_381 import (
     normalize,
     pairing,
 )
-
-from circuits.errors import MalformedInput, ProofRejected
+from verifier.reference.curve import R
 
 from .eip2537 import G1_BYTES, G2_BYTES, ONE_WORD, SCALAR_BYTES, coordinates, split
 from .engine import Input, Operation, require
@@ -51,17 +47,21 @@ INFINITY = b"\xc0" + bytes(47)
 
 def scalar(data: bytes, field: str) -> int:
     """32 big-endian bytes below r."""
-    require(len(data) == 32 and int.from_bytes(data, "big") < curve_order, "no canonical scalar", field)
+    require(len(data) == 32 and int.from_bytes(data, "big") < R, "no canonical scalar", field)
     return int.from_bytes(data, "big")
 
 
 def in_subgroup(point: Point) -> bool:
     """Whether r times the point is the neutral element."""
-    return bool(is_inf(multiply(point, curve_order)))
+    return bool(is_inf(multiply(point, R)))
 
 
 def point_or_infinity(data: bytes, field: str) -> Point:
     """A compressed G1 point, or the neutral element in its one encoding."""
+    # After verifier.reference.bls, which undoes what importing py_ecc does to the process.
+    from py_ecc.bls.point_compression import decompress_G1
+    from py_ecc.bls.typing import G1Compressed
+
     if data == INFINITY:
         return Z1
     require(len(data) == 48 and data[0] & 0xC0 == 0x80, "no compressed point", field)
@@ -86,6 +86,9 @@ def op_verify_kzg_proof(given: Input) -> Values:
     commitment = point_or_infinity(given.hex("commitment"), "commitment")
     z, y = scalar(given.hex("z"), "z"), scalar(given.hex("y"), "y")
     proof = point_or_infinity(given.hex("proof"), "proof")
+    from py_ecc.bls.point_compression import decompress_G2
+    from py_ecc.bls.typing import G2Compressed
+
     half = len(TAU_G2) // 2
     words = int.from_bytes(TAU_G2[:half], "big"), int.from_bytes(TAU_G2[half:], "big")
     tau = decompress_G2(G2Compressed(words))
@@ -101,7 +104,7 @@ def g1(data: bytes, *, subgroup: bool) -> Point:
     if x == y == 0:
         return Z1
     point = (FQ(x), FQ(y), FQ(1))
-    require(is_on_curve(point, b), "not on the curve", "input")
+    require(is_on_curve(point, FQ(4)), "not on the curve", "input")
     require(not subgroup or in_subgroup(point), "not in the subgroup", "input")
     return point
 
@@ -136,7 +139,7 @@ def op_g1_msm(given: Input) -> Values:
     """BLS12_G1MSM, term by term."""
     total = Z1
     for point, factor in split(given.hex("bytes"), (G1_BYTES, SCALAR_BYTES)):
-        total = add(total, multiply(g1(point, subgroup=True), int.from_bytes(factor, "big") % curve_order))
+        total = add(total, multiply(g1(point, subgroup=True), int.from_bytes(factor, "big") % R))
     return encode(total)
 
 

@@ -32,8 +32,7 @@ def op_decode_scalar(given: Input) -> Values:
 
 def op_decode_g1(given: Input) -> Values:
     """A point of this protocol."""
-    from py_ecc.optimized_bls12_381 import normalize
-
+    from verifier.reference.bls import normalize
     from verifier.reference.curve import decode_g1
 
     x, y = normalize(decode_g1(given.hex("bytes"), MalformedInput, "point"))
@@ -68,21 +67,14 @@ def op_transcript(given: Input) -> Values:
 
 def op_challenges(given: Input) -> Values:
     """Every challenge of a proof, by name."""
-    from verifier.reference import systems
     from verifier.reference.curve import encode_scalar
-    from verifier.reference.digests import digest
     from verifier.reference.proof_encoding import decode
-    from verifier.reference.rounds import Instance, replay
+    from verifier.reference.rounds import replay
     from verifier.reference.srs import key
+    from verifier.reference.verification import instance_of
 
-    stated = statement_of(given)
-    bound = bind(stated, snapshot_of(given))
-    system = bound.program.system
-    geometry = systems.fit(system, stated.domain)
-    constants = systems.constants(system, bound.delta, bound.amount)
-    hashed = digest(dict(stated.tree), "zkmargin/statement/1")
-    instance = Instance(geometry, system, constants, hashed, stated.commitment)
-    found = replay(instance, decode(given.hex("proof"), geometry), key().digest)
+    instance = instance_of(statement_of(given), snapshot_of(given))
+    found = replay(instance, decode(given.hex("proof"), instance.geometry), key().digest)
     values = {name: encode_scalar(value).hex() for name, value in vars(found).items()}
     if given.has("claimed"):
         check_claim(given.items("claimed"), list(values.values()), "challenges")
@@ -133,13 +125,11 @@ def op_compile(given: Input) -> Values:
     """A compiled statement; rows are shared, digest, layout, bound check and right-hand sides are not."""
     from verifier.reference import systems
     from verifier.reference.curve import R
+    from verifier.reference.verification import geometry_of
 
-    stated = statement_of(given)
-    bound = bind(stated, snapshot_of(given))
+    bound = bind(statement_of(given), snapshot_of(given))
     system = bound.program.system
-    geometry = systems.fit(system, stated.domain)
-    systems.check_ties(system)
-    systems.check_bounds(system, geometry)
+    geometry = geometry_of(bound)
     right = systems.constants(system, bound.delta, bound.amount)
     return {
         "system": systems.system_digest(system).hex(),
@@ -160,17 +150,22 @@ def _srs_file(name: str) -> bytes:
 
 
 def _srs_point(name: str, index: int) -> Any:
-    from py_ecc.fields import optimized_bls12_381_FQ as FQ
+    from verifier.reference.bls import FQ
 
     data = _srs_file(name)[96 * index : 96 * (index + 1)]
     return FQ(int.from_bytes(data[:48], "big")), FQ(int.from_bytes(data[48:], "big")), FQ(1)
 
 
+def _compressed(point: Any) -> str:
+    # After verifier.reference.bls, which undoes what importing py_ecc does to the process.
+    from py_ecc.bls.point_compression import compress_G1
+
+    return int(compress_G1(point)).to_bytes(48, "big").hex()
+
+
 def op_commit(given: Input) -> Values:
     """sum_j x_j [L_j(tau)] + sum_k b_k ([tau^(n+k)] - [tau^k]), term by term on py_ecc."""
-    from py_ecc.bls.point_compression import compress_G1
-    from py_ecc.optimized_bls12_381 import add, multiply, neg
-
+    from verifier.reference.bls import add, multiply, neg
     from verifier.reference.curve import R, combine, decode_scalar
     from verifier.reference.systems import DOMAINS
 
@@ -184,7 +179,7 @@ def op_commit(given: Input) -> Values:
         low, high = _srs_point("powers_g1.bin", k), _srs_point("powers_g1.bin", n + k)
         terms.append((b, add(high, neg(low))))
     point = combine((1, multiply(p, x)) for x, p in terms)
-    commitment = int(compress_G1(point)).to_bytes(48, "big").hex()
+    commitment = _compressed(point)
     if given.has("claimed"):
         check_claim(given.text("claimed"), commitment, "commitment")
     return {"commitment": commitment}
@@ -192,15 +187,13 @@ def op_commit(given: Input) -> Values:
 
 def op_add_commitments(given: Input) -> Values:
     """The sum of commitments."""
-    from py_ecc.bls.point_compression import compress_G1
-    from py_ecc.optimized_bls12_381 import is_inf
-
+    from verifier.reference.bls import is_inf
     from verifier.reference.curve import combine, decode_g1
 
     points = [decode_g1(data, MalformedInput, "commitments") for data in given.bytes_list("commitments")]
     total = combine((1, point) for point in points)
     require(bool(points) and not is_inf(total), "nothing, or a neutral sum", "commitments")
-    encoded = int(compress_G1(total)).to_bytes(48, "big").hex()
+    encoded = _compressed(total)
     if given.has("claimed"):
         check_claim(given.text("claimed"), encoded, "sum")
     return {"commitment": encoded}

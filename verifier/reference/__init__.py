@@ -8,7 +8,7 @@ every public polynomial from its n values on H, where the native verifier uses c
 ==================  ==================================================================
 module              sections of SPEC.md
 ==================  ==================================================================
-``curve``           Curve, points and scalars
+``bls``, ``curve``  Curve, points and scalars
 ``srs``             Structured reference string
 ``systems``         Words and columns; The bound check; Encoding of a system
 ``digests``         Canonical JSON and digests

@@ -6,9 +6,10 @@ from collections.abc import Iterable
 from typing import Any, TypeAlias
 
 import galois
-from py_ecc import optimized_bls12_381 as bls
 
 from circuits.errors import MalformedInput
+
+from . import bls
 
 #: Modulus of the base field, and order of the groups: written out in SPEC.md, and the same as py_ecc's.
 P = 0x1A0111EA397FE69A4B1BA7B6434BACD764774B84F38512BF6730D2A0F6B0F6241EABFFFEB153FFFFB9FEFFFFFFFFAAAB

@@ -40,29 +40,34 @@ def refuse_degenerate(n: int, c: Challenges) -> None:
         raise ProofRejected("a degenerate challenge", field="proof")
 
 
-@dataclass(frozen=True)
-class Linearisation:
-    """F as a sum of committed polynomials times ``terms``' coefficients, and a constant."""
-
-    terms: list[tuple[Element, G1Point]]
-    constant: Element
-
-
-def linearise(instance: Instance, commitment: G1Point, proof: Proof, claim: Claim, c: Challenges) -> Linearisation:
-    """The linearisation: the table of coefficients, line by line."""
+def coefficients(instance: Instance, proof: Proof, claim: Claim, c: Challenges) -> dict[str, Element]:
+    """The linearisation: the section's table, line by line, by the names in its first column."""
     n, columns = instance.geometry.n, instance.geometry.columns
     public = evaluate_public(n, claim, c.zeta)
     table, join = c.alpha**columns, c.alpha ** (columns + 1)
     limbs = F([int(value) for value in proof.evaluations])
-    terms = [
-        (-join * public.u, commitment),
-        (-table, proof.multiplicities),
-        (table * (c.gamma + public.t) + join * c.eta, proof.table_helper),
-        (-join, proof.accumulator),
-        (-(c.zeta**n - F(1)), proof.quotient),
-    ]
-    terms += [(c.alpha**i * (c.gamma + limbs[i]) - join * c.eta, helper) for i, helper in enumerate(proof.helpers)]
-    constant = join * (proof.accumulator_next + claim.target / F(n) - np.dot(limbs, public.v))
+    out = {
+        "x": -join * public.u,
+        "m": -table,
+        "h_T": table * (c.gamma + public.t) + join * c.eta,
+        "acc": -join,
+        "q": -(c.zeta**n - F(1)),
+        "constant": join * (proof.accumulator_next + claim.target / F(n) - np.dot(limbs, public.v)),
+    }
     for i in range(columns):
-        constant = constant - c.alpha**i
-    return Linearisation(terms, constant)
+        out[f"h_{i}"] = c.alpha**i * (c.gamma + limbs[i]) - join * c.eta
+        out["constant"] = out["constant"] - c.alpha**i
+    return out
+
+
+def terms(instance: Instance, proof: Proof, coefficient: dict[str, Element]) -> list[tuple[Element, G1Point]]:
+    """The linearisation: each coefficient with the commitment that it stands on; without the constant."""
+    points = {
+        "x": instance.commitment_point,
+        "m": proof.multiplicities,
+        "h_T": proof.table_helper,
+        "acc": proof.accumulator,
+        "q": proof.quotient,
+    }
+    points |= {f"h_{i}": helper for i, helper in enumerate(proof.helpers)}
+    return [(coefficient[name], point) for name, point in points.items()]

@@ -10,7 +10,7 @@ import numpy as np
 from circuits.errors import ProofRejected
 from circuits.system import LinearSystem
 
-from .curve import Element, F, R, Vector, elements_of, encode_scalar, root_of_unity
+from .curve import Element, F, G1Point, R, Vector, elements_of, encode_scalar, root_of_unity
 from .proof_encoding import Proof
 from .systems import LIMBS, Geometry, system_digest
 from .transcript import Transcript
@@ -20,13 +20,17 @@ PROTOCOL = b"zkmargin/argument/1"
 
 @dataclass(frozen=True)
 class Instance:
-    """What is proved, bound to delta and amount: all that messages 3 to 7 absorb, and the system itself."""
+    """What is proved, bound to delta and amount: all that messages 3 to 7 absorb.
+
+    ``commitment`` is the bytes of the account's C, ``commitment_point`` what they decode to.
+    """
 
     geometry: Geometry
     system: LinearSystem
     constants: list[int]
     statement_digest: bytes
     commitment: bytes
+    commitment_point: G1Point
 
 
 @dataclass(frozen=True)
@@ -42,8 +46,8 @@ class Challenges:
     mu: Element
 
 
-def replay(instance: Instance, proof: Proof, srs_digest: bytes) -> Challenges:
-    """Transcript: messages 1 to 17 and the challenges between them."""
+def public_transcript(instance: Instance, srs_digest: bytes) -> Transcript:
+    """Transcript: messages 1 to 7, everything public."""
     t, geometry = Transcript(), instance.geometry
     t.absorb("protocol", PROTOCOL)
     t.absorb("srs", srs_digest)
@@ -52,6 +56,12 @@ def replay(instance: Instance, proof: Proof, srs_digest: bytes) -> Challenges:
     t.absorb("system", system_digest(instance.system))
     t.absorb("constants", b"".join(encode_scalar(c % R) for c in instance.constants))
     t.absorb("commitment", instance.commitment)
+    return t
+
+
+def replay(instance: Instance, proof: Proof, srs_digest: bytes) -> Challenges:
+    """Transcript: messages 8 to 17 after the public ones, and the challenges between them."""
+    t = public_transcript(instance, srs_digest)
 
     def messages(*labels: str) -> None:
         for label in labels:

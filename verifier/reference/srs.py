@@ -8,10 +8,9 @@ from functools import cache
 from importlib import resources
 from typing import Any
 
-from py_ecc import optimized_bls12_381 as bls
-
 from circuits.errors import CorruptData
 
+from . import bls
 from .curve import P, R
 
 #: SHA-256 of the files of powers, from the table of the section.

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import hashlib
 
-from py_ecc.bls.hash import expand_message_xmd
-
+from .bls import expand_message_xmd
 from .curve import Element, F, R
 
 DST = b"ZKMARGIN-V01-CS01-with-expander-SHA256-128"
@@ -22,10 +21,13 @@ class Transcript:
         name = label.encode("ascii")
         self._hash.update(len(name).to_bytes(1, "big") + name + len(data).to_bytes(8, "big") + data)
 
+    def digest(self) -> bytes:
+        """SHA-256 of all bytes so far; the state continues."""
+        return self._hash.digest()
+
     def challenge(self, label: str) -> Element:
         """The empty message under ``label``, then 48 expanded bytes of the hash so far, modulo r."""
         self.absorb(label, b"")
-        seed = self._hash.digest()
         # py_ecc's annotation asks for a hash object where it calls a constructor.
-        uniform = expand_message_xmd(seed, DST, 48, hashlib.sha256)  # type: ignore[arg-type]
+        uniform = expand_message_xmd(self.digest(), DST, 48, hashlib.sha256)  # type: ignore[arg-type]
         return F(int.from_bytes(uniform, "big") % R)

@@ -124,6 +124,8 @@ def statement_faults(commitment: str) -> Iterator[Change]:
     yield "OtherTerms", "an unknown level", m, set_to("level", "Initial")
     yield "EmptyOptional", "no election", m, set_to("elections", {})
     yield "EmptyOptional", "no overlay", m, set_to("overlays", [])
+    for path in ("elections", "overlays"):
+        yield "EmptyOptional", f"{path} that are null", m, set_to(path, None)
     yield "BadOverlay", "not sorted", m, set_to("overlays", ["b", "a"])
     yield "BadOverlay", "twice", m, set_to("overlays", ["a", "a"])
     twice = [{"instrument": "USD", "quantity": "1"}, {"instrument": "USD", "quantity": "-1"}]
@@ -192,6 +194,8 @@ def snapshot_faults() -> Iterator[Change]:
     yield "WrongType", "a mark as a number", m, set_to("instruments.2.mark", 64)
     yield "WrongType", "a time as a string", m, set_to("time", "1700000000")
     yield "EmptyOptional", "no Greek", m, set_to("instruments.2.greeks", {})
+    for path in ("axes", "source", "rule.overlays", "instruments.2.greeks", "instruments.2.risk"):
+        yield "EmptyOptional", f"{path} that is null", m, set_to(path, None)
     yield "BadName", "a kind that does not exist", m, set_to("instruments.2.kind", "swap")
     yield "DuplicateInstrument", "one id twice", m, set_to("instruments.3.id", "PERP-2")
     yield "OutOfRange", "a scenario twice", m, set_to("scenarios.1", "scenario-0")
