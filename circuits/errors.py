@@ -6,6 +6,8 @@ message may contain a position, a blinding or a key.
 
 from __future__ import annotations
 
+from typing import Any
+
 
 class ZkMarginError(Exception):
     """Base of every error that this project raises on purpose."""
@@ -21,12 +23,22 @@ class ZkMarginError(Exception):
     def __str__(self) -> str:
         return f"{self.field}: {self.message}" if self.field else self.message
 
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Pickle by members: constructors of subclasses take more than a message, and errors cross processes."""
+        return _restore, (type(self), self.args, dict(vars(self)))
+
     def to_json(self) -> dict[str, str]:
         """The error as a flat JSON object: ``code``, ``message`` and, where known, ``field``."""
         out = {"code": self.code, "message": self.message}
         if self.field:
             out["field"] = self.field
         return out
+
+
+def _restore(kind: type[ZkMarginError], args: tuple[Any, ...], members: dict[str, Any]) -> ZkMarginError:
+    error = kind.__new__(kind, *args)
+    vars(error).update(members)
+    return error
 
 
 class MalformedInput(ZkMarginError):
@@ -107,7 +119,7 @@ class MissingExtra(ZkMarginError):
     """An optional part of the distribution is not installed; the message says which extra to install."""
 
     code = "missing-extra"
-    exit_code = 12
+    exit_code = 14
 
 
 class OracleRefused(ZkMarginError):

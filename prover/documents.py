@@ -131,7 +131,11 @@ def proof_bytes(statement: Statement, proof: bytes) -> bytes:
 
 def parse_proof(data: bytes, statement: Statement) -> bytes:
     """The proof's bytes, after checking that the document is about this statement."""
-    model = load(ProofModel, data, name="proof")
+    return proof_of(load(ProofModel, data, name="proof"), statement)
+
+
+def proof_of(model: ProofModel, statement: Statement) -> bytes:
+    """The bytes of a validated proof document, which must be about this statement."""
     if model.statement != statement.digest.hex():
         raise StatementMismatch("the proof document names another statement", field="proof.statement")
     if len(model.proof) % 2:

@@ -21,7 +21,7 @@ from starlette.responses import Response
 from circuits.errors import InternalError, MalformedInput, ZkMarginError
 
 from . import logs, problems
-from .api import system
+from .api import proofs, system
 from .errors import MethodNotAllowed, NotFound
 from .metrics import Metrics
 from .middleware import Limit, Observe, context_of
@@ -32,7 +32,7 @@ Check = Callable[[], Awaitable[bool]]
 #: Started with the application and closed after its last request, in reverse order.
 Resource = Callable[["Service"], AbstractAsyncContextManager[None]]
 _SAFE_PART = re.compile(r"[A-Za-z0-9_.:/+-]{1,64}")
-TAGS = [{"name": "system", "description": "health, metrics, problem types"}]
+TAGS = [proofs.TAG, {"name": "system", "description": "health, metrics, problem types"}]
 
 
 @dataclass
@@ -47,6 +47,8 @@ class Service:
     large_paths: dict[str, str] = field(default_factory=dict)
     #: Models that the API description needs and no signature names.
     models: list[type[Any]] = field(default_factory=lambda: [problems.Problem])
+    #: Security schemes of the API description.
+    security: dict[str, Any] = field(default_factory=dict)
     parts: dict[str, Any] = field(default_factory=dict)
 
 
@@ -66,7 +68,16 @@ def create_app(settings: Settings) -> FastAPI:
         redirect_slashes=False,
     )
     app.state.service = service
+    service.resources.append(proofs.pool_of)
+    service.large_paths.update(proofs.LARGE)
+    service.models.extend(proofs.MODELS)
+    app.include_router(proofs.router)
     app.include_router(system.router)
+    if settings.role == "hub":
+        # The verifier role needs no database, so nothing of the ledger is imported there.
+        from . import hub_role
+
+        hub_role.install(app, service)
     _handle_errors(app)
     _describe(app, service)
     app.add_middleware(
@@ -93,8 +104,15 @@ async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
     service: Service = app.state.service
     log = logs.logger()
     async with AsyncExitStack() as stack:
-        for resource in service.resources:
-            await stack.enter_async_context(resource(service))
+        try:
+            for resource in service.resources:
+                await stack.enter_async_context(resource(service))
+        except ZkMarginError as err:
+            log.error("start failed", **err.to_json())
+            raise
+        except Exception as err:
+            log.error("start failed", kind=type(err).__name__, place=logs.place(err))
+            raise
         log.info("ready", role=service.settings.role, process=os.getpid())
         yield
         log.info("stopping", process=os.getpid())
@@ -161,7 +179,8 @@ def _describe(app: FastAPI, service: Service) -> None:
                     answer = operation["responses"].get("422", {})
                     if "HTTPValidationError" in str(answer.get("content", {}).get("application/json", "")):
                         del answer["content"]["application/json"]
-            schemas = tree.setdefault("components", {}).setdefault("schemas", {})
+            tree.setdefault("components", {}).setdefault("securitySchemes", {}).update(service.security)
+            schemas = tree["components"].setdefault("schemas", {})
             for name in ("HTTPValidationError", "ValidationError"):
                 schemas.pop(name, None)
             _, more = models_json_schema(

@@ -6,8 +6,11 @@ import hashlib
 import secrets
 from typing import Annotated
 
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 from fastapi import Depends, Header, Request
 from starlette.concurrency import run_in_threadpool
+
+from verifier.hub_keys import public_key
 
 from .ledger import access
 from .ledger.access import Principal
@@ -28,14 +31,16 @@ def _authenticate(
     now = book.clock()
     owners: dict[str, tuple[str, str]] = {}
 
-    def lookup(kid: str) -> bytes | None:
+    def key_of(kid: str) -> Ed25519PublicKey | None:
         row = book.database.read(lambda tx: access.lookup(tx, kid, now))
         if row is None:
             return None
         owners[kid] = (row.kind, row.owner)
-        return bytes.fromhex(row.public)
+        return public_key(bytes.fromhex(row.public))
 
-    verified = verify_request(method, path, query, headers, body, lookup, now=now, hub=book.name)
+    verified = verify_request(
+        method=method, path=path, query=query, headers=headers, body=body, key_of=key_of, now=now, hub=book.name
+    )
     access.burn_nonce(book, verified.keyid, verified.nonce, verified.expires, secrets.token_hex(16))
     kind, name = owners[verified.keyid]
     return Principal(kind, name, verified.keyid)
@@ -47,9 +52,7 @@ async def authenticated(request: Request) -> Principal:
     path = request.scope.get("raw_path", b"").decode("latin-1").partition("?")[0]
     query = request.scope["query_string"].decode("latin-1")
     headers = [(k.decode("latin-1"), v.decode("latin-1")) for k, v in request.scope["headers"]]
-    caller = await run_in_threadpool(
-        _authenticate, book_of(request), request.method, path, query, headers, body
-    )
+    caller = await run_in_threadpool(_authenticate, book_of(request), request.method, path, query, headers, body)
     context_of(request.scope).principal = caller.caller
     return caller
 

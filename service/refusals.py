@@ -10,14 +10,6 @@ from typing import Any
 
 from circuits.errors import ZkMarginError
 
-from .errors import NotFound, Overloaded
-
-__all__ = [
-    "AccountFrozen", "AmountAboveProof", "AmountUnavailable", "BreakerOpen", "CapBelowExposure", "CapExceeded", "Conflict",
-    "CreditExpired", "FillRefused", "Forbidden", "IdempotencyMismatch", "IdempotencyMissing", "NotExpired", "NotFound",
-    "Overloaded", "PositionLimit", "Refusal", "SequenceConflict", "SnapshotRefused", "StaleEpoch", "StaleSnapshot",
-    "StatementRefused", "Unavailable", "UnknownVenue", "VenueSuspended",
-]  # fmt: skip
 
 class Refusal(ZkMarginError):
     """Base of the hub's refusals."""
@@ -32,37 +24,11 @@ class Refusal(ZkMarginError):
         """The error as a flat JSON object, extensions included."""
         return {**super().to_json(), **self.extensions}
 
-    def __reduce__(self) -> tuple[Any, ...]:
-        """Errors cross process borders."""
-        return (_rebuild, (type(self), self.message, self.field, self.extensions))
-
-
-def _rebuild(kind: type[Refusal], message: str, field: str | None, extensions: dict[str, Any]) -> Refusal:
-    return kind(message, field=field, **extensions)
-
-
-class Unauthenticated(Refusal):
-    """The request carries no signature of the required form."""
-
-    code = "unauthenticated"
-
-
-class UnknownKey(Refusal):
-    """The key that signed the request is not registered, or not valid now."""
-
-    code = "unknown-key"
-
 
 class RequestReplayed(Refusal):
     """The nonce of the signature was used before."""
 
     code = "request-replayed"
-
-
-class RequestExpired(Refusal):
-    """The signature's time is over, not yet come, or too long."""
-
-    code = "request-expired"
 
 
 class Forbidden(Refusal):
@@ -161,12 +127,6 @@ class IdempotencyMismatch(Refusal):
     code = "idempotency-mismatch"
 
 
-class IdempotencyMissing(Refusal):
-    """A call that changes state, without an idempotency key."""
-
-    code = "idempotency-missing"
-
-
 class Conflict(Refusal):
     """The thing exists already, or another change came first."""
 
@@ -195,4 +155,3 @@ class Unavailable(Refusal):
     """A part of the service does not answer; nothing is known to have changed."""
 
     code = "unavailable"
-

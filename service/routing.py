@@ -13,14 +13,10 @@ from fastapi.routing import APIRoute
 from starlette.requests import Request
 from starlette.responses import Response
 
-from circuits import canonical
-from circuits.errors import MalformedInput
-
-from .errors import BrokenJson, NotAcceptable, UnsupportedMediaType
+from .errors import NotAcceptable, UnsupportedMediaType
+from .strict import parse_body
 
 Handler = Callable[[Request], Coroutine[Any, Any, Response]]
-#: Deepest field path that a message repeats.
-MAX_PATH = 12
 
 
 class _Parsed(Request):
@@ -31,14 +27,6 @@ class _Parsed(Request):
     async def json(self) -> Any:
         """The tree that strict parsing gave."""
         return self.tree
-
-
-def parse_body(data: bytes, *, max_bytes: int = canonical.MAX_JSON_BYTES) -> Any:
-    """Strict JSON of a body, or ``BrokenJson``."""
-    try:
-        return canonical.parse_json(data, name="body", max_bytes=max_bytes)
-    except MalformedInput as err:
-        raise BrokenJson(err.message, field="body") from None
 
 
 def check_content_type(request: Request) -> None:

@@ -21,7 +21,7 @@ def _suite() -> Suite:
 
 
 def check_encryption_key(raw: bytes, *, field: str) -> None:
-    """``MalformedInput`` unless this is an X25519 public key with which a secret can be agreed (RFC 7748 section 6.1)."""
+    """``MalformedInput`` unless this is an X25519 public key that gives a secret (RFC 7748 section 6.1)."""
     from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey, X25519PublicKey
 
     try:
@@ -32,7 +32,8 @@ def check_encryption_key(raw: bytes, *, field: str) -> None:
 
 
 def seal_to(public: bytes, plain: bytes, bound: bytes) -> bytes:
-    """Encrypt to a raw X25519 public key; ``bound`` goes into HPKE's info behind the label. Gives ``encapsulated key || ciphertext``.
+    """Encrypt to a raw X25519 public key; ``bound`` goes into HPKE's info behind the label. Gives ``encapsulated key
+    || ciphertext``.
     """
     from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PublicKey
 

@@ -13,7 +13,6 @@ from pydantic import Field, SecretStr, ValidationError
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict, TomlConfigSettingsSource
 
 from circuits.errors import MalformedInput
-from circuits.schema import Name
 
 PREFIX = "ZKMARGIN_"
 #: Names the configuration file for worker processes, which are started without a command line.
@@ -38,13 +37,24 @@ class Settings(BaseSettings):
     port: int = Field(default=8080, ge=0, le=65535, description="port to listen on; 0 takes a free one")
     workers: int = Field(default=1, ge=1, le=64, description="server processes")
 
-    hub_name: Name = Field(default="hub", description="hub: its name in every signed fact")
     database_url: SecretStr = Field(
         default=SecretStr("sqlite:///zkmargin.db"), description="hub: SQLAlchemy URL of the ledger; may hold a password"
     )
-    storage_key: SecretStr | None = Field(default=None, description="hub: key of the encryption at rest")
-    storage_key_file: Path | None = Field(default=None, description="hub: file that holds storage_key instead")
-    signing_key_file: Path | None = Field(default=None, description="hub: file of its Ed25519 signing key")
+    storage_keys: SecretStr | None = Field(
+        default=None, description="hub: keys of the encryption at rest, 64 hex digits each; the first one seals"
+    )
+    storage_keys_file: Path | None = Field(default=None, description="hub: file that holds storage_keys instead")
+    database_pool: int = Field(default=10, ge=1, le=200, description="hub: database connections of a server process")
+    sweep_seconds: Annotated[float, Field(gt=0, le=3600)] = Field(
+        default=5.0, description="hub: how often due credits are expired and old nonces dropped"
+    )
+    max_horizon: int = Field(default=3600, ge=1, le=366 * 86400, description="hub: largest horizon of a statement")
+    snapshot_grace: int = Field(default=60, ge=0, le=86400, description="hub: how long a superseded snapshot is good")
+    max_credit_seconds: int = Field(default=7 * 86400, ge=1, le=366 * 86400, description="hub: longest credit")
+    report_grace: int = Field(default=60, ge=0, le=86400, description="hub: late reports after a credit's end")
+    fill_band_ppm: int = Field(default=50_000, ge=0, le=1_000_000, description="hub: legs' difference in value")
+    max_failed_proofs: int = Field(default=100, ge=1, description="hub: false proofs in a row that open a breaker")
+    jump_ppm: int = Field(default=500_000, ge=1, description="hub: a mark's jump that opens the hub's breaker")
 
     hub_keys: tuple[Path, ...] = Field(
         default=(), description="PEM files of trusted hubs; callers may name another key in a verify call"
@@ -61,7 +71,7 @@ class Settings(BaseSettings):
     shutdown_timeout: int = Field(default=20, ge=0, le=3600, description="for requests in progress after SIGTERM")
 
     pool_processes: int = Field(
-        default=0, ge=0, le=256, description="verification processes of one server process; 0: one for each core"
+        default=0, ge=0, le=256, description="verification processes of one server process; 0: by the cores, at least 2"
     )
     batch_wait_ms: float = Field(default=2.0, ge=0, le=5, description="longest wait for company in a batch")
     max_batch: int = Field(default=64, ge=1, le=1024, description="most proofs in one pairing check")
@@ -92,8 +102,11 @@ class Settings(BaseSettings):
         )
 
     def processes(self) -> int:
-        """Verification processes of one server process: as given, or the cores divided among the server processes."""
-        return self.pool_processes or max(1, (os.cpu_count() or 1) // self.workers)
+        """Verification processes of one server process: as given, or the cores divided among the server processes.
+
+        At least two, so that heavy work leaves one for the rest.
+        """
+        return self.pool_processes or max(2, (os.cpu_count() or 1) // self.workers)
 
 
 def load_settings(config: Path | None = None, **given: Any) -> Settings:

@@ -8,12 +8,12 @@ from .. import problems
 
 #: Every signed call may answer with these.
 SIGNED = (
-    "signature-missing", "signature-rejected", "unknown-key", "request-expired", "request-replayed", "forbidden",
+    "signature-rejected", "unknown-key", "request-expired", "request-replayed", "forbidden",
     "unavailable", "malformed-input",
 )  # fmt: skip
 #: Every call that changes something, besides.
 CHANGING = ("idempotency-mismatch",)
-SECURITY = {"security": [{"signature": []}]}
+SECURITY: dict[str, Any] = {"security": [{"signature": []}]}
 SCHEME = {
     "signature": {
         "type": "http",

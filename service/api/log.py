@@ -55,9 +55,7 @@ def hub_keys(book: Ledger) -> HubKeys:
 
 
 @router.post("/keys", **signed("add_key", "keys", "conflict", changes=True, body=True, status=201))
-def add_key(
-    caller: Caller, key: IdempotencyKey, request: RequestDigest, book: Ledger, body: KeyBody
-) -> KeyView:
+def add_key(caller: Caller, key: IdempotencyKey, request: RequestDigest, book: Ledger, body: KeyBody) -> KeyView:
     """Register one more public key of the caller: the first half of a rotation. Both are valid meanwhile."""
     begins = book.clock() if body.not_before is None else body.not_before
     ends = access.FOREVER if body.not_after is None else body.not_after
@@ -69,9 +67,7 @@ def add_key(
 
 
 @router.post("/keys/{kid}/retire", **signed("retire_key", "keys", "not-found", "conflict", changes=True))
-def retire_key(
-    caller: Caller, key: IdempotencyKey, request: RequestDigest, book: Ledger, kid: Kid
-) -> KeyView:
+def retire_key(caller: Caller, key: IdempotencyKey, request: RequestDigest, book: Ledger, kid: Kid) -> KeyView:
     """End a key of the caller's now: the second half of a rotation."""
     answer, _ = idempotency.once(
         book, caller.caller, key, request, lambda tx: access.retire(tx, caller.kind, caller.name, kid, book.clock())

@@ -72,9 +72,9 @@ async def ready(request: Request) -> Readiness:
     tags=["system"],
     response_class=_PlainText,
     responses={
-        200: {"description": "Prometheus text format", "content": {"text/plain": {"schema": {"type": "string"}}}}
-    }
-    | problems.responses(),
+        200: {"description": "Prometheus text format", "content": {"text/plain": {"schema": {"type": "string"}}}},
+        **problems.responses(),
+    },
 )
 async def read_metrics(request: Request) -> Response:
     """Metrics of all processes of this server. Keep it from the public network."""

@@ -22,6 +22,7 @@ from .models import (
     BreakerBody,
     BreakerList,
     CapBody,
+    SettlementBody,
     VenueBody,
     VenueList,
     VenueView,
@@ -47,18 +48,14 @@ def set_zone(
     """Make a zone, or change its cap. Operators only."""
     caller.expect("operator")
     cap = _cap(book, body.cap)
-    answer, _ = idempotency.once(
-        book, caller.caller, key, request, lambda tx: venues.set_zone(book, tx, zone, cap)
-    )
+    answer, _ = idempotency.once(book, caller.caller, key, request, lambda tx: venues.set_zone(book, tx, zone, cap))
     return ZoneView.model_validate(answer)
 
 
 @router.post(
     "/venues", **signed("register_venue", "venues", "conflict", "unknown-venue", changes=True, body=True, status=201)
 )
-def register(
-    caller: Caller, key: IdempotencyKey, request: RequestDigest, book: Ledger, body: VenueBody
-) -> VenueView:
+def register(caller: Caller, key: IdempotencyKey, request: RequestDigest, book: Ledger, body: VenueBody) -> VenueView:
     """Admit a venue. Operators only."""
     caller.expect("operator")
     cap = _cap(book, body.cap)
@@ -81,7 +78,7 @@ def get(caller: Caller, book: Ledger, venue: VenueId) -> VenueView:
     """One venue: for operators and the venue itself."""
     if caller.kind != "operator" and (caller.kind, caller.name) != ("venue", venue):
         raise Forbidden("only for operators and the venue itself")
-    return VenueView.model_validate(book.database.read(lambda tx: venues.view(book, venues.read(tx, venue))))
+    return VenueView.model_validate(book.database.read(lambda tx: venues.view(book, tx, venues.read(tx, venue))))
 
 
 @router.put(
@@ -94,34 +91,47 @@ def set_cap(
     """Change a venue's cap. Operators only."""
     caller.expect("operator")
     cap = _cap(book, body.cap)
-    answer, _ = idempotency.once(
-        book, caller.caller, key, request, lambda tx: venues.set_cap(book, tx, venue, cap)
-    )
+    answer, _ = idempotency.once(book, caller.caller, key, request, lambda tx: venues.set_cap(book, tx, venue, cap))
     return VenueView.model_validate(answer)
 
 
 def _set_state(caller: Caller, key: str, request: bytes, book: Book, venue: str, state: str) -> VenueView:
     caller.expect("operator")
-    answer, _ = idempotency.once(
-        book, caller.caller, key, request, lambda tx: venues.set_state(book, tx, venue, state)
-    )
+    answer, _ = idempotency.once(book, caller.caller, key, request, lambda tx: venues.set_state(book, tx, venue, state))
     return VenueView.model_validate(answer)
 
 
 @router.post("/venues/{venue}/suspend", **signed("suspend_venue", "venues", "unknown-venue", changes=True))
-def suspend(
-    caller: Caller, key: IdempotencyKey, request: RequestDigest, book: Ledger, venue: VenueId
-) -> VenueView:
+def suspend(caller: Caller, key: IdempotencyKey, request: RequestDigest, book: Ledger, venue: VenueId) -> VenueView:
     """No new credit for this venue; it still reports, releases and expires. Operators only."""
     return _set_state(caller, key, request, book, venue, "suspended")
 
 
 @router.post("/venues/{venue}/resume", **signed("resume_venue", "venues", "unknown-venue", changes=True))
-def resume(
-    caller: Caller, key: IdempotencyKey, request: RequestDigest, book: Ledger, venue: VenueId
-) -> VenueView:
+def resume(caller: Caller, key: IdempotencyKey, request: RequestDigest, book: Ledger, venue: VenueId) -> VenueView:
     """New credit for this venue again. Operators only."""
     return _set_state(caller, key, request, book, venue, "active")
+
+
+@router.post(
+    "/venues/{venue}/settlements",
+    **signed("settle_venue", "venues", "unknown-venue", "conflict", changes=True, body=True, status=201),
+)
+def settle(
+    caller: Caller,
+    key: IdempotencyKey,
+    request: RequestDigest,
+    book: Ledger,
+    venue: VenueId,
+    body: SettlementBody,
+) -> VenueView:
+    """Book what a venue paid of what it owes for reported fills (negative: what it was paid). Operators only."""
+    caller.expect("operator")
+    answer, _ = idempotency.once(
+        book, caller.caller, key, request,
+        lambda tx: venues.settle(book, tx, venue, body.instrument, body.quantity, body.reference), status=201,
+    )  # fmt: skip
+    return VenueView.model_validate(answer)
 
 
 @router.get("/breakers", **signed("list_breakers", "breakers"))

@@ -9,7 +9,8 @@ from sqlalchemy import Connection, delete, select, update
 
 from circuits.errors import MalformedInput
 
-from ..refusals import Conflict, Forbidden, NotFound, RequestReplayed
+from ..errors import NotFound
+from ..refusals import Conflict, Forbidden, RequestReplayed
 from ..signatures import key_id
 from ..store import tables
 from .book import Book
@@ -40,9 +41,7 @@ class Principal:
             raise Forbidden(f"only for {' or '.join(kinds)}")
 
 
-def admit(
-    tx: Connection, kind: str, owner: str, public: str, *, not_before: int, not_after: int = FOREVER
-) -> Tree:
+def admit(tx: Connection, kind: str, owner: str, public: str, *, not_before: int, not_after: int = FOREVER) -> Tree:
     """Register a public key (64 hex digits); ``Conflict`` for one that is registered, for anybody."""
     from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 
@@ -80,9 +79,7 @@ def retire(tx: Connection, kind: str, owner: str, kid: str, now: int) -> Tree:
 def lookup(tx: Connection, kid: str, now: int) -> Any:
     """The row of a key that is valid now, or None."""
     c = tables.keys.c
-    return tx.execute(
-        select(tables.keys).where(c.kid == kid, c.not_before <= now, c.not_after >= now)
-    ).one_or_none()
+    return tx.execute(select(tables.keys).where(c.kid == kid, c.not_before <= now, c.not_after >= now)).one_or_none()
 
 
 def burn_nonce(book: Book, kid: str, nonce: str, expires: int, ticket: str) -> None:
@@ -130,4 +127,3 @@ def may_see(tx: Connection, principal: Principal, account: str) -> None:
     ):
         return
     raise NotFound("no such account", field="account")
-

@@ -20,6 +20,7 @@ from . import access, breakers, epochs, events, portfolio, snapshots
 from .book import Book
 from .epochs import Account, Attested
 from .events import Event, Tree
+from .idempotency import insert_new
 from .portfolio import Portfolio
 
 
@@ -74,8 +75,7 @@ def listed(book: Book, tx: Connection, account: Account, snapshot: Snapshot) -> 
         .order_by(tables.snapshots.c.time.desc())
         .limit(1)
     ).scalar_one()
-    moved = portfolio.relisted(account.portfolio, book.snapshot(tx, digest), snapshot)
-    return moved
+    return portfolio.relisted(account.portfolio, book.snapshot(tx, digest), snapshot)
 
 
 def deposit(book: Book, tx: Connection, name: str, instrument: str, quantity: str, reference: str) -> Tree:
@@ -84,15 +84,12 @@ def deposit(book: Book, tx: Connection, name: str, instrument: str, quantity: st
     account = epochs.read_account(book, tx, name, lock=True)
     snapshot = book.snapshot(tx, snapshots.latest(tx).digest)
     lots = asset_lots(snapshot, instrument, quantity)
-    if tx.execute(select(tables.receipts).where(tables.receipts.c.reference == reference)).one_or_none() is not None:
-        raise Conflict("this receipt is booked", field="reference")
     after = portfolio.changed(listed(book, tx, account, snapshot), {instrument: lots})
-    portfolio.check(after, snapshot, field="deposit")
+    portfolio.check(after, [instrument], snapshot, field="instrument")
     content = {"reference": reference, "delta": {instrument: quantity}}
-    moved, state = epochs.advance(
-        book, tx, account, snapshot, after, "deposited", content, live=account.live, now=now
-    )
-    tx.execute(insert(tables.receipts).values(reference=reference, account=name, event=moved.head))
+    moved, state = epochs.advance(book, tx, account, snapshot, after, "deposited", content, live=account.live, now=now)
+    if not insert_new(tx, tables.receipts, reference=reference, account=name, event=moved.head):
+        raise Conflict("this receipt is booked", field="reference")
     return view(book, moved, state)
 
 
@@ -147,6 +144,7 @@ def withdraw(book: Book, tx: Connection, name: str, instrument: str, quantity: s
         raise AccountFrozen("nothing leaves a frozen account", field="account")
     breakers.expect_closed(tx, breakers.HUB)
     snapshot = snapshots.usable(book, tx, statement.snapshot.hex(), now)
+    statement.check_time(snapshot, now)
     lots = asset_lots(snapshot, instrument, quantity)
     row = snapshot.row_of(instrument, field="instrument")
     proved = {
@@ -160,15 +158,12 @@ def withdraw(book: Book, tx: Connection, name: str, instrument: str, quantity: s
         # Borrowing is a trade, not a withdrawal: custody pays out what it holds for the account.
         raise PositionLimit("the account does not hold so much", field="quantity")
     after = portfolio.changed(held, {instrument: -lots})
-    portfolio.check(after, snapshot, field="withdrawal")
     content = {
         "delta": {instrument: f"-{quantity}"},
         "statement": parse_json(statement.to_bytes(), name="statement"),
         "row": row,
     }
-    moved, state = epochs.advance(
-        book, tx, account, snapshot, after, "withdrawn", content, live=account.live, now=now
-    )
+    moved, state = epochs.advance(book, tx, account, snapshot, after, "withdrawn", content, live=account.live, now=now)
     return view(book, moved, state)
 
 

@@ -16,7 +16,8 @@ from circuits.errors import CorruptData, MalformedInput
 from circuits.snapshot import Snapshot
 from circuits.units import format_quanta, to_quanta
 
-from ..refusals import NotFound, Unavailable
+from ..errors import NotFound
+from ..refusals import Unavailable
 from ..store import tables
 from ..store.database import Database
 from ..store.vault import Vault
@@ -30,9 +31,9 @@ class Policy:
     """What a hub asks of statements and reports. Times in seconds.
 
     ``max_horizon`` bounds how old a price a proof may rest on. A snapshot that was superseded stays good for
-    ``snapshot_grace``, so that a proof under way is not lost. ``fill_band_ppm`` is how far a fill's legs may differ in
-    value at the marks. A venue may report fills until ``report_grace`` after a credit's end. ``max_failed_proofs`` in a row open a venue's breaker. ``jump_ppm`` of any mark between snapshots
-    opens the hub's.
+    ``snapshot_grace``, so that a proof under way is not lost. ``fill_band_ppm`` is how far a fill's legs may differ
+    in value at the marks. A venue may report fills until ``report_grace`` after a credit's end. ``max_failed_proofs``
+    in a row open a venue's breaker. ``jump_ppm`` of any mark between snapshots opens the hub's.
     """
 
     max_horizon: int = 3600
@@ -125,7 +126,9 @@ class Book:
         """A published snapshot, parsed; ``NotFound``."""
 
         def read() -> bytes:
-            row = tx.execute(select(tables.snapshots.c.document).where(tables.snapshots.c.digest == digest)).one_or_none()
+            row = tx.execute(
+                select(tables.snapshots.c.document).where(tables.snapshots.c.digest == digest)
+            ).one_or_none()
             if row is None:
                 raise NotFound("no such snapshot was published here", field="snapshot")
             return bytes(row.document)

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from sqlalchemy import Connection, delete, select, update
 
-from ..refusals import BreakerOpen, NotFound
+from ..errors import NotFound
+from ..refusals import BreakerOpen
 from ..store import tables
 from .book import Book
 from .events import Tree

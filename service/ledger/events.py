@@ -1,7 +1,7 @@
 """The journal: every change of an account, chained by digest, its content sealed.
 
-digest = SHA-256(``zkmargin/event/1`` || 0x00 || RFC 8785 of {account, sequence, epoch, kind, time, detail, previous}) with
-``detail`` the SHA-256 of the content, which carries a salt: the chain can be shown without showing an amount.
+digest = SHA-256(``zkmargin/event/1`` || 0x00 || RFC 8785 of {account, sequence, epoch, kind, time, detail, previous})
+with ``detail`` the SHA-256 of the content, which carries a salt: the chain can be shown without showing an amount.
 """
 
 from __future__ import annotations

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from sqlalchemy import Connection, select, update
+from sqlalchemy import Connection, delete, literal_column, select, update
 from sqlalchemy.dialects import postgresql, sqlite
 
 from circuits.canonical import canonical_bytes, parse_json
@@ -15,13 +15,15 @@ from ..store import tables
 from .book import Book
 
 Tree = dict[str, Any]
+#: Answers are kept for thirty days: longer than anybody repeats a request.
+KEEP_SECONDS = 30 * 86400
 
 
 def insert_new(tx: Connection, table: Any, **values: Any) -> bool:
-    """Insert a row unless its key is taken; says whether it was inserted. Waits for a transaction that holds the key."""
+    """Insert a row unless its key is taken; says whether it was inserted. Waits for whoever holds the key."""
     dialect = postgresql if tx.dialect.name == "postgresql" else sqlite
-    statement = dialect.insert(table).values(**values).on_conflict_do_nothing()
-    return bool(tx.execute(statement).rowcount == 1)
+    statement = dialect.insert(table).values(**values).on_conflict_do_nothing().returning(literal_column("1"))
+    return tx.execute(statement).one_or_none() is not None
 
 
 def once(
@@ -62,8 +64,17 @@ def earlier(book: Book, caller: str, key: str, request: bytes) -> Tree | None:
             return None
         if row.request != request.hex():
             raise IdempotencyMismatch("this key was used for another request", field="idempotency-key")
-        tree: Tree = parse_json(book.vault.open(bytes(row.sealed), purpose=f"idempotency/{caller}/{key}"), name="answer")
+        tree: Tree = parse_json(
+            book.vault.open(bytes(row.sealed), purpose=f"idempotency/{caller}/{key}"), name="answer"
+        )
         return tree
 
     return book.database.read(unit)
 
+
+def forget(book: Book, now: int) -> int:
+    """Drop answers older than :data:`KEEP_SECONDS`; gives how many."""
+    table = tables.idempotency
+    return book.database.write(
+        lambda tx: tx.execute(delete(table).where(table.c.created < now - KEEP_SECONDS)).rowcount
+    )

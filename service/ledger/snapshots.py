@@ -1,4 +1,4 @@
-"""Published snapshots: taken over from a registered oracle, in order of time, and which of them a statement may name."""
+"""Published snapshots: taken over from a registered oracle, in order of time, and which a statement may name."""
 
 from __future__ import annotations
 
@@ -13,7 +13,8 @@ from circuits.statement import CLOCK_SKEW
 from circuits.units import PPM
 from verifier.snapshot_signature import SnapshotSignature
 
-from ..refusals import Conflict, NotFound, SnapshotRefused, StaleSnapshot
+from ..errors import NotFound
+from ..refusals import Conflict, SnapshotRefused, StaleSnapshot
 from ..store import tables
 from . import breakers
 from .book import Book
@@ -40,9 +41,7 @@ class Published:
         }  # fmt: skip
 
 
-_COLUMNS = [
-    tables.snapshots.c[name] for name in ("digest", "registry", "oracle", "time", "valid_until", "received")
-]
+_COLUMNS = [tables.snapshots.c[name] for name in ("digest", "registry", "oracle", "time", "valid_until", "received")]
 
 
 def latest(tx: Connection) -> Published:
@@ -59,6 +58,14 @@ def by_digest(tx: Connection, digest: str) -> Published:
     if row is None:
         raise NotFound("no such snapshot was published here", field="snapshot")
     return Published(*row)
+
+
+def document(tx: Connection, digest: str) -> bytes:
+    """A published snapshot's bytes; ``NotFound``."""
+    row = tx.execute(select(tables.snapshots.c.document).where(tables.snapshots.c.digest == digest)).one_or_none()
+    if row is None:
+        raise NotFound("no such snapshot was published here", field="snapshot")
+    return bytes(row.document)
 
 
 def documents(tx: Connection, digest: str) -> Tree:
@@ -121,7 +128,7 @@ def publish(book: Book, tx: Connection, snapshot: Snapshot, signed: SnapshotSign
     credit_line(snapshot)
     now = book.clock()
     # Publishing is rare: one at a time.
-    tx.execute(select(tables.hub).with_for_update())
+    tx.execute(select(tables.hub).with_for_update(key_share=True))
     digest = snapshot.digest.hex()
     try:
         last: Published | None = latest(tx)
@@ -150,5 +157,3 @@ def jumped(old: Snapshot, new: Snapshot, limit_ppm: int) -> bool:
         if abs(after - before) > before * Fraction(limit_ppm, PPM):
             return True
     return False
-
-

@@ -1,8 +1,9 @@
 """Engine and transactions on SQLite (WAL) and PostgreSQL.
 
 A unit of work is a function of a connection that may run more than once: it is repeated when the database says that
-another transaction was in the way, or when the connection broke. A connection that breaks during COMMIT leaves the outcome
-open, which repeating settles, since every change of this service names itself (idempotency key, sequence, nonce).
+another transaction was in the way, or when the connection broke. A connection that breaks during COMMIT leaves the
+outcome open, which repeating settles, since every change of this service names itself (idempotency key, sequence,
+nonce).
 """
 
 from __future__ import annotations
@@ -11,17 +12,18 @@ import random
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import Any, TypeVar
+from typing import Any, Literal, TypeVar
 
 from sqlalchemy import Connection, Engine, create_engine, event, make_url, text
 from sqlalchemy.engine.interfaces import DBAPIConnection
-from sqlalchemy.exc import ArgumentError, DBAPIError, OperationalError
+from sqlalchemy.exc import ArgumentError, DBAPIError, IntegrityError, OperationalError
 
 from circuits.errors import MalformedInput
 
-from ..refusals import Unavailable
+from ..refusals import Conflict, Unavailable
 
 T = TypeVar("T")
+Kind = Literal["write", "read", "consistent"]
 #: How often a unit of work is tried before the caller hears ``unavailable``.
 TRIES = 6
 #: Seconds a writer waits for another on SQLite, and for a row's lock on PostgreSQL.
@@ -65,18 +67,22 @@ class Database:
             options |= {
                 "pool_pre_ping": True,
                 "isolation_level": "READ COMMITTED",
-                "connect_args": {"options": f"-c lock_timeout={LOCK_SECONDS * 1000} -c idle_in_transaction_session_timeout=60000"},
+                "connect_args": {
+                    "options": f"-c lock_timeout={LOCK_SECONDS}s -c idle_in_transaction_session_timeout=60s"
+                },
             }  # fmt: skip
         self.engine: Engine = create_engine(parsed, hide_parameters=True, **options)
         if self.sqlite:
             event.listen(self.engine, "connect", _configure_sqlite)
 
     @contextmanager
-    def _transaction(self, *, write: bool) -> Iterator[Connection]:
+    def _transaction(self, kind: Kind) -> Iterator[Connection]:
         with self.engine.connect() as connection:
             if self.sqlite:
                 # IMMEDIATE takes the write lock at once: a reader that turns writer could only fail.
-                connection.exec_driver_sql("BEGIN IMMEDIATE" if write else "BEGIN")
+                connection.exec_driver_sql("BEGIN IMMEDIATE" if kind == "write" else "BEGIN")
+            elif kind == "consistent":
+                connection.execution_options(isolation_level="REPEATABLE READ")
             try:
                 yield connection
             except BaseException:
@@ -86,17 +92,26 @@ class Database:
 
     def write(self, work: Callable[[Connection], T]) -> T:
         """Run ``work`` in a transaction, again while another one is in its way. Row locks are the caller's."""
-        return self._run(work, write=True)
+        return self._run(work, "write")
 
     def read(self, work: Callable[[Connection], T]) -> T:
         """Run ``work`` in a transaction that changes nothing."""
-        return self._run(work, write=False)
+        return self._run(work, "read")
 
-    def _run(self, work: Callable[[Connection], T], *, write: bool) -> T:
+    def consistent(self, work: Callable[[Connection], T]) -> T:
+        """:meth:`read` of one moment of the whole database, however many queries it takes."""
+        return self._run(work, "consistent")
+
+    def _run(self, work: Callable[[Connection], T], kind: Kind) -> T:
         for attempt in range(TRIES):
             try:
-                with self._transaction(write=write) as connection:
+                with self._transaction(kind) as connection:
                     return work(connection)
+            except IntegrityError as err:
+                # The database is the last guard: who comes second on a name, epoch or sequence changes nothing.
+                if _unique(err):
+                    raise Conflict("another change came first") from None
+                raise
             except DBAPIError as err:
                 if not _passing(err):
                     raise
@@ -116,6 +131,12 @@ class Database:
     def close(self) -> None:
         """Return all connections."""
         self.engine.dispose()
+
+
+def _unique(err: IntegrityError) -> bool:
+    """Whether a uniqueness was violated, which is a lost race; any other constraint is our bug."""
+    state = getattr(err.orig, "sqlstate", None)
+    return state == "23505" or (state is None and "UNIQUE constraint failed" in str(err.orig))
 
 
 def _passing(err: DBAPIError) -> bool:

@@ -1,8 +1,8 @@
-"""The hub's tables. Invariants that a row can carry are CHECK constraints here, so that no bug of the service's can book
-past them; those that span rows are the audit's (:mod:`service.ledger.audit`).
+"""The hub's tables. Invariants that a row can carry are CHECK constraints here, so that no bug of the service's can
+book past them; those that span rows are the audit's (:mod:`service.ledger.audit`).
 
-Money is in quote quanta below 2**63. Whatever tells a position (portfolios, blindings, deposits, fills, evidence) is in a
-``sealed`` column, encrypted by :mod:`service.store.vault`. Times are Unix seconds.
+Money is in quote quanta below 2**63. Whatever tells a position (portfolios, blindings, deposits, fills, evidence) is
+in a ``sealed`` column, encrypted by :mod:`service.store.vault`. Times are Unix seconds.
 """
 
 from __future__ import annotations
@@ -103,7 +103,7 @@ idempotency = Table(
     Column("request", _HEX32, nullable=False),
     Column("status", Integer, nullable=False),
     Column("sealed", LargeBinary, nullable=False),
-    Column("created", BigInteger, nullable=False),
+    Column("created", BigInteger, nullable=False, index=True),
     PrimaryKeyConstraint("caller", "key"),
 )
 
@@ -142,9 +142,20 @@ venues = Table(
     _amount("exposure"),
     Column("state", String(16), nullable=False),
     Column("failed_proofs", Integer, nullable=False, server_default="0"),
+    Column("sealed", LargeBinary, nullable=False),
     Column("registered", BigInteger, nullable=False),
     CheckConstraint("exposure >= 0 AND exposure <= cap", name="exposure"),
     CheckConstraint("state IN ('active', 'suspended')", name="state"),
+)
+
+#: What venues paid of what they owe for reported fills.
+settlements = Table(
+    "settlements",
+    metadata,
+    Column("reference", _NAME, primary_key=True),
+    Column("venue", _NAME, ForeignKey("venues.id"), nullable=False),
+    Column("time", BigInteger, nullable=False),
+    Column("sealed", LargeBinary, nullable=False),
 )
 
 #: Open circuit breakers: no row, no breaker. Scope is ``hub`` or ``venue/ID``.
@@ -289,4 +300,3 @@ tree_heads = Table(
     Column("time", BigInteger, nullable=False),
     Column("document", Text, nullable=False),
 )
-

@@ -1,9 +1,9 @@
 """Encryption at rest: AES-256-GCM under a keyring that never enters the database.
 
-A sealed value is ``0x01 || key id (8) || salt (16) || nonce (12) || ciphertext``. Every value has a key of its own, by
-HKDF-SHA256 (RFC 5869) from the keyring's key and the salt, so that no number of values comes near GCM's bound for random
-nonces (NIST SP 800-38D section 8.3: 2**32 under one key). What a value belongs to is associated data: a sealed portfolio
-moved to another account's row does not open.
+A sealed value is ``0x01 || key id (8) || salt (16) || nonce (12) || ciphertext``. Every value has a key of its own,
+by HKDF-SHA256 (RFC 5869) from the keyring's key and the salt, so that no number of values comes near GCM's bound for
+random nonces (NIST SP 800-38D section 8.3: 2**32 under one key). What a value belongs to is associated data: a sealed
+portfolio moved to another account's row does not open.
 """
 
 from __future__ import annotations

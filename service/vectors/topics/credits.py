@@ -118,6 +118,7 @@ def _checked(book: Book, pem: str) -> None:
 
     book.valid("check-credit", given(entry), "the credit that was asked for")
     book.valid("check-credit", given(entry, now=NOW + 5, caip2="eip155:1"), "on this chain, now")
+    book.valid("check-credit", given(replace(entry, amount="100")), "less than was proved", "EdgeCase")
     last = given(replace(entry, used="1", sequence=1), now=NOW + DAY)
     book.valid("check-credit", last, "drawn on, in its last second", "EdgeCase")
     changes: tuple[tuple[str, str, Tree], ...] = (

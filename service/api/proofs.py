@@ -1,0 +1,205 @@
+"""Verification for anybody: stateless, without a signature, by the clock of this service."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from functools import lru_cache
+from importlib import resources
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from fastapi import APIRouter, Request
+from starlette.responses import Response
+
+from circuits.errors import MalformedInput, ZkMarginError
+
+from .. import problems
+from ..jobs import BodyJob, Done, Verdict
+from ..middleware import context_of
+from ..routing import StrictRoute
+from ..wire import (
+    BatchVerdictModel,
+    Checks,
+    Failed,
+    Unverifiable,
+    VerdictModel,
+    VerifyBatchRequest,
+    VerifyRequest,
+)
+from ..workers import SnapshotStore, VerifierPool
+
+if TYPE_CHECKING:
+    from ..app import Service
+
+MODELS = (VerifyRequest, VerifyBatchRequest)
+LARGE = {"/v1/proofs/verify": "POST", "/v1/proofs/verify-batch": "POST"}
+TAG = {"name": "proofs", "description": "verdicts on proofs; needs no key and keeps nothing"}
+
+router = APIRouter(route_class=StrictRoute, tags=["proofs"])
+
+
+@lru_cache
+def _example() -> dict[str, Any]:
+    text = resources.files("service.api").joinpath("verify_example.json").read_bytes()
+    tree: dict[str, Any] = json.loads(text)
+    return tree
+
+
+def _batch_example() -> dict[str, Any]:
+    tree = dict(_example())
+    shared = {"snapshots": [tree.pop("snapshot")], "hub_key": tree.pop("hub_key")}
+    return {"items": [tree], **shared}
+
+
+def _body(model: type[Any], example: dict[str, Any]) -> dict[str, Any]:
+    """A request body for the API description; the handler reads the bytes itself."""
+    schema = {"$ref": f"#/components/schemas/{model.__name__}"}
+    return {"requestBody": {"required": True, "content": {"application/json": {"schema": schema, "example": example}}}}
+
+
+@asynccontextmanager
+async def pool_of(service: Service) -> AsyncIterator[None]:
+    """The pool for the life of the application: ``service.parts["pool"]``; ``parts["lookup"]`` may find snapshots."""
+    settings = service.settings
+    store = SnapshotStore(settings.snapshot_cache_bytes)
+    for path in settings.snapshots:
+        document = read(path, "snapshots")
+        store.keep(_digest(document), document)
+    pool = VerifierPool(
+        processes=settings.processes(),
+        batch_wait=settings.batch_wait_ms / 1000,
+        max_batch=settings.max_batch,
+        max_queue=settings.max_queue,
+        job_timeout=settings.job_timeout,
+        keep=settings.worker_snapshots,
+        store=store,
+        lookup=service.parts.get("lookup"),
+        metrics=service.metrics,
+    )
+    service.parts["hub_keys"] = tuple(raw_public_key(path, "hub_keys") for path in settings.hub_keys)
+    service.parts["oracle_keys"] = tuple(raw_public_key(path, "oracle_keys") for path in settings.oracle_keys)
+    service.parts["pool"] = pool
+    service.checks["verification"] = pool.ready
+    await pool.start()
+    try:
+        yield
+    finally:
+        await pool.close()
+
+
+def read(path: Path, field: str) -> bytes:
+    """A file of the configuration; ``MalformedInput`` names the setting."""
+    try:
+        return path.read_bytes()
+    except OSError as err:
+        raise MalformedInput(f"cannot be read ({type(err).__name__})", field=field) from None
+
+
+def raw_public_key(path: Path, field: str) -> bytes:
+    """A PEM file's Ed25519 public key, as 32 bytes."""
+    from verifier.attestation import load_public_key
+
+    try:
+        return load_public_key(read(path, field)).public_bytes_raw()
+    except MalformedInput as err:
+        raise MalformedInput(err.message, field=field) from None
+
+
+def _digest(document: bytes) -> bytes:
+    from circuits import snapshot
+
+    return snapshot.from_bytes(document).digest
+
+
+async def _judge(request: Request, *, many: bool) -> Done:
+    parts = request.app.state.service.parts
+    job = BodyJob(await request.body(), many, parts["hub_keys"], parts["oracle_keys"])
+    pool: VerifierPool = parts["pool"]
+    return await pool.submit(job)
+
+
+def verdict_model(verdict: Verdict) -> VerdictModel:
+    """A verdict as it is sent."""
+    failed = None
+    if verdict.failed is not None:
+        failed = Failed.model_construct(None, check=verdict.failed_check, **_said(verdict.failed))
+    return VerdictModel.model_construct(
+        verdict="valid" if verdict.valid else "invalid",
+        checks=Checks.model_construct(None, **verdict.checks),
+        failed=failed,
+        statement=verdict.statement,
+        snapshot=verdict.snapshot,
+        hub=verdict.hub,
+        account=verdict.account,
+        epoch=verdict.epoch,
+        spoke=verdict.spoke,
+        nonce=verdict.nonce,
+        expiry=verdict.expiry,
+        amount=verdict.amount,
+        currency=verdict.currency,
+        attestation_key=verdict.attestation_key,
+        snapshot_key=verdict.snapshot_key,
+        time=verdict.time,
+    )
+
+
+def _said(error: ZkMarginError) -> dict[str, Any]:
+    """Code, message and field of an error, as far as a problem would show them."""
+    problem = problems.problem_of(error)
+    shown = problem.shows_detail
+    return {
+        "code": problem.code,
+        "message": error.message if shown else problem.title,
+        "field": error.field if shown else None,
+    }
+
+
+@router.post(
+    "/v1/proofs/verify",
+    operation_id="verify_proof",
+    response_model=VerdictModel,
+    openapi_extra=_body(VerifyRequest, _example()),
+    responses=problems.responses(
+        "malformed-proof", "unknown-snapshot", "rule-refused", "system-too-large", "not-ready", with_body=True
+    ),
+)
+async def verify_proof(request: Request) -> Response:
+    """Verify one proof: attestation, snapshot's signature, times and the proof itself, in this order.
+
+    The answer is 200 with `verdict` `invalid` and the failing check when the documents are well formed and the proof is
+    not to be relied on; a problem when the documents are malformed or nothing could be checked. Checks without a
+    document to check are `not-checked`: without an attestation nothing says whose commitment this is.
+    """
+    result = (await _judge(request, many=False)).results[0]
+    if isinstance(result, ZkMarginError):
+        raise result
+    if result.failed is not None:
+        context_of(request.scope).code = result.failed.code
+    return Response(verdict_model(result).model_dump_json(), media_type="application/json")
+
+
+@router.post(
+    "/v1/proofs/verify-batch",
+    operation_id="verify_proofs",
+    response_model=BatchVerdictModel,
+    openapi_extra=_body(VerifyBatchRequest, _batch_example()),
+    responses=problems.responses("not-ready", with_body=True),
+)
+async def verify_proofs(request: Request) -> Response:
+    """Verify up to 256 proofs with one pairing check; bad ones are found and do not spoil the others.
+
+    An item that could not be checked is `unverifiable`, with the code of the problem. A body that does not have the
+    documented form is refused as a whole.
+    """
+    done = await _judge(request, many=True)
+    results: list[VerdictModel | Unverifiable] = [
+        Unverifiable.model_construct(None, verdict="unverifiable", **_said(r))
+        if isinstance(r, ZkMarginError)
+        else verdict_model(r)
+        for r in done.results
+    ]
+    valid = sum(isinstance(r, Verdict) and r.valid for r in done.results)
+    answer = BatchVerdictModel.model_construct(proofs=len(results), valid=valid, results=results)
+    return Response(answer.model_dump_json(), media_type="application/json")

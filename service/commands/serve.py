@@ -1,0 +1,92 @@
+"""``zkmargin serve``: the HTTP service in one of its roles."""
+
+from __future__ import annotations
+
+import os
+import signal
+import tempfile
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from circuits.errors import MalformedInput
+from prover.console import reports_errors
+
+if TYPE_CHECKING:
+    from ..settings import Settings
+
+#: Bytes of request line and headers; httptools gives up beyond.
+MAX_HEADER_BYTES = 32 * 1024
+BACKLOG = 1024
+MISSING = "the service is not installed here: pip install 'zkmargin[service]'"
+
+
+@reports_errors
+def serve(
+    role: Annotated[str | None, typer.Option(help="hub or verifier.")] = None,
+    config: Annotated[Path | None, typer.Option(help="TOML file; ZKMARGIN_... variables win over it.")] = None,
+    host: Annotated[str | None, typer.Option(help="Address to listen on.")] = None,
+    port: Annotated[int | None, typer.Option(help="Port to listen on; 0 takes a free one, see the log.")] = None,
+    workers: Annotated[int | None, typer.Option(help="Server processes.")] = None,
+) -> None:
+    """Serve HTTP until SIGTERM or SIGINT; requests in progress are finished first. Logs go to standard error."""
+    try:
+        import uvicorn  # noqa: F401
+
+        from ..settings import load_settings
+    except ImportError:
+        raise MalformedInput(MISSING, field="serve") from None
+    # The environment carries the command line to further server processes.
+    given = {"role": role, "host": host, "port": port, "workers": workers}
+    run(load_settings(config, **given), config, given)
+
+
+def run(settings: Settings, config: Path | None, given: dict[str, Any]) -> None:
+    """Listen and serve; returns after a graceful end."""
+    import uvicorn
+    from uvicorn.supervisors import Multiprocess
+
+    from .. import logs
+    from ..metrics import DIRECTORY_VARIABLE
+    from ..settings import CONFIG_VARIABLE, PREFIX
+
+    os.environ |= {PREFIX + name.upper(): str(value) for name, value in given.items() if value is not None}
+    if config is not None:
+        os.environ[CONFIG_VARIABLE] = str(config.absolute())
+    logs.configure(settings.log_level, settings.log_format)
+    # uvicorn raises a signal again after its graceful end; that must not look like a crash.
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda *_: None)
+    server_config = uvicorn.Config(
+        "service.app:from_environment",
+        factory=True,
+        host=settings.host,
+        port=settings.port,
+        workers=settings.workers,
+        backlog=BACKLOG,
+        access_log=False,
+        server_header=False,
+        date_header=True,
+        proxy_headers=False,
+        log_config=None,
+        ws="none",
+        http="httptools",
+        timeout_keep_alive=settings.keep_alive,
+        timeout_graceful_shutdown=settings.shutdown_timeout,
+    )
+    with tempfile.TemporaryDirectory(prefix="zkmargin-metrics-") as directory:
+        if settings.workers > 1:
+            # Before the metrics library is imported by a server process.
+            os.environ.setdefault(DIRECTORY_VARIABLE, directory)
+        socket = server_config.bind_socket()
+        logs.logger().info("listening", role=settings.role, host=settings.host, port=socket.getsockname()[1])
+        try:
+            if settings.workers > 1:
+                Multiprocess(server_config, sockets=[socket]).run()
+            else:
+                uvicorn.Server(server_config).run(sockets=[socket])
+        except SystemExit:
+            raise MalformedInput("the service did not start; the log says why", field="serve") from None
+        finally:
+            socket.close()

@@ -1,0 +1,104 @@
+"""What the role ``hub`` adds to the application: the ledger, its calls, and the sweep of what is due."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager, suppress
+from dataclasses import fields
+from typing import TYPE_CHECKING
+
+from fastapi import FastAPI
+from sqlalchemy import Connection
+from starlette.concurrency import run_in_threadpool
+
+from circuits.errors import MalformedInput, ZkMarginError
+
+from . import logs
+from .api import accounts, credits, describe, log, snapshots, venues
+from .ledger import access, idempotency
+from .ledger import credits as ledger_credits
+from .ledger import snapshots as ledger_snapshots
+from .ledger.book import Book, Policy
+from .store.database import Database
+from .store.migrate import expect_current
+from .store.vault import Vault, parse_keys
+
+if TYPE_CHECKING:
+    from .app import Service
+    from .settings import Settings
+
+
+def install(app: FastAPI, service: Service) -> None:
+    """Add the hub's calls and resources to an application."""
+    service.resources.insert(0, ledger_of)
+    service.large_paths["/v1/snapshots"] = "POST"
+    service.security.update(describe.SCHEME)
+    for part in (snapshots, venues, accounts, credits, log):
+        app.include_router(part.router)
+
+
+def keyring(settings: Settings) -> Vault:
+    """The storage keys of the configuration; ``MalformedInput`` when there are none."""
+    if settings.storage_keys is not None:
+        return parse_keys(settings.storage_keys.get_secret_value())
+    if settings.storage_keys_file is None:
+        raise MalformedInput("set storage_keys or storage_keys_file", field="storage_keys")
+    from prover.files import read_file, unseal
+
+    return parse_keys(unseal(read_file(settings.storage_keys_file), name="storage_keys").decode("ascii", "replace"))
+
+
+def open_book(settings: Settings) -> Book:
+    """The ledger of a configuration, its schema checked."""
+    database = Database(settings.database_url.get_secret_value(), pool_size=settings.database_pool)
+    expect_current(database)
+    policy = Policy(**{f.name: getattr(settings, f.name) for f in fields(Policy)})
+    return Book.open(database, keyring(settings), policy=policy)
+
+
+@asynccontextmanager
+async def ledger_of(service: Service) -> AsyncIterator[None]:
+    """The ledger for the life of the application: ``service.parts["book"]``."""
+    book = await run_in_threadpool(open_book, service.settings)
+    service.parts["book"] = book
+
+    def document(tx: Connection, digest: bytes) -> bytes | None:
+        with suppress(ZkMarginError):
+            return ledger_snapshots.document(tx, digest.hex())
+        return None
+
+    async def lookup(digest: bytes) -> bytes | None:
+        return await run_in_threadpool(book.database.read, lambda tx: document(tx, digest))
+
+    async def ready() -> bool:
+        try:
+            await run_in_threadpool(book.database.ping)
+        except ZkMarginError:
+            return False
+        return True
+
+    service.parts["lookup"] = lookup
+    service.checks["database"] = ready
+    sweeper = asyncio.create_task(_sweep(book, service.settings.sweep_seconds))
+    try:
+        yield
+    finally:
+        sweeper.cancel()
+        with suppress(asyncio.CancelledError):
+            await sweeper
+        await run_in_threadpool(book.database.close)
+
+
+async def _sweep(book: Book, seconds: float) -> None:
+    """Expire credits and forget nonces, for as long as the application runs. One failure is not the end."""
+    while True:
+        await asyncio.sleep(seconds)
+        try:
+            done = await run_in_threadpool(ledger_credits.sweep, book)
+            await run_in_threadpool(access.forget_nonces, book, book.clock())
+            await run_in_threadpool(idempotency.forget, book, book.clock())
+            if done:
+                logs.logger().info("expired", credits=done)
+        except Exception as err:
+            logs.logger().warning("sweep", kind=type(err).__name__, place=logs.place(err))

@@ -1,0 +1,403 @@
+"""What a verification process does: from documents to verdicts, many requests at a time, one pairing check for all.
+
+Runs outside the server's process. Parsing is here too, so that the event loop only moves bytes. Two kinds of work stand
+back: what needs a snapshot that this process does not have comes back as :class:`Missing`, and what would take long
+(parsing or compiling a large snapshot) as :class:`Later`, unless it was sent as heavy.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import time
+from collections import OrderedDict
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from functools import lru_cache
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from circuits import snapshot as snapshots
+from circuits import statement as statements
+from circuits.errors import (
+    InternalError,
+    MalformedInput,
+    ProofRejected,
+    SignatureRejected,
+    StaleStatement,
+    StatementMismatch,
+    ZkMarginError,
+)
+from circuits.schema import ProofModel, StatementModel, dump, load, validate
+from circuits.snapshot import Snapshot
+from circuits.statement import Statement
+from prover.documents import proof_of
+from verifier.attestation import Attestation, check_attested, load_public_key, verify_attestation
+from verifier.snapshot_signature import SnapshotSignature, verify_snapshot_signature
+from verifier.srs import ethereum
+from verifier.verify import Item, verify_batch
+
+from .errors import UnknownSnapshot
+from .jobs import CHECKS, BodyJob, Done, Envelope, Job, Later, Missing, Reply, Verdict, VerifyJob
+from .strict import parse_body
+from .wire import MAX_SNAPSHOTS, VerifyBatchRequest, VerifyRequest
+
+if TYPE_CHECKING:
+    from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
+    from pydantic import BaseModel
+
+#: Faults of the proof, which are a verdict. Any other typed error means that nothing could be checked.
+VERDICTS = (StatementMismatch, StaleStatement, ProofRejected, SignatureRejected)
+#: A document of this size parses in some 50 ms.
+HEAVY_BYTES = 128 * 1024
+#: Instruments times scenarios; a rule of this size compiles in some 25 ms.
+HEAVY_CELLS = 4096
+#: Compiled statements that the library keeps for a process (the least of its caches).
+COMPILED = 32
+
+
+class _Heavy(Exception):
+    """This work belongs into the heavy lane."""
+
+
+@dataclass
+class _Case:
+    """One proof under examination."""
+
+    statement: Statement
+    proof: bytes
+    attestation: bytes | None
+    signed_snapshot: bytes | None
+    hub_keys: tuple[bytes, ...]
+    oracle_keys: tuple[bytes, ...]
+    now: int
+    snapshot: Snapshot | None = None
+    other: ZkMarginError | None = None
+    checks: dict[str, str] = field(default_factory=dict)
+    failed: ZkMarginError | None = None
+    attested: Attestation | None = None
+    attestation_key: str | None = None
+    signed: SnapshotSignature | None = None
+    snapshot_key: str | None = None
+
+
+class Judge:
+    """The state of a verification process: parsed snapshots, and which statements are compiled already."""
+
+    def __init__(self, keep: int = 8) -> None:
+        self.keep = keep
+        self.key = ethereum().key
+        self.snapshots: OrderedDict[bytes, Snapshot] = OrderedDict()
+        self.texts: OrderedDict[bytes, bytes] = OrderedDict()
+        self.compiled: OrderedDict[Any, None] = OrderedDict()
+
+    def run(self, envelopes: Sequence[Envelope]) -> list[Reply]:
+        """Judge every envelope; proofs of all of them share one pairing check."""
+        replies: list[Reply | _Open] = []
+        for envelope in envelopes:
+            try:
+                replies.append(self._open(envelope))
+            except _Heavy:
+                replies.append(Later())
+            except ZkMarginError as err:
+                replies.append(err)
+            except Exception as err:
+                # Our bug, and only this caller's request is lost. Nothing of the exception leaves the process.
+                replies.append(InternalError(f"{type(err).__name__} in verification"))
+        cases = [c for r in replies if isinstance(r, _Open) for c in r.cases if isinstance(c, _Case) and not c.failed]
+        self._prove(cases)
+        return [r.close() if isinstance(r, _Open) else r for r in replies]
+
+    def _prove(self, cases: list[_Case]) -> None:
+        items = [Item(c.statement, c.snapshot, c.proof) for c in cases if c.snapshot is not None]
+        for case, error in zip(cases, self._verify(items), strict=True):
+            if isinstance(error, ProofRejected):
+                # The library names the place in the batch, which is nobody's business.
+                error.field = "proof"
+            case.checks["proof"] = "failed" if error else "passed"
+            case.failed = error
+
+    def _verify(self, items: list[Item]) -> list[ZkMarginError | None]:
+        """One batch; if that fails unexpectedly, each by itself, so that only the guilty one is lost."""
+        try:
+            return verify_batch(items, key=self.key)
+        except Exception as err:
+            if len(items) == 1:
+                return [InternalError(f"{type(err).__name__} in verification")]
+            return [error for item in items for error in self._verify([item])]
+
+    def _open(self, envelope: Envelope) -> Missing | _Open:
+        """Parse a job and make all checks but the proof's."""
+        job = envelope.job
+        for digest, document in envelope.documents.items():
+            if document is not None and digest not in self.snapshots:
+                self._parse(document, "snapshot", envelope.heavy)
+        cases: list[_Case | ZkMarginError]
+        if isinstance(job, VerifyJob):
+            many, cases = False, [_from_documents(job)]
+            texts = [] if job.snapshot is None else [(job.snapshot, "snapshot")]
+        else:
+            many, (cases, texts) = job.many, _from_body(job)
+        own = {snap.digest: (snap, text) for text, name in texts for snap in [self._parse(text, name, envelope.heavy)]}
+        missing: dict[bytes, None] = {}
+        for case in cases:
+            if isinstance(case, ZkMarginError):
+                continue
+            digest = case.statement.snapshot
+            if digest in own or (own and not many):
+                # The only document of a call for one proof is meant, even if the statement names another.
+                case.snapshot = own[digest][0] if digest in own else next(iter(own.values()))[0]
+            elif digest in self.snapshots:
+                self.snapshots.move_to_end(digest)
+                case.snapshot = self.snapshots[digest]
+            elif digest not in envelope.documents:
+                missing[digest] = None
+        if missing:
+            return Missing(tuple(missing))
+        examined = [c if isinstance(c, ZkMarginError) else self._examine(c, envelope.heavy) for c in cases]
+        return _Open(examined, {digest: text for digest, (_, text) in own.items()})
+
+    def _parse(self, text: bytes, name: str, heavy: bool) -> Snapshot:
+        """A snapshot document, parsed once for each text."""
+        mark = hashlib.sha256(text).digest()
+        found = self.snapshots.get(self.texts.get(mark, b""))
+        if found is not None:
+            self.snapshots.move_to_end(found.digest)
+            return found
+        if len(text) > HEAVY_BYTES and not heavy:
+            raise _Heavy
+        try:
+            snap = snapshots.from_bytes(text)
+        except ZkMarginError as err:
+            if err.field:
+                err.field = name + err.field.removeprefix("snapshot")
+            raise
+        self.snapshots[snap.digest] = snap
+        self.texts[mark] = snap.digest
+        while len(self.snapshots) > self.keep:
+            self.snapshots.popitem(last=False)
+        while len(self.texts) > 4 * self.keep:
+            self.texts.popitem(last=False)
+        return snap
+
+    def _examine(self, case: _Case, heavy: bool) -> _Case | ZkMarginError:
+        """All checks but the proof's; the error instead, when it is no verdict."""
+        snap = case.snapshot
+        if snap is None:
+            return UnknownSnapshot("the snapshot is not known here", field="statement.snapshot")
+        self._admit(case.statement, snap, heavy)
+        steps: tuple[tuple[str, Callable[[_Case, Snapshot], bool]], ...] = (
+            ("attestation", _check_attestation),
+            ("snapshot_signature", _check_signature),
+            ("times", _check_times),
+        )
+        name = ""
+        try:
+            for name, step in steps:
+                case.checks[name] = "passed" if step(case, snap) else "not-checked"
+            name = "proof"
+            if case.other is not None:
+                raise case.other
+        except VERDICTS as err:
+            case.failed = err
+            case.checks |= dict.fromkeys((c for c in CHECKS if c not in case.checks), "skipped") | {name: "failed"}
+        except ZkMarginError as err:
+            return err
+        return case
+
+    def _admit(self, statement: Statement, snap: Snapshot, heavy: bool) -> None:
+        """Let nobody compile a large system in the light lane."""
+        mark = (snap.digest, statement.terms, statement.domain)
+        if mark not in self.compiled:
+            if len(snap.instruments) * len(snap.scenarios) > HEAVY_CELLS and not heavy:
+                raise _Heavy
+            self.compiled[mark] = None
+        self.compiled.move_to_end(mark)
+        while len(self.compiled) > COMPILED:
+            self.compiled.popitem(last=False)
+
+
+@dataclass
+class _Open:
+    """A job whose proofs wait for the common check."""
+
+    cases: list[_Case | ZkMarginError] = field(default_factory=list)
+    learned: dict[bytes, bytes] = field(default_factory=dict)
+
+    def close(self) -> Done:
+        return Done([_verdict(c) if isinstance(c, _Case) else c for c in self.cases], self.learned)
+
+
+def _verdict(case: _Case) -> Verdict | ZkMarginError:
+    if case.failed is not None and not isinstance(case.failed, VERDICTS):
+        return case.failed
+    statement, context = case.statement, case.statement.context
+    return Verdict(
+        checks={name: case.checks[name] for name in CHECKS},
+        failed=case.failed,
+        statement=statement.digest.hex(),
+        snapshot=statement.snapshot.hex(),
+        hub=context.hub,
+        account=context.account,
+        epoch=context.epoch,
+        spoke=context.spoke,
+        nonce=context.nonce,
+        expiry=context.expiry,
+        amount=statement.amount,
+        currency=case.snapshot.currency if case.snapshot else "",
+        attestation_key=case.attestation_key,
+        snapshot_key=case.snapshot_key,
+        time=case.now,
+    )
+
+
+@lru_cache(maxsize=256)
+def _public_key(raw: bytes) -> Ed25519PublicKey:
+    from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
+
+    return Ed25519PublicKey.from_public_bytes(raw)
+
+
+def raw_key(text: str, field: str) -> bytes:
+    """A public key from hex or PEM: 32 bytes. ``MalformedInput`` names ``field``."""
+    if len(text) == 64:
+        return bytes.fromhex(text)
+    try:
+        return load_public_key(text.encode()).public_bytes_raw()
+    except MalformedInput as err:
+        raise MalformedInput(err.message, field=field) from None
+
+
+T = TypeVar("T")
+
+
+def _under(keys: Sequence[bytes], check: Callable[[Ed25519PublicKey], T], field: str) -> tuple[T, str]:
+    """The result of a signature check under the first key that fits, and that key."""
+    rejected: SignatureRejected | None = None
+    for raw in keys:
+        try:
+            return check(_public_key(raw)), raw.hex()
+        except SignatureRejected as err:
+            rejected = err
+    raise rejected or MalformedInput("no key is configured here: name the one that you trust", field=field)
+
+
+def _check_attestation(case: _Case, snap: Snapshot) -> bool:
+    data = case.attestation
+    if data is None:
+        return False
+    fact, case.attestation_key = _under(case.hub_keys, lambda key: verify_attestation(data, key), "hub_key")
+    case.attested = fact
+    check_attested(case.statement, snap, fact)
+    return True
+
+
+def _check_signature(case: _Case, snap: Snapshot) -> bool:
+    data = case.signed_snapshot
+    if data is None:
+        return False
+    case.signed, case.snapshot_key = _under(
+        case.oracle_keys, lambda key: verify_snapshot_signature(data, snap, key), "oracle_key"
+    )
+    return True
+
+
+def _check_times(case: _Case, snap: Snapshot) -> bool:
+    case.statement.check_time(snap, case.now)
+    if case.attested is not None:
+        check_attested(case.statement, snap, case.attested, now=case.now)
+    if case.signed is not None and not case.signed.in_force(case.now):
+        raise StaleStatement("the snapshot is not in force", field="signed-snapshot.payload.valid_until")
+    return True
+
+
+def _case(
+    statement: StatementModel,
+    proof: ProofModel,
+    job: Job,
+    attestation: bytes | None,
+    signed: bytes | None,
+    hub_keys: tuple[bytes, ...],
+    oracle_keys: tuple[bytes, ...],
+) -> _Case | ZkMarginError:
+    """One proof's documents as domain types. A proof of another statement is a verdict, found by the proof's check."""
+    now = int(time.time()) if job.now is None else job.now
+    try:
+        stated = statements.from_model(statement)
+        case = _Case(stated, b"", attestation, signed, hub_keys, oracle_keys, now)
+        try:
+            case.proof = proof_of(proof, stated)
+        except StatementMismatch as err:
+            case.other = err
+    except ZkMarginError as err:
+        return err
+    return case
+
+
+def _from_documents(job: VerifyJob) -> _Case:
+    case = _case(
+        load(StatementModel, job.statement, name="statement"),
+        load(ProofModel, job.proof, name="proof"),
+        job,
+        job.attestation,
+        job.signed_snapshot,
+        job.hub_keys,
+        job.oracle_keys,
+    )
+    if isinstance(case, ZkMarginError):
+        raise case
+    return case
+
+
+def _bytes(model: BaseModel | None) -> bytes | None:
+    return None if model is None else json.dumps(dump(model)).encode()
+
+
+def _from_body(job: BodyJob) -> tuple[list[_Case | ZkMarginError], list[tuple[bytes, str]]]:
+    """The proofs of a body, and its snapshot documents with their names; these are not validated yet.
+
+    Raises ``BrokenJson`` or ``MalformedInput`` with the path in the body.
+    """
+    tree = parse_body(job.body)
+    texts: list[tuple[bytes, str]] = []
+    if isinstance(tree, dict):
+        given = tree.pop("snapshots", []) if job.many else [tree.pop("snapshot", None)]
+        if not isinstance(given, list):
+            raise MalformedInput("Input should be a valid list", field="snapshots")
+        if len(given) > MAX_SNAPSHOTS:
+            raise MalformedInput(f"more than {MAX_SNAPSHOTS}", field="snapshots")
+        for i, document in enumerate(given):
+            if document is not None or job.many:
+                text = json.dumps(document, separators=(",", ":")).encode()
+                texts.append((text, f"snapshots.{i}" if job.many else "snapshot"))
+    try:
+        request: VerifyRequest | VerifyBatchRequest
+        if job.many:
+            request = validate(VerifyBatchRequest, tree, name="body")
+        else:
+            request = validate(VerifyRequest, tree, name="body")
+    except MalformedInput as err:
+        raise MalformedInput(err.message, field=(err.field or "body").removeprefix("body.")) from None
+    hub_keys = (raw_key(request.hub_key, "hub_key"),) if request.hub_key else job.hub_keys
+    oracle_keys = (raw_key(request.oracle_key, "oracle_key"),) if request.oracle_key else job.oracle_keys
+    items = request.items if isinstance(request, VerifyBatchRequest) else [request]
+    cases = [
+        _case(i.statement, i.proof, job, _bytes(i.attestation), _bytes(i.signed_snapshot), hub_keys, oracle_keys)
+        for i in items
+    ]
+    return cases, texts
+
+
+_judge: Judge | None = None
+
+
+def start(keep: int) -> None:
+    """First call in a verification process: load what it needs. Raises ``CorruptData`` for a damaged installation."""
+    global _judge  # noqa: PLW0603 - one for the life of the process
+    _judge = Judge(keep)
+
+
+def run(envelopes: Sequence[Envelope]) -> list[Reply]:
+    """Judge a batch in this process."""
+    if _judge is None:
+        raise InternalError("the process was not started")
+    return _judge.run(envelopes)

@@ -1,0 +1,18 @@
+"""Bodies to JSON trees, as strictly as documents are read from files."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from circuits import canonical
+from circuits.errors import MalformedInput
+
+from .errors import BrokenJson
+
+
+def parse_body(data: bytes, *, max_bytes: int = canonical.MAX_JSON_BYTES) -> Any:
+    """Strict JSON of a body, or ``BrokenJson``."""
+    try:
+        return canonical.parse_json(data, name="body", max_bytes=max_bytes)
+    except MalformedInput as err:
+        raise BrokenJson(err.message, field="body") from None

@@ -1,0 +1,213 @@
+"""A hub in this process on a real database, its callers' keys, and signed calls."""
+
+from __future__ import annotations
+
+import json
+import secrets
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import httpx2
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey
+from fastapi.testclient import TestClient
+from pydantic import SecretStr
+
+from circuits.canonical import canonical_bytes
+from circuits.snapshot import Snapshot
+from circuits.statement import Statement
+from prover.commitment import Opening
+from prover.documents import make_statement, parse_opening, proof_bytes
+from prover.prove import prove
+from service.app import create_app
+from service.client.signing import RequestSigner
+from service.ledger import setup
+from service.ledger.book import Book
+from service.sealing import open_sealed
+from service.settings import Settings
+from service.signing import raw_public
+from service.store.database import Database
+from service.store.vault import Vault, new_key, vault
+from tests.support import Tree, load_snapshot, snapshot_tree
+from verifier.attestation import verify_attestation
+from verifier.hub_keys import public_key
+
+DAY = 86400
+
+
+@dataclass
+class Signer:
+    """A caller of the hub."""
+
+    key: Ed25519PrivateKey = field(default_factory=Ed25519PrivateKey.generate)
+    encryption: X25519PrivateKey = field(default_factory=X25519PrivateKey.generate)
+
+    @property
+    def public(self) -> str:
+        return raw_public(self.key).hex()
+
+    @property
+    def encryption_public(self) -> str:
+        return self.encryption.public_key().public_bytes_raw().hex()
+
+
+class Clock:
+    """A clock that tests turn."""
+
+    def __init__(self, now: int) -> None:
+        self.now = now
+
+    def __call__(self) -> int:
+        return self.now
+
+
+def hub_snapshot(now: int, *, instruments: int = 6, scenarios: int = 4, **changes: Any) -> Snapshot:
+    """A small snapshot in USD with 2 decimals, taken at ``now``."""
+    tree = snapshot_tree(instruments, scenarios) | {"time": now}
+    return load_snapshot(tree | changes)
+
+
+class Hub:
+    """A hub on an empty database: its operator, oracle and what they did. Calls go through the whole application."""
+
+    def __init__(self, url: str, *, now: int | None = None, **settings: Any) -> None:
+        self.url = url
+        self.ring: Vault = vault([new_key()])
+        self.now = int(time.time()) if now is None else now
+        self.operator, self.oracle = Signer(), Signer()
+        self.signers: dict[str, Signer] = {"operator/ops": self.operator, "oracle/feed": self.oracle}
+        self.database = Database(url)
+        self.made = setup.initialise(
+            self.database, self.ring, name="hub-1", currency="USD", decimals=2,
+            operator=("ops", self.operator.public), now=self.now - 60,
+        )  # fmt: skip
+        self.book = Book.open(self.database, self.ring)
+        setup.admit(self.book, "oracle", "feed", self.oracle.public)
+        keys = SecretStr(",".join(k.secret.hex() for k in self.ring.keys))
+        chosen: dict[str, Any] = {"pool_processes": 1, "log_level": "error"} | settings
+        self.settings = Settings(role="hub", database_url=SecretStr(url), storage_keys=keys, **chosen)
+
+    def client(self) -> TestClient:
+        """The application, started."""
+        return TestClient(create_app(self.settings), raise_server_exceptions=False)
+
+
+@dataclass
+class Session:
+    """A started application and who calls it."""
+
+    hub: Hub
+    http: TestClient | httpx2.Client
+
+    def call(
+        self, caller: str | None, method: str, path: str, body: Tree | None = None, *, key: str | None = None
+    ) -> httpx2.Response:
+        """A signed call (an unsigned one for no caller), with a fresh idempotency key unless given."""
+        headers: dict[str, str] = {}
+        data = b"" if body is None else json.dumps(body).encode()
+        if body is not None:
+            headers["content-type"] = "application/json"
+        if method != "GET":
+            headers["Idempotency-Key"] = key or secrets.token_hex(8)
+        if caller is not None:
+            bare, _, query = path.partition("?")
+            signer = RequestSigner(self.hub.signers[caller].key, "hub-1")
+            headers = signer.sign(method, bare, query, headers, data, now=int(time.time()))
+        return self.http.request(method, path, content=data, headers=headers)
+
+    def ok(self, caller: str | None, method: str, path: str, body: Tree | None = None, **options: Any) -> Tree:
+        """A call that must succeed."""
+        answer = self.call(caller, method, path, body, **options)
+        assert answer.status_code < 300, answer.text
+        tree: Tree = answer.json()
+        return tree
+
+    def refused(
+        self, code: str, caller: str | None, method: str, path: str, body: Tree | None = None, **o: Any
+    ) -> Tree:
+        """A call that must be refused with this problem."""
+        answer = self.call(caller, method, path, body, **o)
+        tree: Tree = answer.json()
+        assert answer.headers["content-type"] == "application/problem+json", answer.text
+        assert (tree.get("code"), tree.get("status")) == (code, answer.status_code), answer.text
+        return tree
+
+    def publish(self, snapshot: Snapshot, *, valid: int = DAY) -> Tree:
+        """Publish a snapshot as the oracle."""
+        from service.signing import sign_document
+        from verifier.snapshot_signature import SCHEMA, TOKEN_TYPE, SnapshotSignature
+
+        fact = SnapshotSignature("feed", snapshot.digest, snapshot.time, snapshot.time + valid)
+        signed = sign_document(fact.payload(), self.hub.oracle.key, schema=SCHEMA, token_type=TOKEN_TYPE)
+        body = {"snapshot": json.loads(snapshot.to_bytes()), "signed": json.loads(signed)}
+        return self.ok("oracle/feed", "POST", "/v1/snapshots", body)
+
+    def venue(self, name: str, *, cap: str = "1000000", zone: str = "zone-1", zone_cap: str = "5000000") -> Signer:
+        """Admit a venue."""
+        self.hub.signers[f"venue/{name}"] = signer = Signer()
+        self.ok("operator/ops", "PUT", f"/v1/zones/{zone}", {"cap": zone_cap})
+        body = {"venue": name, "caip2": "eip155:1", "zone": zone, "cap": cap, "key": signer.public}
+        self.ok("operator/ops", "POST", "/v1/venues", body)
+        return signer
+
+    def account(self, name: str, *, cash: str = "1000", **changes: Any) -> Signer:
+        """Open an account with cash."""
+        self.hub.signers[f"account/{name}"] = signer = Signer()
+        body = {"account": name, "key": signer.public, "encryption_key": signer.encryption_public} | changes
+        self.ok("operator/ops", "POST", "/v1/accounts", body)
+        if cash != "0":
+            deposit = {"instrument": "QUOTE-0", "quantity": cash, "reference": f"receipt-{secrets.token_hex(8)}"}
+            self.ok("operator/ops", "POST", f"/v1/accounts/{name}/deposits", deposit)
+        return signer
+
+    def opening(self, account: str, snapshot: Snapshot) -> tuple[Opening, bytes]:
+        """As the holder: fetch and open the latest opening; gives the attestation document too."""
+        got = self.ok(f"account/{account}", "GET", f"/v1/accounts/{account}/opening")
+        document = canonical_bytes(got["attestation"])
+        attested = verify_attestation(document, public_key(bytes.fromhex(self.hub.made["key"])))
+        key = self.hub.signers[f"account/{account}"].encryption
+        plain = open_sealed(key, bytes.fromhex(got["sealed_opening"]), attested.commitment)
+        return parse_opening(plain, snapshot), document
+
+    def proof(
+        self, account: str, snapshot: Snapshot, *, spoke: str, amount: str, **changes: Any
+    ) -> tuple[Statement, Tree]:
+        """As the holder: a statement on the latest epoch with its proof document."""
+        opening, document = self.opening(account, snapshot)
+        attested = verify_attestation(document, public_key(bytes.fromhex(self.hub.made["key"])))
+        expiry = int(time.time()) + 600
+        stated = make_statement(snapshot, attested, spoke=spoke, amount=amount, **({"expiry": expiry} | changes))
+        return stated, json.loads(proof_bytes(stated, prove(stated, snapshot, opening)))
+
+    def credit_body(self, account: str, snapshot: Snapshot, *, spoke: str, amount: str, **changes: Any) -> Tree:
+        """A credit request, proved."""
+        stated, proof = self.proof(account, snapshot, spoke=spoke, amount=amount, **changes)
+        return {
+            "statement": json.loads(stated.to_bytes()),
+            "proof": proof,
+            "amount": amount,
+            "expires": int(time.time()) + 3600,
+        }
+
+
+def sqlite_url(directory: Path) -> str:
+    """A fresh SQLite database."""
+    return f"sqlite:///{directory / 'hub.db'}"
+
+
+def postgres_url() -> Iterator[str]:
+    """A fresh PostgreSQL database, dropped afterwards."""
+    import os
+
+    import psycopg
+
+    admin = os.environ.get("ZKMARGIN_TEST_POSTGRES", "postgresql://postgres@127.0.0.1:5432/postgres")
+    name = f"zkmargin_{secrets.token_hex(6)}"
+    with psycopg.connect(admin, autocommit=True) as connection:
+        connection.execute(f"CREATE DATABASE {name}")  # type: ignore[arg-type]
+    yield admin.rsplit("/", 1)[0] + f"/{name}"
+    with psycopg.connect(admin, autocommit=True) as connection:
+        connection.execute(f"DROP DATABASE {name} WITH (FORCE)")  # type: ignore[arg-type]
