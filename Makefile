@@ -6,7 +6,7 @@ VERIFIER_TESTS = test_frozen.py test_decoders.py test_claim.py test_verify.py te
   test_snapshot_signature.py test_transcript.py test_srs.py
 PIP = $(BIN)/python -m pip --disable-pip-version-check --quiet
 
-.PHONY: demo test lint coverage mutants fuzz soundness bench bench-peers growth agree lock clean
+.PHONY: demo test lint coverage mutants fuzz soundness bench bench-peers growth agree vectors lock clean
 
 demo: $(VENV)/.run
 	$(BIN)/zkmargin demo
@@ -50,6 +50,12 @@ growth: $(VENV)/.dev
 # Native and reference verifier on 1,000 random mutations of valid proofs and statements.
 agree: $(VENV)/.dev
 	$(BIN)/python -m scripts.agree
+
+# The frozen vectors are made again and compared, then answered by both engines and by our own driver. Takes minutes.
+vectors: $(VENV)/.dev
+	$(BIN)/zkmargin vectors generate --check
+	$(BIN)/zkmargin vectors run --engine both
+	$(BIN)/zkmargin vectors run --driver "$(BIN)/zkmargin vectors answer"
 
 # Renew the lock files from pyproject.toml (needs uv).
 lock:

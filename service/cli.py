@@ -21,6 +21,7 @@ from prover.console import emit, progress, reports_errors, table
 from .commands.hub import hub_app, ledger_app
 from .commands.serve import serve
 from .oracle.cli import oracle_app
+from .vectors.cli import vectors_app
 
 app = typer.Typer(
     name="zkmargin",
@@ -149,6 +150,7 @@ app.command()(serve)
 app.add_typer(oracle_app, name="oracle")
 app.add_typer(hub_app, name="hub")
 app.add_typer(ledger_app, name="ledger")
+app.add_typer(vectors_app, name="vectors")
 
 
 def main() -> None:
