@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import time
 from collections.abc import Iterator
@@ -102,7 +103,7 @@ def test_a_credits_life(world: World) -> None:
         closed = s.ok(SPOKE_A, "POST", f"{path}/release", {"sequence": 5, "used": "119.5"})
     assert (closed["state"], closed["released"]) == ("closed", "300")
     entries = [entry_of(world, answer) for answer in (issued, used, idle, freed, expired, closed)]
-    for old, new in zip(entries, entries[1:], strict=False):
+    for old, new in itertools.pairwise(entries):
         check_follows(old, new)
 
     opening, _ = s.opening("alice", world.snapshot)
