@@ -127,6 +127,7 @@ def verify_request(
     for name in covered:
         if f'"{name}"' not in seen:
             _refuse("must be covered by the signature", name)
+    # What was signed is what is served, whatever a library makes of a URL.
     if (seen['"@method"'], seen['"@path"'], seen['"@query"']) != (method, path, f"?{query}"):
         _refuse("not the path and query that are served", "@path")
     try:
