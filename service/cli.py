@@ -2,7 +2,7 @@
 
 Exit codes: 0 done; 2 wrong usage; 3 malformed input; 4 parts that do not belong together; 5 stale; 6 proof or
 signature rejected; 7 rule refused or system too large; 8 not solvent (holder only); 9 corrupt data file; 10 market data
-refused; 70 our bug.
+refused; 11 a log with two histories; 12 refused by a hub; 13 no answer from a hub; 70 our bug.
 """
 
 from __future__ import annotations
