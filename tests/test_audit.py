@@ -193,7 +193,7 @@ def test_parts_of_a_credit_moved_are_found(hub: Hub, pair: tuple[str, str]) -> N
     more, less = pair
 
     def change(tx: Connection) -> None:
-        credit = rows(tx, t)[0]
+        credit = next(row for row in rows(tx, t) if row.account == "alice")
         sign = 1 if more == "amount" else -1
         moved = {more: t.c[more] + 1, less: t.c[less] + sign}
         if getattr(credit, less) == 0 and sign < 0:

@@ -567,9 +567,7 @@ def test_a_settlement_books_once(world: Refusing) -> None:
     world.refused("forbidden", 403, SPOKE_A, "POST", "/v1/venues/spoke-a/settlements", body | {"reference": "x"})
 
 
-@pytest.mark.parametrize(
-    ("instrument", "quantity"), [("QUOTE-0", "9" * 79), ("NOPE", "1"), ("QUOTE-0", "0." + "1" * 70)]
-)
+@pytest.mark.parametrize(("instrument", "quantity"), [("QUOTE-0", "9" * 79), ("QUOTE-0", "0." + "1" * 70)])
 def test_a_settlement_of_what_cannot_be_owed(world: Refusing, instrument: str, quantity: str) -> None:
     body = {"instrument": instrument, "quantity": quantity, "reference": "settled-2"}
     world.refused("malformed-input", 422, OPS, "POST", "/v1/venues/spoke-a/settlements", body)
