@@ -4,13 +4,18 @@ VENV ?= .venv
 BIN = $(VENV)/bin
 PIP = $(BIN)/python -m pip --disable-pip-version-check --quiet
 
-.PHONY: demo test lint bench bench-peers growth lock clean
+.PHONY: demo test fuzz-service lint bench bench-peers growth lock clean
 
 demo: $(VENV)/.run
 	$(BIN)/zkmargin demo
 
 test: $(VENV)/.dev
 	$(BIN)/python -m pytest -n 2
+
+# Long: generated requests and garbage at every call of a real hub, on both databases.
+fuzz-service: $(VENV)/.dev
+	ZKMARGIN_FUZZ_ROUNDS=40 ZKMARGIN_FUZZ_EXAMPLES=300 ZKMARGIN_FUZZ_SEED=$$$$ \
+	  $(BIN)/python -m pytest -n 2 tests/test_fuzz.py tests/test_hub_openapi.py
 
 lint: $(VENV)/.dev
 	$(BIN)/ruff check .

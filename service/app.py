@@ -15,14 +15,14 @@ from fastapi.exceptions import RequestValidationError
 from fastapi.openapi.utils import get_openapi
 from pydantic.json_schema import models_json_schema
 from starlette.exceptions import HTTPException
-from starlette.requests import Request
+from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
 
 from circuits.errors import InternalError, MalformedInput, ZkMarginError
 
 from . import logs, problems
 from .api import proofs, system
-from .errors import MethodNotAllowed, NotFound
+from .errors import MethodNotAllowed, NotFound, RequestTimeout
 from .metrics import Metrics
 from .middleware import Limit, Observe, context_of
 from .settings import CONFIG_VARIABLE, Settings, load_settings
@@ -149,6 +149,11 @@ def _handle_errors(app: FastAPI) -> None:
             return answer(request, MalformedInput("the request could not be read", field="body"))
         return answer(request, InternalError("unexpected"))
 
+    async def gone(request: Request, error: Exception) -> Response:
+        # Nobody reads this answer; it is for the log and the metrics, where it is no fault of ours.
+        return answer(request, RequestTimeout("the client went away before the body was complete"))
+
+    app.add_exception_handler(ClientDisconnect, gone)
     app.add_exception_handler(ZkMarginError, typed)
     app.add_exception_handler(RequestValidationError, invalid)
     app.add_exception_handler(HTTPException, http)
