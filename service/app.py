@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
+from functools import lru_cache
+from importlib import resources
 from pathlib import Path
 from typing import Any
 
@@ -167,6 +170,13 @@ def _malformed(fault: dict[str, Any]) -> MalformedInput:
     return MalformedInput("unknown key" if extra else fault.get("msg", "not valid"), field=path or "body")
 
 
+@lru_cache
+def _examples() -> dict[str, Any]:
+    """Examples of models, from a real session."""
+    tree: dict[str, Any] = json.loads(resources.files("service.api").joinpath("examples.json").read_bytes())
+    return tree
+
+
 def _describe(app: FastAPI, service: Service) -> None:
     """The OpenAPI document: FastAPI's own, without the answers that this service never gives, with its problems."""
 
@@ -192,6 +202,10 @@ def _describe(app: FastAPI, service: Service) -> None:
                 [(model, "validation") for model in service.models], ref_template="#/components/schemas/{model}"
             )
             schemas.update(more["$defs"])
+            for name, example in _examples().items():
+                if name in schemas:
+                    # After FastAPI, which drops members that are null from examples.
+                    schemas[name]["examples"] = [example]
             app.openapi_schema = tree
         return app.openapi_schema
 
