@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from circuits.errors import MalformedInput
+from circuits.errors import MalformedInput, MissingExtra
 from prover.cli import Json
 from prover.console import emit, progress, reports_errors
 
@@ -29,7 +29,7 @@ def _settings(config: Path | None) -> Settings:
     try:
         from ..settings import load_settings
     except ImportError:
-        raise MalformedInput(MISSING, field="hub") from None
+        raise MissingExtra(MISSING, field="hub") from None
     return load_settings(config, role="hub")
 
 
