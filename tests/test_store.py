@@ -108,7 +108,8 @@ def test_transactions_are_whole_repeat_on_locks_and_tell_lost_races(kind: str, t
             database.write(lambda tx: tx.execute(text("INSERT INTO t VALUES (1, 1)")))
 
         def bump(tx: Connection) -> None:
-            held = tx.execute(text("SELECT n FROM t" + ("" if database.sqlite else " FOR UPDATE"))).scalar_one()
+            query = "SELECT n FROM t" if database.sqlite else "SELECT n FROM t FOR UPDATE"
+            held = tx.execute(text(query)).scalar_one()
             tx.execute(text("UPDATE t SET n = :n"), {"n": held + 1})
 
         def worker() -> None:
