@@ -4,7 +4,7 @@ VENV ?= .venv
 BIN = $(VENV)/bin
 PIP = $(BIN)/python -m pip --disable-pip-version-check --quiet
 
-.PHONY: demo test lint bench bench-peers growth lock clean
+.PHONY: demo test lint race bench bench-service bench-peers growth lock clean
 
 demo: $(VENV)/.run
 	$(BIN)/zkmargin demo
@@ -17,8 +17,16 @@ lint: $(VENV)/.dev
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 
+# The double-spend race, long form, on both databases; PostgreSQL as ZKMARGIN_TEST_POSTGRES says.
+race: $(VENV)/.dev
+	$(BIN)/python scripts/race.py
+
 bench: $(VENV)/.run
 	$(BIN)/zkmargin bench --primitives
+
+# Real server and client processes; PostgreSQL as ZKMARGIN_TEST_POSTGRES says.
+bench-service: $(VENV)/.dev
+	$(BIN)/python benchmarks/service.py
 
 # Installs snarkjs, circom and a Python prover by name into benchmarks/peers/.work; takes long the first time.
 bench-peers: $(VENV)/.run

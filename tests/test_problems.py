@@ -101,9 +101,7 @@ JSON = {"content-type": "application/json"}
         (JSON | {"content-length": "many"}, 422, "malformed-input", "content-length"),
     ],
 )
-def test_headers_are_checked_before_a_body_is_read(
-    headers: dict[str, str], status: int, code: str, field: str
-) -> None:
+def test_headers_are_checked_before_a_body_is_read(headers: dict[str, str], status: int, code: str, field: str) -> None:
     is_problem(call("POST", "/v1/proofs/verify", content=b"{}", headers=headers), status, code, field)
 
 
