@@ -104,8 +104,15 @@ async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
     service: Service = app.state.service
     log = logs.logger()
     async with AsyncExitStack() as stack:
-        for resource in service.resources:
-            await stack.enter_async_context(resource(service))
+        try:
+            for resource in service.resources:
+                await stack.enter_async_context(resource(service))
+        except ZkMarginError as err:
+            log.error("start failed", **err.to_json())
+            raise
+        except Exception as err:
+            log.error("start failed", kind=type(err).__name__, place=logs.place(err))
+            raise
         log.info("ready", role=service.settings.role, process=os.getpid())
         yield
         log.info("stopping", process=os.getpid())

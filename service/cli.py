@@ -17,6 +17,7 @@ import typer
 from prover.cli import In, Json, read_snapshot, register
 from prover.console import emit, progress, reports_errors, table
 
+from .commands.hub import hub_app, ledger_app
 from .commands.serve import serve
 from .oracle.cli import oracle_app
 
@@ -145,6 +146,8 @@ def bench(
 register(app)
 app.command()(serve)
 app.add_typer(oracle_app, name="oracle")
+app.add_typer(hub_app, name="hub")
+app.add_typer(ledger_app, name="ledger")
 
 
 def main() -> None:

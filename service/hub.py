@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from cryptography.exceptions import UnsupportedAlgorithm
-from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
 from cryptography.hazmat.primitives.serialization import (
     Encoding,
     NoEncryption,
@@ -27,7 +27,12 @@ def private_pem(key: Ed25519PrivateKey) -> bytes:
 
 def public_pem(key: Ed25519PrivateKey) -> bytes:
     """SubjectPublicKeyInfo PEM of the public half."""
-    return key.public_key().public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo)
+    return public_pem_of(key.public_key())
+
+
+def public_pem_of(key: Ed25519PublicKey) -> bytes:
+    """SubjectPublicKeyInfo PEM."""
+    return key.public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo)
 
 
 def load_private_key(pem: bytes) -> Ed25519PrivateKey:

@@ -49,7 +49,7 @@ if TYPE_CHECKING:
 VERDICTS = (StatementMismatch, StaleStatement, ProofRejected, SignatureRejected)
 #: A document of this size parses in some 50 ms.
 HEAVY_BYTES = 128 * 1024
-#: Instruments times scenarios; such a rule compiles in some 50 ms.
+#: Instruments times scenarios; a rule of this size compiles in some 25 ms.
 HEAVY_CELLS = 4096
 #: Compiled statements that the library keeps for a process (the least of its caches).
 COMPILED = 32

@@ -11,6 +11,8 @@ from typing import Any
 
 import structlog
 
+BRIDGED = ("uvicorn.error", "asyncio", "concurrent.futures")
+
 
 def configure(level: str = "info", style: str = "json") -> None:
     """Set up structlog for this process, and silence the server's own loggers below warnings."""
@@ -27,6 +29,18 @@ def configure(level: str = "info", style: str = "json") -> None:
         logger_factory=structlog.PrintLoggerFactory(sys.stderr),
         cache_logger_on_first_use=False,
     )
+    for name in BRIDGED:
+        bridged = logging.getLogger(name)
+        bridged.handlers, bridged.propagate = [_Bridge(logging.WARNING)], False
+
+
+class _Bridge(logging.Handler):
+    """Warnings of the server and of asyncio: the first line of their text, never a traceback."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """One event for one record."""
+        first = str(record.msg).partition("\n")[0][:100]
+        logger().warning("server", logger=record.name, message=first)
 
 
 def logger() -> Any:

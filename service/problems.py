@@ -66,7 +66,7 @@ _TYPES = (
     ProblemType("account-frozen", 409, "The account is frozen", "Only exposure may fall. Ask the hub's operator."),
     ProblemType("cap-exceeded", 409, "An exposure cap would be exceeded", "Ask for less, or release other credits."),
     ProblemType("cap-below-exposure", 409, "More is out than this cap", "Wait for releases, or suspend the venue."),
-    ProblemType("breaker-open", 503, "A circuit breaker is open", "Only exposure may fall now. Try again later."),
+    ProblemType("breaker-open", 409, "A circuit breaker is open", "Only exposure may fall now. Try again later."),
     ProblemType("stale-snapshot", 409, "The snapshot is not usable now", "Fetch the latest one and prove again."),
     ProblemType("stale-epoch", 409, "The account has a later epoch", "Fetch its opening and attestation, prove again."),
     ProblemType("amount-above-proof", 422, "More than the proof covers", "Prove the amount that is asked for."),

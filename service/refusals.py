@@ -24,14 +24,6 @@ class Refusal(ZkMarginError):
         """The error as a flat JSON object, extensions included."""
         return {**super().to_json(), **self.extensions}
 
-    def __reduce__(self) -> tuple[Any, ...]:
-        """Errors cross process borders."""
-        return (_rebuild, (type(self), self.message, self.field, self.extensions))
-
-
-def _rebuild(kind: type[Refusal], message: str, field: str | None, extensions: dict[str, Any]) -> Refusal:
-    return kind(message, field=field, **extensions)
-
 
 class RequestReplayed(Refusal):
     """The nonce of the signature was used before."""

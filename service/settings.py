@@ -71,7 +71,7 @@ class Settings(BaseSettings):
     shutdown_timeout: int = Field(default=20, ge=0, le=3600, description="for requests in progress after SIGTERM")
 
     pool_processes: int = Field(
-        default=0, ge=0, le=256, description="verification processes of one server process; 0: one for each core"
+        default=0, ge=0, le=256, description="verification processes of one server process; 0: by the cores, at least 2"
     )
     batch_wait_ms: float = Field(default=2.0, ge=0, le=5, description="longest wait for company in a batch")
     max_batch: int = Field(default=64, ge=1, le=1024, description="most proofs in one pairing check")
@@ -102,8 +102,11 @@ class Settings(BaseSettings):
         )
 
     def processes(self) -> int:
-        """Verification processes of one server process: as given, or the cores divided among the server processes."""
-        return self.pool_processes or max(1, (os.cpu_count() or 1) // self.workers)
+        """Verification processes of one server process: as given, or the cores divided among the server processes.
+
+        At least two, so that heavy work leaves one for the rest.
+        """
+        return self.pool_processes or max(2, (os.cpu_count() or 1) // self.workers)
 
 
 def load_settings(config: Path | None = None, **given: Any) -> Settings:

@@ -3,7 +3,7 @@
 Each process has a slot: a task that collects jobs, sends them as one batch and hands out the replies. One slot at a
 time collects, so that a burst becomes one batch and not one for each process. Heavy work (large snapshots, calls with
 many proofs) has its own queue and never takes the last process. A process that dies or hangs is replaced, and its jobs
-run again one at a time, once.
+run again one at a time, once; a job that took too long by itself is given up.
 """
 
 from __future__ import annotations
@@ -345,6 +345,8 @@ class VerifierPool:
         except (BrokenProcessPool, TimeoutError) as err:
             self._log.warning("process replaced", kind=type(err).__name__, jobs=len(tickets))
             self.metrics.replaced.inc()
+            # What took too long by itself would do so again.
+            tickets[0].tried |= isinstance(err, TimeoutError) and len(tickets) == 1
             await self._replace(slot)
             return None
         finally:

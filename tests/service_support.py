@@ -1,15 +1,21 @@
-"""A verifier service for tests: a fresh snapshot by the machine's clock, one account, its signed and proved documents."""
+"""A verifier service for tests: a snapshot of now, by the machine's clock, and one account with signed documents."""
 
 from __future__ import annotations
 
 import asyncio
 import json
+import os
+import re
+import subprocess
+import sys
 import time
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Iterator
+from contextlib import contextmanager
 from functools import lru_cache
+from pathlib import Path
 from typing import Any, TypeVar
 
-import httpx
+import httpx2
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 from fastapi import FastAPI
@@ -17,7 +23,7 @@ from fastapi import FastAPI
 from circuits.snapshot import Snapshot
 from prover.documents import proof_bytes
 from prover.prove import prove
-from service import hub
+from service import signing
 from service.app import create_app
 from service.jobs import VerifyJob
 from service.settings import Settings, load_settings
@@ -27,6 +33,7 @@ from . import support
 
 Tree = dict[str, Any]
 T = TypeVar("T")
+ROOT = Path(__file__).resolve().parent.parent
 HUB_KEY = Ed25519PrivateKey.from_private_bytes(bytes(range(32)))
 ORACLE_KEY = Ed25519PrivateKey.from_private_bytes(bytes(range(1, 33)))
 
@@ -59,7 +66,7 @@ def request_text(amount: str = "10", **changes: Any) -> str:
     tree = {
         "statement": json.loads(statement.to_bytes()),
         "proof": json.loads(proof_bytes(statement, prove(statement, snap, held.opening))),
-        "attestation": json.loads(hub.sign_attestation(fact, HUB_KEY)),
+        "attestation": json.loads(signing.sign_attestation(fact, HUB_KEY)),
         "snapshot": json.loads(snap.to_bytes()),
         "hub_key": raw(HUB_KEY),
     }
@@ -99,13 +106,13 @@ def settings(**given: Any) -> Settings:
     return load_settings(**({"pool_processes": 1, "log_level": "error"} | given))
 
 
-def serve(app: FastAPI, use: Callable[[httpx.AsyncClient], Coroutine[Any, Any, T]]) -> T:
+def serve(app: FastAPI, use: Callable[[httpx2.AsyncClient], Coroutine[Any, Any, T]]) -> T:
     """Run the application with its life cycle, and a client of it, in this process."""
 
     async def main() -> T:
         async with app.router.lifespan_context(app):
-            transport = httpx.ASGITransport(app, raise_app_exceptions=True)
-            async with httpx.AsyncClient(transport=transport, base_url="http://service") as client:
+            transport = httpx2.ASGITransport(app, raise_app_exceptions=True)
+            async with httpx2.AsyncClient(transport=transport, base_url="http://service") as client:
                 return await use(client)
 
     return asyncio.run(main())
@@ -113,18 +120,37 @@ def serve(app: FastAPI, use: Callable[[httpx.AsyncClient], Coroutine[Any, Any, T
 
 def call(
     method: str, path: str, *, given: dict[str, Any] | None = None, app: FastAPI | None = None, **arguments: Any
-) -> httpx.Response:
+) -> httpx2.Response:
     """One request to an application without its pool (for everything but verification)."""
 
-    async def main() -> httpx.Response:
-        transport = httpx.ASGITransport(app or create_app(settings(**(given or {}))), raise_app_exceptions=True)
-        async with httpx.AsyncClient(transport=transport, base_url="http://service") as client:
+    async def main() -> httpx2.Response:
+        transport = httpx2.ASGITransport(app or create_app(settings(**(given or {}))), raise_app_exceptions=True)
+        async with httpx2.AsyncClient(transport=transport, base_url="http://service") as client:
             return await client.request(method, path, **arguments)
 
     return asyncio.run(main())
 
 
-def is_problem(answer: httpx.Response, status: int, code: str, field: str | None = None) -> None:
+@contextmanager
+def running(log: Path, *, workers: int = 1) -> Iterator[tuple[subprocess.Popen[bytes], str]]:
+    """A real server on a free port, logging to a file: its process and address, once it is ready."""
+    environment = os.environ | {"ZKMARGIN_POOL_PROCESSES": "1"}
+    command = [sys.executable, "-m", "service.cli", "serve", "--port", "0", "--workers", str(workers)]
+    with log.open("wb") as out:
+        server = subprocess.Popen(command, cwd=ROOT, stderr=out, env=environment)
+    try:
+        while log.read_text().count('"ready"') < workers:
+            assert server.poll() is None, log.read_text()
+            time.sleep(0.02)
+        found = re.search(r'"port": (\d+)', log.read_text())
+        assert found
+        yield server, f"http://127.0.0.1:{found[1]}"
+    finally:
+        server.kill()
+        server.wait()
+
+
+def is_problem(answer: httpx2.Response, status: int, code: str, field: str | None = None) -> None:
     """The answer is exactly this problem, and complete."""
     tree = answer.json()
     assert (answer.status_code, tree["code"], tree.get("field")) == (status, code, field), tree

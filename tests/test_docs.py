@@ -15,7 +15,9 @@ from circuits import snapshot, statement
 from circuits.canonical import canonical_bytes
 from prover.documents import parse_opening, parse_proof, portfolio_lots
 from service.cli import app
+from service.client.signing import RequestSigner
 from service.log import tree
+from service.signatures import verify_request
 from service.signing import sign_credit_entry, sign_hub_key, sign_tree_head
 from verifier.attestation import check_attested, load_public_key, verify_attestation
 from verifier.credit_entry import check_credit, verify_credit_entry
@@ -90,6 +92,28 @@ def test_the_signed_facts_of_the_log_document_are_exact() -> None:
     for token in ("a.b.c", "d.e.f", "g.h.i"):
         frontier, _ = tree.append(frontier, tree.leaf_hash(token.encode()))
         assert frontier.size == 2 or tree.root(frontier).hex() in text
+
+
+def test_the_signed_request_of_the_document_is_exact() -> None:
+    """What the client signs, what the server takes, and the bytes between, checked without either's library."""
+    text = (ROOT / "docs" / "REQUESTS.md").read_text()
+    found = re.search(r"```http\n(POST) ([^?]*)\?(.*)\n((?:.*\n)*?)\n(.*)\n```\n\n.*\n\n```text\n([^`]*)\n```", text)
+    assert found
+    method, path, query, lines, body, base = found.groups()
+    headers = [(name, value) for name, value in (line.split(": ", 1) for line in lines.splitlines())]
+    key = Ed25519PrivateKey.from_private_bytes(
+        bytes.fromhex("9d61b19deffd5a60ba844af492ec2cc44449c5697b326919703bac031cae7f60")
+    )
+    signature = base64.b64decode(dict(headers)["signature"].split(":")[1])
+    key.public_key().verify(signature, base.encode())
+    verified = verify_request(
+        method=method, path=path, query=query, headers=headers, body=body.encode(), key_of=lambda _: key.public_key(),
+        now=1_700_000_060, hub="hub-1",
+    )  # fmt: skip
+    again = RequestSigner(key, "hub-1").sign(
+        method, path, query, dict(headers[:1]), body.encode(), now=verified.created, nonce=lambda _: verified.nonce
+    )
+    assert {name.lower(): value for name, value in again.items()} == dict(headers)
 
 
 def test_the_specification_names_the_digests_of_the_example() -> None:

@@ -11,10 +11,13 @@ import pytest
 
 import circuits.errors
 import service.errors
-from circuits.errors import MalformedInput, NotSolvent, ZkMarginError
+import service.refusals
+import service.signatures
+from circuits.errors import LogForked, MalformedInput, NotSolvent, ZkMarginError
 from service.app import create_app
 from service.errors import Overloaded, ServiceError
 from service.problems import PROBLEMS, body_of
+from service.refusals import Refusal
 from service.settings import load_settings
 
 from .service_support import call, is_problem, settings
@@ -23,9 +26,10 @@ PLANTED = "planted-4711-secret"
 
 
 def kinds() -> list[type[ZkMarginError]]:
-    found = [v for m in (circuits.errors, service.errors) for v in vars(m).values() if isinstance(v, type)]
+    modules = (circuits.errors, service.errors, service.refusals, service.signatures)
+    found = [v for m in modules for v in vars(m).values() if isinstance(v, type)]
     return sorted(
-        {k for k in found if issubclass(k, ZkMarginError) and k not in (ZkMarginError, ServiceError)},
+        {k for k in found if issubclass(k, ZkMarginError) and k not in (ZkMarginError, ServiceError, Refusal)},
         key=lambda k: k.__name__,
     )
 
@@ -33,6 +37,10 @@ def kinds() -> list[type[ZkMarginError]]:
 def make(kind: type[ZkMarginError]) -> ZkMarginError:
     if kind is NotSolvent:
         return NotSolvent("short by 17", scenario="down", shortfall="17")
+    if kind is LogForked:
+        return LogForked("two", held=1, shown=2, proven=True)
+    if issubclass(kind, Refusal):
+        return kind("a message", field="a.field", epoch=8)
     if kind is Overloaded:
         return Overloaded(retry_after=7)
     if issubclass(kind, ServiceError):

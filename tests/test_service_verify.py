@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import re
 import signal
 import subprocess
@@ -12,12 +11,12 @@ import time
 from pathlib import Path
 from typing import Any
 
-import httpx
+import httpx2
 import jwt
 import pytest
 
 from circuits.statement import CLOCK_SKEW
-from service import hub
+from service import signing
 from service.app import create_app
 from verifier.attestation import Attestation
 from verifier.snapshot_signature import TOKEN_TYPE, SnapshotSignature
@@ -34,6 +33,7 @@ from .service_support import (
     pem,
     raw,
     request,
+    running,
     serve,
     settings,
 )
@@ -56,7 +56,7 @@ def attested(**changes: Any) -> Tree:
         "hub": "hub-1", "account": "alice", "epoch": 7, "commitment": held.commitment, "domain": support.DOMAIN,
         "registry": snap.registry_digest, "time": snap.time,
     }  # fmt: skip
-    tree: Tree = json.loads(hub.sign_attestation(Attestation(**fact | changes), HUB_KEY))
+    tree: Tree = json.loads(signing.sign_attestation(Attestation(**fact | changes), HUB_KEY))
     return tree
 
 
@@ -140,7 +140,7 @@ def test_verdicts() -> None:
         ),
     ]  # fmt: skip
 
-    async def use(client: httpx.AsyncClient) -> None:
+    async def use(client: httpx2.AsyncClient) -> None:
         for name, tree, wanted, failed in cases:
             answer = await client.post(VERIFY, json=tree)
             found = answer.json()
@@ -184,23 +184,26 @@ def test_requests_of_another_form_are_problems_that_name_the_field() -> None:
         (b"null", 422, "malformed-input", "body"),
         (b"{}", 422, "malformed-input", "statement"),
     ]
+    proof = good["proof"]
+    points = proof | {"proof": proof["proof"][:6] + "ff" * (len(proof["proof"]) // 2 - 3)}
+    no_key = "-----BEGIN PUBLIC KEY-----\nAAAA\n-----END PUBLIC KEY-----"
+    no_token = {"schema": "zkmargin/attestation/1", "jws": "a.b.c"}
     trees: list[tuple[Tree, str, str]] = [
         (good | {"now": 5}, "malformed-input", "now"),
         (good | {"hub_key": "00"}, "malformed-input", "hub_key"),
-        (good | {"hub_key": "-----BEGIN PUBLIC KEY-----\nAAAA\n-----END PUBLIC KEY-----"}, "malformed-input", "hub_key"),
+        (good | {"hub_key": no_key}, "malformed-input", "hub_key"),
         ({k: v for k, v in good.items() if k != "hub_key"}, "malformed-input", "hub_key"),
         (good | {"signed_snapshot": signed_snapshot()}, "malformed-input", "oracle_key"),
         (good | {"snapshot": []}, "malformed-input", "snapshot"),
         (good | {"snapshot": good["snapshot"] | {"time": "x"}}, "malformed-input", "snapshot.time"),
         (good | {"statement": good["statement"] | {"amount": 10}}, "malformed-input", "statement.amount"),
-        (good | {"attestation": {"schema": "zkmargin/attestation/1", "jws": "a.b.c"}}, "malformed-input", "attestation.jws"),
-        (good | {"proof": good["proof"] | {"proof": good["proof"]["proof"][:-1]}}, "malformed-input", "proof.proof"),
-        (good | {"proof": good["proof"] | {"proof": good["proof"]["proof"][:-2]}}, "malformed-proof", "proof"),
-        (good | {"proof": good["proof"] | {"proof": good["proof"]["proof"][:6] + "ff" * (len(good["proof"]["proof"]) // 2 - 3)}},
-            "malformed-proof", "proof.columns.0"),
+        (good | {"attestation": no_token}, "malformed-input", "attestation.jws"),
+        (good | {"proof": proof | {"proof": proof["proof"][:-1]}}, "malformed-input", "proof.proof"),
+        (good | {"proof": proof | {"proof": proof["proof"][:-2]}}, "malformed-proof", "proof"),
+        (good | {"proof": points}, "malformed-proof", "proof.columns.0"),
     ]  # fmt: skip
 
-    async def use(client: httpx.AsyncClient) -> None:
+    async def use(client: httpx2.AsyncClient) -> None:
         for body, status, code, field in raw_bodies:
             for path in (VERIFY, BATCH):
                 answer = await client.post(path, content=body, headers={"content-type": "application/json"})
@@ -235,7 +238,7 @@ def test_a_configured_hub_and_snapshot_need_not_be_sent(tmp_path: Path) -> None:
     good = request()
     bare = {k: good[k] for k in ("statement", "proof", "attestation")}
 
-    async def use(client: httpx.AsyncClient) -> None:
+    async def use(client: httpx2.AsyncClient) -> None:
         found = (await client.post(VERIFY, json=bare)).json()
         assert (found["verdict"], found["attestation_key"]) == ("valid", raw(HUB_KEY))
 
@@ -248,7 +251,7 @@ def test_the_example_of_the_api_description_is_a_real_call() -> None:
     posts = {path: calls["post"] for path, calls in app.openapi()["paths"].items() if "post" in calls}
     assert {VERIFY, BATCH} <= set(posts)
 
-    async def use(client: httpx.AsyncClient) -> None:
+    async def use(client: httpx2.AsyncClient) -> None:
         one = (await client.post(VERIFY, json=_example(posts[VERIFY]))).json()
         # Of a day long past: all but its time is in order.
         assert (one["checks"]["attestation"], one["failed"]["code"]) == ("passed", "stale-statement")
@@ -271,20 +274,21 @@ def test_the_verifier_needs_no_database() -> None:
     subprocess.run([sys.executable, "-c", code], check=True, cwd=ROOT)
 
 
+def test_a_service_that_cannot_start_says_why_and_shows_no_traceback(tmp_path: Path) -> None:
+    (tmp_path / "service.toml").write_text('hub_keys = ["nonesuch.pub"]\npool_processes = 1\n')
+    command = [sys.executable, "-m", "service.cli", "serve", "--port", "0", "--config", str(tmp_path / "service.toml")]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=60, check=False)
+    assert done.returncode == 3
+    assert '"field": "hub_keys"' in done.stderr
+    assert "Traceback (most recent call last):\n" not in done.stderr
+    assert "did not start" in done.stderr
+
+
 @pytest.mark.parametrize("workers", ["1", "2"])
 def test_a_real_server_answers_and_ends_in_order(workers: str, tmp_path: Path) -> None:
     log = tmp_path / "log"
-    environment = os.environ | {"ZKMARGIN_POOL_PROCESSES": "1"}
-    command = [sys.executable, "-m", "service.cli", "serve", "--port", "0", "--workers", workers]
-    with log.open("wb") as out:
-        server = subprocess.Popen(command, cwd=ROOT, stderr=out, env=environment)
-    try:
-        while log.read_text().count('"ready"') < int(workers):
-            assert server.poll() is None, log.read_text()
-            time.sleep(0.02)
-        found = re.search(r'"port": (\d+)', log.read_text())
-        assert found
-        with httpx.Client(base_url=f"http://127.0.0.1:{found[1]}", timeout=30) as client:
+    with running(log, workers=int(workers)) as (server, url):
+        with httpx2.Client(base_url=url, timeout=30) as client:
             for _ in range(4):
                 answer = client.post(VERIFY, json=request())
                 assert answer.json()["verdict"] == "valid"
@@ -294,9 +298,6 @@ def test_a_real_server_answers_and_ends_in_order(workers: str, tmp_path: Path) -
             assert counted, text
         server.send_signal(signal.SIGTERM)
         assert server.wait(60) == 0
-    finally:
-        server.kill()
-        server.wait()
     events = [json.loads(line) for line in log.read_text().splitlines()]
     served = [e for e in events if e["event"] == "request"]
     assert {e["route"] for e in served} == {VERIFY, "/metrics"}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import os
 import signal
 from collections.abc import Callable, Coroutine
@@ -12,8 +13,9 @@ from typing import Any
 import pytest
 
 from circuits.errors import MalformedInput, ProofRejected
+from service import judge
 from service.errors import NotReady, Overloaded, UnknownSnapshot
-from service.jobs import Verdict
+from service.jobs import BodyJob, Done, Envelope, Later, Missing, Verdict
 from service.workers import SnapshotStore, VerifierPool
 
 from .service_support import false_proof, fresh_snapshot, job, request
@@ -120,13 +122,58 @@ def test_a_process_that_hangs_is_replaced() -> None:
         (pid,) = pool.pids
         os.kill(pid, signal.SIGSTOP)
         pool.job_timeout = 0.2
-        waiting = asyncio.create_task(pool.verify(job(request())))
+        together = [asyncio.create_task(pool.verify(job(request()))) for _ in range(2)]
         while pool.pids == [pid]:
             await asyncio.sleep(0.001)
         pool.job_timeout = 30
-        assert (await waiting).valid
+        assert all(v.valid for v in await asyncio.gather(*together))
+        # A job that had the process to itself is not tried again.
+        os.kill(pool.pids[0], signal.SIGSTOP)
+        pool.job_timeout = 0.2
+        with pytest.raises(Overloaded):
+            await pool.verify(job(request()))
 
-    with_pool(use)
+    with_pool(use, VerifierPool(batch_wait=0.005))
+
+
+def test_heavy_work_comes_back_and_never_takes_the_last_process(monkeypatch: pytest.MonkeyPatch) -> None:
+    here = judge.Judge()
+    by_digest = job(request(), with_snapshot=False)
+    documents: dict[bytes, bytes | None] = {fresh_snapshot().digest: fresh_snapshot().to_bytes()}
+    monkeypatch.setattr(judge, "HEAVY_BYTES", 100)
+    assert here.run([Envelope(job(request())), Envelope(by_digest, documents)]) == [Later(), Later()]
+    monkeypatch.setattr(judge, "HEAVY_CELLS", 1)
+    assert isinstance(here.run([Envelope(by_digest)])[0], Missing)
+    assert isinstance(here.run([Envelope(by_digest, documents, heavy=True)])[0], Done)
+    # Parsed and compiled now, so it is light; under other terms it is heavy again.
+    assert isinstance(here.run([Envelope(by_digest)])[0], Done)
+    other = request()
+    other["statement"]["horizon"] = 1800
+    assert here.run([Envelope(job(other, with_snapshot=False))]) == [Later()]
+    gate = asyncio.Event()
+
+    class Gated(VerifierPool):
+        async def _call(self, slot: Any, tickets: Any) -> Any:
+            if tickets[0].envelope.heavy:
+                await gate.wait()
+            return await super()._call(slot, tickets)
+
+    async def use(pool: VerifierPool) -> None:
+        tree = request()
+        item = {k: tree[k] for k in ("statement", "proof", "attestation")}
+        body = {"items": [item], "snapshots": [tree["snapshot"]], "hub_key": tree["hub_key"]}
+        long = BodyJob(json.dumps(body).encode(), many=True)
+        heavy = [asyncio.create_task(pool.submit(long)) for _ in range(3)]
+        await asyncio.sleep(0)
+        assert (await pool.verify(job(tree))).valid
+        assert not any(task.done() for task in heavy)
+        gate.set()
+        for task in heavy:
+            result = (await task).results[0]
+            assert isinstance(result, Verdict)
+            assert result.valid
+
+    with_pool(use, Gated(processes=2))
 
 
 def test_a_job_that_kills_every_process_is_given_up_and_its_neighbours_are_not() -> None:

@@ -167,7 +167,6 @@ def check_credit(
         ("account", entry.account, context.account),
         ("venue", entry.venue, context.spoke),
         ("caip2", entry.caip2, entry.caip2 if caip2 is None else caip2),
-        ("amount", Fraction(entry.amount), parse_decimal(statement.amount, field="statement.amount")),
         ("currency", entry.currency, snapshot.currency),
         ("statement", entry.statement, statement.digest),
         ("epoch", entry.epoch, context.epoch),
@@ -177,6 +176,8 @@ def check_credit(
     for name, has, asked in pairs:
         if has != asked:
             raise StatementMismatch("differs from what was asked for and proved", field=f"credit.{name}")
+    if Fraction(entry.amount) > parse_decimal(statement.amount, field="statement.amount"):
+        raise StatementMismatch("more than was proved", field="credit.amount")
     statement.check_time(snapshot, entry.issued)
     if now is None:
         return

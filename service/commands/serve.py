@@ -81,11 +81,12 @@ def run(settings: Settings, config: Path | None, given: dict[str, Any]) -> None:
             os.environ.setdefault(DIRECTORY_VARIABLE, directory)
         socket = server_config.bind_socket()
         logs.logger().info("listening", role=settings.role, host=settings.host, port=socket.getsockname()[1])
-        server = uvicorn.Server(server_config)
-        if settings.workers > 1:
-            Multiprocess(server_config, sockets=[socket]).run()
-        else:
-            server.run(sockets=[socket])
-        socket.close()
-    if settings.workers == 1 and not server.started:
-        raise MalformedInput("the service did not start; the log says why", field="serve")
+        try:
+            if settings.workers > 1:
+                Multiprocess(server_config, sockets=[socket]).run()
+            else:
+                uvicorn.Server(server_config).run(sockets=[socket])
+        except SystemExit:
+            raise MalformedInput("the service did not start; the log says why", field="serve") from None
+        finally:
+            socket.close()

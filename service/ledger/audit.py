@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from sqlalchemy import Connection, select
 
 from circuits.errors import ZkMarginError
@@ -25,6 +26,7 @@ from verifier.transparency import attestation_leaf, verify_tree_head
 from verifier.verify import Item, verify_batch
 
 from ..log import tree
+from ..signing import raw_public
 from ..store import tables
 from . import credits, epochs, events, portfolio
 from .book import Book
@@ -106,7 +108,12 @@ class _Auditor:
         self.chain = KeyChain.follow(documents, public_key(bytes.fromhex(rows[0].public)))
         self.audit.counts["signing keys"] = len(rows)
         for row, key in zip(rows, self.chain.keys, strict=True):
-            self.audit.check(row.public == key.key.hex(), f"signing key {row.number} is not the chain's")
+            secret = self.book.vault.open(bytes(row.sealed), purpose=f"signing-key/{row.number}")
+            held = raw_public(Ed25519PrivateKey.from_private_bytes(secret))
+            self.audit.check(key.key == held, f"signing key {row.number} is not the chain's")
+            window = (row.public, row.not_before, row.not_after)
+            same = window == (key.key.hex(), key.not_before, key.not_after)
+            self.audit.check(same, f"signing key {row.number} differs from its document")
 
     def _attestations(self) -> None:
         self.leaves: dict[int, bytes] = {}

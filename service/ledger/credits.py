@@ -32,6 +32,7 @@ from ..refusals import (
     FillRefused,
     NotExpired,
     SequenceConflict,
+    StatementRefused,
     VenueSuspended,
 )
 from ..signing import sign_credit_entry
@@ -114,6 +115,9 @@ def _expect_eligible(
     book: Book, tx: Connection, account: Account, venue: str, statement: Statement, amount: int, now: int
 ) -> Snapshot:
     accounts.expect_terms(book, account, statement, spoke=venue)
+    if statement.delta:
+        # A delta could be a gift, or an order that never trades: the account is good for it only after.
+        raise StatementRefused("a credit rests on what is held, not on an order", field="statement.delta")
     epochs.expect_epoch(account, statement.context.epoch)
     if account.state != "open":
         raise AccountFrozen("no new credit on a frozen account", field="account")
@@ -192,7 +196,7 @@ def _locked(book: Book, tx: Connection, credit: str, venue: str | None, sequence
     if venue is not None and named.venue != venue:
         raise NotFound("no such credit", field="credit")
     account = epochs.read_account(book, tx, named.account, lock=True)
-    row = tx.execute(select(tables.credits).where(tables.credits.c.id == credit).with_for_update()).one()
+    row = tx.execute(select(tables.credits).where(tables.credits.c.id == credit).with_for_update(key_share=True)).one()
     if sequence is not None and sequence != row.sequence + 1:
         raise SequenceConflict("not the next report of this credit", field="sequence", expected=row.sequence + 1)
     return account, row

@@ -67,7 +67,7 @@ def sealed_purpose(account: str, epoch: int) -> str:
 def read_account(book: Book, tx: Connection, account: str, *, lock: bool = False) -> Account:
     """An account, with its row locked until the transaction ends if asked; ``NotFound``."""
     query = select(tables.accounts).where(tables.accounts.c.id == account)
-    row = tx.execute(query.with_for_update() if lock else query).one_or_none()
+    row = tx.execute(query.with_for_update(key_share=True) if lock else query).one_or_none()
     if row is None:
         raise NotFound("no such account", field="account")
     opened = portfolio.from_bytes(book.vault.open(bytes(row.sealed), purpose=sealed_purpose(row.id, row.epoch)))

@@ -26,7 +26,7 @@ _HASH = 32
 
 def append(book: Book, tx: Connection, token: str, now: int) -> int:
     """Append an attestation's token; gives its index. Signs and stores the head of the new size."""
-    state = tx.execute(select(tables.log_state).with_for_update()).one()
+    state = tx.execute(select(tables.log_state).with_for_update(key_share=True)).one()
     raw = bytes(state.frontier)
     frontier = tree.Frontier(state.size, tuple(raw[i : i + _HASH] for i in range(0, len(raw), _HASH)))
     grown, nodes = tree.append(frontier, leaf_hash(token.encode()))

@@ -84,7 +84,10 @@ def rotate_signing_key(book: Book, *, begins: int | None = None, seconds: int = 
 
     def unit(tx: Connection) -> Tree:
         last = tx.execute(
-            select(tables.signing_keys).order_by(tables.signing_keys.c.number.desc()).limit(1).with_for_update()
+            select(tables.signing_keys)
+            .order_by(tables.signing_keys.c.number.desc())
+            .limit(1)
+            .with_for_update(key_share=True)
         ).one()
         if not max(now, last.not_before) <= start <= last.not_after:
             raise MalformedInput("must be from now on, while the present key is valid", field="begins")
@@ -145,7 +148,7 @@ def _reseal_row(
     book: Book, tx: Connection, table: Table, keys: list[Any], place: tuple[Any, ...], purpose: Callable[[Any], str]
 ) -> None:
     chosen = [column == value for column, value in zip(keys, place, strict=True)]
-    row = tx.execute(select(table).where(*chosen).with_for_update()).one_or_none()
+    row = tx.execute(select(table).where(*chosen).with_for_update(key_share=True)).one_or_none()
     if row is None or book.vault.current(bytes(row.sealed)):
         return
     plain = book.vault.open(bytes(row.sealed), purpose=purpose(row))

@@ -128,7 +128,7 @@ def publish(book: Book, tx: Connection, snapshot: Snapshot, signed: SnapshotSign
     credit_line(snapshot)
     now = book.clock()
     # Publishing is rare: one at a time.
-    tx.execute(select(tables.hub).with_for_update())
+    tx.execute(select(tables.hub).with_for_update(key_share=True))
     digest = snapshot.digest.hex()
     try:
         last: Published | None = latest(tx)

@@ -28,7 +28,7 @@ def view(book: Book, row: Any) -> Tree:
 def read(tx: Connection, venue: str, *, lock: bool = False) -> Any:
     """A venue's row; ``UnknownVenue``."""
     query = select(tables.venues).where(tables.venues.c.id == venue)
-    row = tx.execute(query.with_for_update() if lock else query).one_or_none()
+    row = tx.execute(query.with_for_update(key_share=True) if lock else query).one_or_none()
     if row is None:
         raise UnknownVenue("no venue of this name is registered", field="venue")
     return row
@@ -42,7 +42,7 @@ def listing(book: Book, tx: Connection) -> list[Tree]:
 def set_zone(book: Book, tx: Connection, zone: str, cap: int) -> Tree:
     """Make a zone or change its cap; ``CapBelowExposure``."""
     insert_new(tx, tables.zones, id=zone, cap=cap)
-    row = tx.execute(select(tables.zones).where(tables.zones.c.id == zone).with_for_update()).one()
+    row = tx.execute(select(tables.zones).where(tables.zones.c.id == zone).with_for_update(key_share=True)).one()
     if cap < row.exposure:
         raise CapBelowExposure("more is out already", field="cap", exposure=book.money(row.exposure))
     tx.execute(update(tables.zones).where(tables.zones.c.id == zone).values(cap=cap))
@@ -98,7 +98,7 @@ def relieve(tx: Connection, venue: str, amount: int) -> Any:
 
 def _lock(tx: Connection, venue: str) -> tuple[Any, Any]:
     zone_of = read(tx, venue).zone
-    zone = tx.execute(select(tables.zones).where(tables.zones.c.id == zone_of).with_for_update()).one()
+    zone = tx.execute(select(tables.zones).where(tables.zones.c.id == zone_of).with_for_update(key_share=True)).one()
     return read(tx, venue, lock=True), zone
 
 

@@ -1,0 +1,155 @@
+"""The holder's flows: prices, own opening and attestation, withdrawals, grants. Whatever the hub says is checked."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from circuits import snapshot as snapshots
+from circuits.canonical import MAX_JSON_BYTES, canonical_bytes, parse_json
+from circuits.errors import SignatureRejected, StatementMismatch
+from circuits.snapshot import Snapshot
+from circuits.statement import Statement
+from prover.commitment import Opening
+from prover.documents import parse_opening
+from verifier.attestation import Attestation
+from verifier.snapshot_signature import SnapshotSignature, verify_snapshot_signature
+
+from ..sealing import open_sealed
+from .exchange import Flow, Request, get, new_idempotency_key, post, segment
+from .trust import Trust, accept_inclusion, checked, document_of, member
+
+if TYPE_CHECKING:
+    from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
+    from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey
+
+
+@dataclass(frozen=True)
+class Prices:
+    """A snapshot that a trusted oracle signed and that is in force."""
+
+    snapshot: Snapshot
+    signature: SnapshotSignature
+    document: bytes = field(repr=False)
+    signed: bytes = field(repr=False)
+
+
+@dataclass(frozen=True)
+class Attested:
+    """An attestation that the hub signed and logged."""
+
+    attestation: Attestation
+    document: bytes = field(repr=False)
+
+
+@dataclass(frozen=True)
+class Holding:
+    """The holder's own: the opening of the attested commitment. Secret; the opening's repr shows only the domain."""
+
+    opening: Opening
+    attested: Attested
+
+
+def fetch_prices(
+    oracle_keys: Sequence[Ed25519PublicKey], *, digest: str | None = None, now: int | None = None
+) -> Flow[Prices]:
+    """The newest snapshot, or one by digest, checked: its digest, its oracle's signature, that it is in force.
+
+    Raises ``SignatureRejected`` when none of the trusted oracles signed it, ``StaleStatement`` out of force.
+    """
+    name = "latest" if digest is None else segment(digest)
+    answer = (yield get(f"/v1/snapshots/{name}", max_response=MAX_JSON_BYTES)).json()
+    document = canonical_bytes(member(answer, "snapshot", dict))
+    snapshot = snapshots.from_bytes(document)
+    if digest is not None and snapshot.digest.hex() != digest:
+        raise StatementMismatch("the hub answered with another snapshot", field="response.snapshot")
+    signed = document_of(member(answer, "signed", dict))
+    at = int(time.time()) if now is None else now
+    for key in oracle_keys:
+        try:
+            fact = verify_snapshot_signature(signed, snapshot, key, now=at)
+        except SignatureRejected:
+            continue
+        return Prices(snapshot, fact, document, signed)
+    raise SignatureRejected("no trusted oracle signed this snapshot", field="signed-snapshot.jws")
+
+
+def fetch_attestation(trust: Trust, account: str, *, epoch: int | None = None) -> Flow[Attested]:
+    """An account's attestation, the latest by default: signed by the hub, and in its log, which has one history."""
+    query = () if epoch is None else (("epoch", str(epoch)),)
+    answer = (yield Request("GET", f"/v1/accounts/{segment(account)}/attestation", query)).json()
+    return (yield from _accept(trust, account, answer))
+
+
+def _accept(trust: Trust, account: str, answer: Any) -> Flow[Attested]:
+    document = document_of(member(answer, "attestation", dict))
+    attestation: Attestation = yield from checked(trust, "attestation", document)
+    if attestation.account != account:
+        raise StatementMismatch("the attestation is another account's", field="attestation.account")
+    inclusion = answer.get("inclusion")
+    if inclusion is None:
+        leaf = member(answer, "leaf", int)
+        inclusion = (yield get("/v1/log/inclusion", leaf=leaf)).json()
+    yield from accept_inclusion(trust, document, inclusion)
+    return Attested(attestation, document)
+
+
+def accept_attested(trust: Trust, account: str, answer: Any) -> Flow[Attested]:
+    """Check the attestation inside another call's answer, and its place in the log."""
+    return (yield from _accept(trust, account, member(answer, "attested", dict)))
+
+
+def fetch_holding(trust: Trust, account: str, key: X25519PrivateKey, snapshot: Snapshot) -> Flow[Holding]:
+    """The holder's latest opening, decrypted here: it opens the commitment that the hub attested and logged.
+
+    ``StatementMismatch`` on ``opening.registry`` means that the snapshot lists other instruments than those attested:
+    run :func:`recommit` and fetch again.
+    """
+    answer = (yield get(f"/v1/accounts/{segment(account)}/opening", signed=True)).json()
+    attested = yield from _accept(trust, account, answer)
+    sealed = bytes.fromhex(member(answer, "sealed_opening", str))
+    plain = open_sealed(key, sealed, attested.attestation.commitment)
+    opening = parse_opening(plain, snapshot)
+    if opening.commitment() != attested.attestation.commitment:
+        raise StatementMismatch("the opening is of another commitment", field="opening.commitment")
+    return Holding(opening, attested)
+
+
+def fetch_account(account: str) -> Flow[Any]:
+    """The account without its positions, as the hub says."""
+    return (yield get(f"/v1/accounts/{segment(account)}", signed=True)).json()
+
+
+def withdraw(
+    trust: Trust, statement: Statement, proof: bytes, instrument: str, quantity: str, *, key: str | None = None
+) -> Flow[Attested]:
+    """Withdraw what the statement proves the account can do without; gives the new epoch's attestation."""
+    account = statement.context.account
+    body = {
+        "instrument": instrument,
+        "quantity": quantity,
+        "statement": parse_json(statement.to_bytes(), name="statement"),
+        "proof": {"schema": "zkmargin/proof/1", "statement": statement.digest.hex(), "proof": proof.hex()},
+    }
+    answer = (yield _change(f"/v1/accounts/{segment(account)}/withdrawals", body, key)).json()
+    return (yield from accept_attested(trust, account, answer))
+
+
+def recommit(trust: Trust, account: str, *, key: str | None = None) -> Flow[Attested]:
+    """Ask for a new epoch on the newest registry, with fresh blinding."""
+    request = Request(
+        "POST", f"/v1/accounts/{segment(account)}/epochs", idempotency_key=key or new_idempotency_key()
+    )  # fmt: skip
+    return (yield from accept_attested(trust, account, (yield request).json()))
+
+
+def set_grant(account: str, venue: str, *, granted: bool, key: str | None = None) -> Flow[None]:
+    """Let a venue see the account's attestations, or no longer."""
+    path = f"/v1/accounts/{segment(account)}/grants/{segment(venue)}"
+    yield Request("PUT" if granted else "DELETE", path, idempotency_key=key or new_idempotency_key())
+
+
+def _change(path: str, body: Any, key: str | None) -> Request:
+    return post(path, body, idempotency_key=key or new_idempotency_key())

@@ -1,0 +1,200 @@
+"""``zkmargin hub`` and ``zkmargin ledger``: what an operator does at the hub's own machine, on its database."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from circuits.errors import MalformedInput
+from prover.cli import Json
+from prover.console import emit, progress, reports_errors
+
+if TYPE_CHECKING:
+    from ..ledger.book import Book
+    from ..settings import Settings
+
+hub_app = typer.Typer(help="The hub's database and keys, on its own machine.", no_args_is_help=True)
+ledger_app = typer.Typer(help="The credit ledger.", no_args_is_help=True)
+Config = Annotated[Path | None, typer.Option(help="TOML file; ZKMARGIN_... variables win over it.")]
+Name = Annotated[str, typer.Argument(help="Its name.")]
+PublicKey = Annotated[Path, typer.Option(help="Its public key (PEM).")]
+
+
+def _settings(config: Path | None) -> Settings:
+    from .serve import MISSING
+
+    try:
+        from ..settings import load_settings
+    except ImportError:
+        raise MalformedInput(MISSING, field="hub") from None
+    return load_settings(config, role="hub")
+
+
+def _book(config: Path | None) -> Book:
+    settings = _settings(config)
+    from ..hub_role import open_book
+
+    return open_book(settings)
+
+
+def _public(path: Path) -> str:
+    from prover.files import read_file
+    from verifier.attestation import load_public_key
+
+    return load_public_key(read_file(path)).public_bytes_raw().hex()
+
+
+@hub_app.command("new-storage-key")
+@reports_errors
+def new_storage_key(
+    out: Annotated[Path, typer.Option(help="Where to write the keyring (secret).")],
+    old: Annotated[Path | None, typer.Option(help="A keyring whose keys are kept behind the new one.")] = None,
+    unencrypted: Annotated[bool, typer.Option("--unencrypted", help="Write it in clear (mode 0600).")] = False,
+    as_json: Json = False,
+) -> None:
+    """Make a key of the encryption at rest. To rotate: --old, restart with the new file, then hub reseal."""
+    from prover.files import check_targets, read_file, unseal, write_secret
+
+    from ..store.vault import new_key, parse_keys
+
+    check_targets(secret=out)
+    keys = [new_key()]
+    if old is not None:
+        text = unseal(read_file(old), name="old").decode("ascii", "replace")
+        keys += [key.secret.hex() for key in parse_keys(text).keys]
+    write_secret(out, ("\n".join(keys) + "\n").encode(), unencrypted=unencrypted)
+    emit({"keys": len(keys)}, as_json=as_json, text=lambda: typer.echo(f"{len(keys)} storage keys -> {out}"))
+
+
+@hub_app.command("init")
+@reports_errors
+def init(
+    name: Annotated[str, typer.Option(help="The hub's name in every signed fact.")],
+    currency: Annotated[str, typer.Option(help="Quote currency of its snapshots.")],
+    decimals: Annotated[int, typer.Option(min=0, max=12, help="Decimals of amounts.")],
+    operator_key: Annotated[Path, typer.Option(help="Public key (PEM) of the first operator.")],
+    operator: Annotated[str, typer.Option(help="Name of the first operator.")] = "operator",
+    public: Annotated[Path | None, typer.Option(help="Write the hub's first public key (PEM) here, to pin.")] = None,
+    config: Config = None,
+    as_json: Json = False,
+) -> None:
+    """Make an empty ledger, with a first signing key inside it and a first operator."""
+    from pydantic import TypeAdapter, ValidationError
+
+    settings = _settings(config)
+    from circuits.schema import Name as NameType
+    from prover.files import check_targets, write_file
+
+    from ..api.models import Id
+    from ..hub_role import keyring
+    from ..ledger.setup import initialise
+    from ..store.database import Database
+
+    for field, text, kind in (("name", name, Id), ("operator", operator, Id), ("currency", currency, NameType)):
+        try:
+            TypeAdapter(kind).validate_python(text)
+        except ValidationError:
+            raise MalformedInput("letters, digits, dots, hyphens; at most 64", field=field) from None
+    if public is not None:
+        check_targets(public)
+    database = Database(settings.database_url.get_secret_value())
+    made = initialise(
+        database, keyring(settings), name=name, currency=currency, decimals=decimals,
+        operator=(operator, _public(operator_key)), now=int(time.time()),
+    )  # fmt: skip
+    if public is not None:
+        from verifier.hub_keys import public_key
+
+        from ..hub import public_pem_of
+
+        write_file(public, public_pem_of(public_key(bytes.fromhex(made["key"]))))
+    emit(made, as_json=as_json, text=lambda: typer.echo(f"hub {name}: first signing key {made['key']}"))
+
+
+@hub_app.command()
+@reports_errors
+def migrate(config: Config = None, as_json: Json = False) -> None:
+    """Bring the database's schema to this version. Back it up first; run it once, with the service stopped."""
+    settings = _settings(config)
+    from ..store.database import Database
+    from ..store.migrate import upgrade
+
+    upgrade(Database(settings.database_url.get_secret_value()))
+    emit({"schema": "current"}, as_json=as_json, text=lambda: typer.echo("the schema is current"))
+
+
+def _admit(kind: str, name: str, key: Path, config: Path | None, *, as_json: bool) -> None:
+    from ..ledger.setup import admit
+
+    made = admit(_book(config), kind, name, _public(key))
+    emit(made, as_json=as_json, text=lambda: typer.echo(f"{kind} {name}: key {made['kid']}"))
+
+
+@hub_app.command("admit-operator")
+@reports_errors
+def admit_operator(name: Name, key: PublicKey, config: Config = None, as_json: Json = False) -> None:
+    """Register an operator, or one more key of an operator."""
+    _admit("operator", name, key, config, as_json=as_json)
+
+
+@hub_app.command("admit-oracle")
+@reports_errors
+def admit_oracle(name: Name, key: PublicKey, config: Config = None, as_json: Json = False) -> None:
+    """Register an oracle whose snapshots the hub takes, or one more key of an oracle."""
+    _admit("oracle", name, key, config, as_json=as_json)
+
+
+@hub_app.command("rotate-signing-key")
+@reports_errors
+def rotate_signing_key(
+    begins: Annotated[int | None, typer.Option(help="Unix time from which it signs; now by default.")] = None,
+    days: Annotated[int, typer.Option(min=1, max=3660, help="Validity of the new key.")] = 366,
+    config: Config = None,
+    as_json: Json = False,
+) -> None:
+    """Appoint the hub's next signing key; the present one stays valid to its end."""
+    from ..ledger.setup import rotate_signing_key as run
+
+    made = run(_book(config), begins=begins, seconds=days * 86400)
+    emit(made, as_json=as_json, text=lambda: typer.echo(f"signing key {made['key']} from {made['not_before']}"))
+
+
+@hub_app.command()
+@reports_errors
+def reseal(config: Config = None, as_json: Json = False) -> None:
+    """Seal everything at rest anew under the first storage key of the ring. The service may go on meanwhile."""
+    from ..ledger.setup import reseal as run
+
+    steps = ("signing_keys", "accounts", "events", "idempotency")
+    with progress("reseal", steps, as_json=as_json) as step:
+        done = run(_book(config), step)
+    emit({"sealed": done}, as_json=as_json, text=lambda: typer.echo(f"{sum(done.values())} values sealed anew"))
+
+
+@ledger_app.command()
+@reports_errors
+def audit(
+    proofs: Annotated[bool, typer.Option(help="Verify every credit's proof again.")] = True,
+    config: Config = None,
+    as_json: Json = False,
+) -> None:
+    """Replay every event and compare with the ledger, its signatures and its log. Exit 6 if anything differs."""
+    from ..ledger.audit import STEPS, run
+
+    with progress("audit", STEPS, as_json=as_json) as step:
+        found = run(_book(config), proofs=proofs, progress=step)
+    answer: dict[str, Any] = {"counts": dict(found.counts), "findings": found.findings}
+
+    def text() -> None:
+        for name, count in found.counts.items():
+            typer.echo(f"{count:>8} {name}")
+        for finding in found.findings:
+            typer.echo(f"WRONG    {finding}")
+        typer.echo("the ledger is clean" if not found.findings else f"{len(found.findings)} findings")
+
+    emit(answer, as_json=as_json, text=text, ok=not found.findings)
+    if found.findings:
+        raise typer.Exit(6)
