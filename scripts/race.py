@@ -58,7 +58,7 @@ def main() -> int:
             for url in urls:
                 report = race.run(
                     url, place, attempts=arguments.attempts, processes=arguments.processes, seed=arguments.seed,
-                    servers=arguments.servers, pause=3.0, join=0.25, seconds=3000,
+                    servers=arguments.servers, pause=3.0, join=0.1, seconds=3000,
                     progress=lambda step: print(f"{step} ...", file=sys.stderr),
                 )  # fmt: skip
                 printed[database] = report.to_json()
