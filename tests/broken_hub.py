@@ -16,7 +16,7 @@ def no_epoch_check() -> None:
 
 def no_idempotency() -> None:
     """A repeated request is a new one."""
-    idempotency.earlier = lambda *_: None
+    idempotency.answered = lambda *_: False
 
     def forgetful(book: Any, caller: str, key: str, request: bytes, work: Any, *, status: int = 200) -> Any:
         return book.database.write(work), False

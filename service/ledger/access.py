@@ -96,7 +96,7 @@ def burn_nonce(book: Book, kid: str, nonce: str, expires: int, ticket: str) -> N
         if held != ticket:
             raise RequestReplayed("this signed request was received before", field="signature-input.nonce")
 
-    book.database.write(unit)
+    book.database.apart(unit)
 
 
 def forget_nonces(book: Book, now: int) -> int:

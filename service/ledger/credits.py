@@ -144,7 +144,6 @@ def reserve(
     if not now < expires <= now + book.policy.max_credit_seconds:
         raise MalformedInput(f"must be after now and within {book.policy.max_credit_seconds} seconds", field="expires")
     venue_row = venues.expose(book, tx, venue, amount)
-    tx.execute(update(tables.venues).where(tables.venues.c.id == venue).values(failed_proofs=0))
     line = portfolio.credit_line(snapshot)
     lots = portfolio.credit_lots(amount, snapshot)
     after = portfolio.changed(accounts.listed(book, tx, account, snapshot), {line: lots})
@@ -157,7 +156,8 @@ def reserve(
     moved, state = epochs.advance(
         book, tx, account, snapshot, after, "credit-issued", content, live=account.live + amount, now=now
     )
-    number = tx.execute(select(func.coalesce(func.max(tables.credits.c.number), 0))).scalar_one() + 1
+    # Counted under the log's lock, which is held by now.
+    number = select(func.coalesce(func.max(tables.credits.c.number), 0) + 1).scalar_subquery()
     parts = Parts(amount, amount, 0, 0)
     fresh = _Fresh(
         credit, account.id, venue, account.epoch, statement.digest.hex(), statement.snapshot.hex(), now, expires
@@ -165,15 +165,15 @@ def reserve(
     entry = sign_credit_entry(
         entry_of(book, fresh, parts, sequence=0, caip2=venue_row.caip2, now=now), book.signing_key(tx, now).private
     ).decode()
-    tx.execute(
+    row = tx.execute(
         insert(tables.credits).values(
             id=credit, number=number, account=account.id, venue=venue, epoch=account.epoch, statement=fresh.statement,
             snapshot=fresh.snapshot, amount=amount, free=amount, used=0, released=0, sequence=0, issued=now,
             expires=expires, entry=entry,
-        )
-    )  # fmt: skip
+        ).returning(tables.credits)
+    ).one()  # fmt: skip
     events.transfer(tx, moved.head, pledged(account.id), side(credit, "free"), amount)
-    return {**view(book, read(tx, credit)), "attested": state.to_json()}
+    return {**view(book, row), "attested": state.to_json()}
 
 
 @dataclass(frozen=True)

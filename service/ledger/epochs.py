@@ -146,8 +146,9 @@ def attest(book: Book, tx: Connection, account: Account, commitment: bytes, now:
     """Sign the attestation of an account's present epoch and append it to the log."""
     held = account.portfolio
     fact = Attestation(book.name, account.id, account.epoch, commitment, held.domain, held.registry, now)
-    document = sign_attestation(fact, book.signing_key(tx, now).private)
-    leaf = log.append(book, tx, parse_json(document, name="attestation")["jws"], now)
+    key = book.signing_key(tx, now)
+    document = sign_attestation(fact, key.private)
+    leaf = log.append(book, tx, parse_json(document, name="attestation")["jws"], now, key)
     tx.execute(
         insert(tables.attestations).values(
             account=account.id, epoch=account.epoch, commitment=commitment.hex(), leaf=leaf, time=now,

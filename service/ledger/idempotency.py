@@ -52,19 +52,10 @@ def once(
     return book.database.write(unit)
 
 
-def earlier(book: Book, caller: str, key: str, request: bytes) -> Tree | None:
-    """The stored answer of a key, or None; ``IdempotencyMismatch`` for another request. Spares work before ``once``."""
-    table = tables.idempotency
-
-    def unit(tx: Connection) -> Tree | None:
-        row = tx.execute(select(table).where((table.c.caller == caller) & (table.c.key == key))).one_or_none()
-        if row is None:
-            return None
-        if row.request != request.hex():
-            raise IdempotencyMismatch("this key was used for another request", field="idempotency-key")
-        tree: Tree = parse_json(
-            book.vault.open(bytes(row.sealed), purpose=f"idempotency/{caller}/{key}"), name="answer"
-        )
-        return tree
-
-    return book.database.read(unit)
+def answered(tx: Connection, caller: str, key: str, request: bytes) -> bool:
+    """Whether a key has its answer; ``IdempotencyMismatch`` for another request. Spares work before ``once``."""
+    c = tables.idempotency.c
+    row = tx.execute(select(c.request).where(c.caller == caller, c.key == key)).one_or_none()
+    if row is not None and row.request != request.hex():
+        raise IdempotencyMismatch("this key was used for another request", field="idempotency-key")
+    return row is not None

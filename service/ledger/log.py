@@ -18,13 +18,13 @@ from ..errors import NotFound
 from ..log import tree
 from ..signing import sign_tree_head
 from ..store import tables
-from .book import Book
+from .book import Book, SigningKey
 from .events import Tree
 
 _HASH = 32
 
 
-def append(book: Book, tx: Connection, token: str, now: int) -> int:
+def append(book: Book, tx: Connection, token: str, now: int, key: SigningKey) -> int:
     """Append an attestation's token; gives its index. Signs and stores the head of the new size."""
     state = tx.execute(select(tables.log_state).with_for_update(key_share=True)).one()
     raw = bytes(state.frontier)
@@ -36,7 +36,7 @@ def append(book: Book, tx: Connection, token: str, now: int) -> int:
     )
     tx.execute(update(tables.log_state).values(size=grown.size, frontier=b"".join(grown.nodes)))
     head = TreeHead(book.name, grown.size, tree.root(grown), now)
-    document = sign_tree_head(head, book.signing_key(tx, now).private)
+    document = sign_tree_head(head, key.private)
     tx.execute(
         insert(tables.tree_heads).values(
             size=head.size, root=head.root.hex(), time=now, document=document.decode()

@@ -97,7 +97,7 @@ def usable(book: Book, tx: Connection, digest: str, now: int) -> Snapshot:
     """
     newest = latest(tx)
     try:
-        named = by_digest(tx, digest)
+        named = newest if newest.digest == digest else by_digest(tx, digest)
     except NotFound:
         raise StaleSnapshot(
             "not a snapshot of this hub: prove on the newest", field="statement.snapshot", newest=newest.digest
