@@ -287,6 +287,7 @@ class Comparison:
             late = (note["lost"] or note["hung_up"]) and self._created(note) < int(note["last"])
             self.report.counts["retries that found their credit"] += bool(late)
         self.report.live = sum(row.free + row.used for row in rows.values())
+        self.rows = rows
         self.report.counts["live at the end"] = sum(row.free + row.used > 0 for row in rows.values())
 
     def _created(self, note: Tree) -> int:
@@ -313,6 +314,12 @@ class Comparison:
             self.report.most_live = max(self.report.most_live, live)
         self.report.check(self.report.most_live <= EQUITY, "more credit was live than was proved")
         self.report.check(live == self.report.live, "live credits are not what the journal says")
+        for credit, row in self.rows.items():
+            done = changes[credit]
+            used = sum(int(c["used"]) * (1 if c["kind"] == "credit-consumed" else -1) for c in done)
+            released = sum(int(c["free"]) + int(c["used"]) for c in done if c["kind"] != "credit-consumed")
+            held, said = (row.used, row.released, row.sequence), (used, released, len(done))
+            self.report.check(held == said, f"credit {credit}: row (used, released, sequence) {held}, journal {said}")
         told = [n for n in self.notes["changed"] if n["status"] == 200]
         for note in told:
             done = changes[note["credit"]]

@@ -11,6 +11,7 @@ from sqlalchemy import Connection, insert, select, update
 
 from ..refusals import CapBelowExposure, CapExceeded, Conflict, UnknownVenue, VenueSuspended
 from ..store import tables
+from ..store.statements import find
 from . import access
 from .book import Book
 from .events import Tree
@@ -27,8 +28,7 @@ def view(book: Book, row: Any) -> Tree:
 
 def read(tx: Connection, venue: str, *, lock: bool = False) -> Any:
     """A venue's row; ``UnknownVenue``."""
-    query = select(tables.venues).where(tables.venues.c.id == venue)
-    row = tx.execute(query.with_for_update(key_share=True) if lock else query).one_or_none()
+    row = find(tx, tables.venues, lock=lock, id=venue)
     if row is None:
         raise UnknownVenue("no venue of this name is registered", field="venue")
     return row
