@@ -9,6 +9,7 @@ from contextlib import asynccontextmanager, suppress
 from dataclasses import fields
 from typing import TYPE_CHECKING
 
+from anyio import to_thread
 from fastapi import FastAPI
 from sqlalchemy import Connection
 from starlette.concurrency import run_in_threadpool
@@ -67,6 +68,8 @@ async def ledger_of(service: Service) -> AsyncIterator[None]:
     # A transaction holds locks that others wait for, and gives up the interpreter at each of its round trips: with
     # Python's usual 5 ms it would wait so long again each time, behind the event loop and the other threads.
     sys.setswitchinterval(SWITCH_SECONDS)
+    # As many threads as there may be connections (pool and as much overflow): more would only wait for one.
+    to_thread.current_default_thread_limiter().total_tokens = 2 * service.settings.database_pool
     book = await run_in_threadpool(open_book, service.settings)
     service.parts["book"] = book
 

@@ -165,7 +165,7 @@ class Venue:
                     time.sleep(0.005)
                     if self.rng.random() < 0.01:
                         self.report(press=False)
-                    if self.rng.random() > 0.002:
+                    if not epoch or self.rng.random() > 0.002:
                         continue  # else once more: perhaps nobody joined, or nobody honest
                 else:
                     previous, self.seen = self.seen, epoch
