@@ -2,7 +2,8 @@
 
 Exit codes: 0 done; 2 wrong usage; 3 malformed input; 4 parts that do not belong together; 5 stale; 6 proof or
 signature rejected; 7 rule refused or system too large; 8 not solvent (holder only); 9 corrupt data file; 10 market data
-refused; 70 our bug.
+refused; 11 a log with two histories; 12 refused by a hub; 13 no answer from a hub; 14 an optional part is not
+installed; 70 our bug.
 """
 
 from __future__ import annotations
@@ -20,6 +21,7 @@ from prover.console import emit, progress, reports_errors, table
 from .commands.hub import hub_app, ledger_app
 from .commands.serve import serve
 from .oracle.cli import oracle_app
+from .vectors.cli import vectors_app
 
 app = typer.Typer(
     name="zkmargin",
@@ -148,6 +150,7 @@ app.command()(serve)
 app.add_typer(oracle_app, name="oracle")
 app.add_typer(hub_app, name="hub")
 app.add_typer(ledger_app, name="ledger")
+app.add_typer(vectors_app, name="vectors")
 
 
 def main() -> None:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from circuits.errors import MalformedInput
+from circuits.errors import MalformedInput, MissingExtra
 from prover.cli import Json
 from prover.console import emit, progress, reports_errors
 
@@ -29,7 +29,7 @@ def _settings(config: Path | None) -> Settings:
     try:
         from ..settings import load_settings
     except ImportError:
-        raise MalformedInput(MISSING, field="hub") from None
+        raise MissingExtra(MISSING, field="hub") from None
     return load_settings(config, role="hub")
 
 
@@ -168,7 +168,7 @@ def reseal(config: Config = None, as_json: Json = False) -> None:
     """Seal everything at rest anew under the first storage key of the ring. The service may go on meanwhile."""
     from ..ledger.setup import reseal as run
 
-    steps = ("signing_keys", "accounts", "events", "idempotency")
+    steps = ("signing_keys", "accounts", "venues", "settlements", "events", "idempotency")
     with progress("reseal", steps, as_json=as_json) as step:
         done = run(_book(config), step)
     emit({"sealed": done}, as_json=as_json, text=lambda: typer.echo(f"{sum(done.values())} values sealed anew"))

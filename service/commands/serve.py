@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from circuits.errors import MalformedInput
+from circuits.errors import MalformedInput, MissingExtra
 from prover.console import reports_errors
 
 if TYPE_CHECKING:
@@ -36,7 +36,7 @@ def serve(
 
         from ..settings import load_settings
     except ImportError:
-        raise MalformedInput(MISSING, field="serve") from None
+        raise MissingExtra(MISSING, field="serve") from None
     # The environment carries the command line to further server processes.
     given = {"role": role, "host": host, "port": port, "workers": workers}
     run(load_settings(config, **given), config, given)

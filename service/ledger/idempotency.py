@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from sqlalchemy import Connection, bindparam, update
+from sqlalchemy import Connection, bindparam, delete, update
 
 from circuits.canonical import canonical_bytes, parse_json
 
@@ -16,6 +16,8 @@ from ..store.statements import put_new as insert_new
 from .book import Book
 
 Tree = dict[str, Any]
+#: Answers are kept for thirty days: longer than anybody repeats a request.
+KEEP_SECONDS = 30 * 86400
 
 
 __all__ = ["answered", "insert_new", "once"]
@@ -60,3 +62,11 @@ def answered(tx: Connection, caller: str, key: str, request: bytes) -> bool:
     if row is not None and row.request != request.hex():
         raise IdempotencyMismatch("this key was used for another request", field="idempotency-key")
     return row is not None
+
+
+def forget(book: Book, now: int) -> int:
+    """Drop answers older than :data:`KEEP_SECONDS`; gives how many."""
+    table = tables.idempotency
+    return book.database.write(
+        lambda tx: tx.execute(delete(table).where(table.c.created < now - KEEP_SECONDS)).rowcount
+    )
