@@ -159,7 +159,6 @@ def reserve(
     snapshot = _expect_eligible(book, tx, account, venue, statement, amount, now)
     if not now < expires <= now + book.policy.max_credit_seconds:
         raise MalformedInput(f"must be after now and within {book.policy.max_credit_seconds} seconds", field="expires")
-    venue_row = venues.expose(book, tx, venue, amount, snapshot)
     line = portfolio.credit_line(snapshot)
     lots = portfolio.credit_lots(amount, snapshot)
     after = portfolio.changed(accounts.listed(book, tx, account, snapshot), {line: lots})
@@ -169,15 +168,17 @@ def reserve(
         "credit": credit, "venue": venue, "amount": str(amount), "lots": {line: str(lots)},
         "statement": parse_json(statement.to_bytes(), name="statement"), "proof": proof.hex(),
     }  # fmt: skip
+    exposed: list[Any] = []
     moved, state = epochs.advance(
-        book, tx, account, snapshot, after, "credit-issued", content, live=account.live + amount, now=now
-    )
+        book, tx, account, snapshot, after, "credit-issued", content, live=account.live + amount, now=now,
+        guard=lambda: exposed.append(venues.expose(book, tx, venue, amount, snapshot)),
+    )  # fmt: skip
     parts = Parts(amount, amount, 0, 0)
     fresh = _Fresh(
         credit, account.id, venue, account.epoch, statement.digest.hex(), statement.snapshot.hex(), now, expires
     )
     entry = sign_credit_entry(
-        entry_of(book, fresh, parts, sequence=0, caip2=venue_row.caip2, now=now), book.signing_key(tx, now).private
+        entry_of(book, fresh, parts, sequence=0, caip2=exposed[0].caip2, now=now), book.signing_key(tx, now).private
     ).decode()
     values = {
         "id": credit, "account": account.id, "venue": venue, "epoch": account.epoch, "statement": fresh.statement,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -122,11 +122,13 @@ def advance(
     *,
     live: int,
     now: int,
+    guard: Callable[[], None] | None = None,
 ) -> tuple[Account, Attested]:
     """Commit to new positions with fresh blinding, sign and log the attestation, record the event.
 
     ``lots`` are in the snapshot's registry; ``live`` is the account's live credit in quanta after the change. The
-    account's row must be locked; the log's is locked here, last.
+    account's row must be locked; the log's is locked here, last. ``guard`` runs just before that: for locks that many
+    accounts share, and that are held for as short as can be.
     """
     domain = cheapest_domain(snapshot)
     commitment, opening = commit(portfolio.vector(lots, snapshot), domain)
@@ -144,6 +146,8 @@ def advance(
     }
     tx.execute(_MOVE, {"of_id": account.id, **values})
     moved = replace(account, epoch=epoch, live=live, events=sequence, head=digest, portfolio=after)
+    if guard is not None:
+        guard()
     return moved, attest(book, tx, moved, commitment, now)
 
 
