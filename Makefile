@@ -6,7 +6,7 @@ VERIFIER_TESTS = test_frozen.py test_decoders.py test_claim.py test_verify.py te
   test_snapshot_signature.py test_transcript.py test_srs.py
 PIP = $(BIN)/python -m pip --disable-pip-version-check --quiet
 
-.PHONY: demo test lint fuzz-service coverage mutants fuzz soundness bench bench-peers growth agree vectors lock clean
+.PHONY: demo test lint fuzz-service coverage mutants fuzz soundness race bench bench-service bench-peers growth agree vectors lock clean
 
 demo: $(VENV)/.run
 	$(BIN)/zkmargin demo
@@ -23,6 +23,10 @@ lint: $(VENV)/.dev
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+
+# The double-spend race, long form, on both databases; PostgreSQL as ZKMARGIN_TEST_POSTGRES says.
+race: $(VENV)/.dev
+	$(BIN)/python scripts/race.py
 
 # Line and branch coverage of verifier/, by the tests that are about it; fails below 100 %.
 coverage: $(VENV)/.dev
@@ -44,6 +48,10 @@ soundness: $(VENV)/.run
 
 bench: $(VENV)/.run
 	$(BIN)/zkmargin bench --primitives
+
+# Real server and client processes; PostgreSQL as ZKMARGIN_TEST_POSTGRES says.
+bench-service: $(VENV)/.dev
+	$(BIN)/python benchmarks/service.py
 
 # Installs snarkjs, circom and a Python prover by name into benchmarks/peers/.work; takes long the first time.
 bench-peers: $(VENV)/.run

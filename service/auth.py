@@ -19,8 +19,8 @@ from .middleware import context_of
 from .signatures import verify_request
 
 
-def book_of(request: Request) -> Book:
-    """The application's ledger."""
+async def book_of(request: Request) -> Book:
+    """The application's ledger. Async, so that no thread is taken for it."""
     book: Book = request.app.state.service.parts["book"]
     return book
 
@@ -52,7 +52,7 @@ async def authenticated(request: Request) -> Principal:
     path = request.scope.get("raw_path", b"").decode("latin-1").partition("?")[0]
     query = request.scope["query_string"].decode("latin-1")
     headers = [(k.decode("latin-1"), v.decode("latin-1")) for k, v in request.scope["headers"]]
-    caller = await run_in_threadpool(_authenticate, book_of(request), request.method, path, query, headers, body)
+    caller = await run_in_threadpool(_authenticate, await book_of(request), request.method, path, query, headers, body)
     context_of(request.scope).principal = caller.caller
     return caller
 

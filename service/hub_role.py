@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import sys
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
 from dataclasses import fields
 from typing import TYPE_CHECKING
 
+from anyio import to_thread
 from fastapi import FastAPI
 from sqlalchemy import Connection
 from starlette.concurrency import run_in_threadpool
@@ -27,6 +29,9 @@ from .store.vault import Vault, parse_keys
 if TYPE_CHECKING:
     from .app import Service
     from .settings import Settings
+
+#: How soon a thread that works hands the interpreter to one that waits.
+SWITCH_SECONDS = 0.0005
 
 
 def install(app: FastAPI, service: Service) -> None:
@@ -60,6 +65,11 @@ def open_book(settings: Settings) -> Book:
 @asynccontextmanager
 async def ledger_of(service: Service) -> AsyncIterator[None]:
     """The ledger for the life of the application: ``service.parts["book"]``."""
+    # A transaction holds locks that others wait for, and gives up the interpreter at each of its round trips: with
+    # Python's usual 5 ms it would wait so long again each time, behind the event loop and the other threads.
+    sys.setswitchinterval(SWITCH_SECONDS)
+    # As many threads as there may be connections (pool and as much overflow): more would only wait for one.
+    to_thread.current_default_thread_limiter().total_tokens = 2 * service.settings.database_pool
     book = await run_in_threadpool(open_book, service.settings)
     service.parts["book"] = book
 

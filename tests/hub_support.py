@@ -205,11 +205,12 @@ def postgres_url() -> Iterator[str]:
     import os
 
     import psycopg
+    from psycopg import sql
 
     admin = os.environ.get("ZKMARGIN_TEST_POSTGRES", "postgresql://postgres@127.0.0.1:5432/postgres")
     name = f"zkmargin_{secrets.token_hex(6)}"
     with psycopg.connect(admin, autocommit=True) as connection:
-        connection.execute(f"CREATE DATABASE {name}")  # type: ignore[arg-type]
+        connection.execute(sql.SQL("CREATE DATABASE {}").format(sql.Identifier(name)))
     yield admin.rsplit("/", 1)[0] + f"/{name}"
     with psycopg.connect(admin, autocommit=True) as connection:
-        connection.execute(f"DROP DATABASE {name} WITH (FORCE)")  # type: ignore[arg-type]
+        connection.execute(sql.SQL("DROP DATABASE {} WITH (FORCE)").format(sql.Identifier(name)))

@@ -103,7 +103,8 @@ def job(tree: Tree, *, with_snapshot: bool = True) -> VerifyJob:
 
 
 def settings(**given: Any) -> Settings:
-    return load_settings(**({"pool_processes": 1, "log_level": "error"} | given))
+    chosen: dict[str, Any] = {"pool_processes": 1, "log_level": "error"} | given
+    return load_settings(**chosen)
 
 
 def serve(app: FastAPI, use: Callable[[httpx2.AsyncClient], Coroutine[Any, Any, T]]) -> T:

@@ -123,9 +123,10 @@ async def withdraw(
         epochs.expect_epoch(held, statement.context.epoch)
         return epochs.attested(tx, account, held.epoch)
 
-    earlier = await run_in_threadpool(idempotency.earlier, book, caller.caller, key, digest)
-    if earlier is None:
-        await verify_attested(request, book, before, statement, body.proof)
+    await verify_attested(
+        request, book, before, statement, body.proof,
+        answered=lambda tx: idempotency.answered(tx, caller.caller, key, digest),
+    )  # fmt: skip
 
     def unit(tx: Connection) -> Tree:
         return accounts.withdraw(book, tx, account, body.instrument, body.quantity, statement)

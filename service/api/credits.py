@@ -51,12 +51,11 @@ async def reserve(
     caller.expect("venue")
     amount = book.quanta(body.amount, field="amount")
     statement = from_model(body.statement)
-    earlier = await run_in_threadpool(idempotency.earlier, book, caller.caller, key, digest)
-    if earlier is None:
-        await verify_attested(
-            request, book, lambda tx: credits.precheck(book, tx, caller.name, statement, amount), statement, body.proof,
-            rejected=lambda: breakers.count_failure(book, caller.name),
-        )  # fmt: skip
+    await verify_attested(
+        request, book, lambda tx: credits.precheck(book, tx, caller.name, statement, amount), statement, body.proof,
+        answered=lambda tx: idempotency.answered(tx, caller.caller, key, digest),
+        rejected=lambda: breakers.count_failure(book, caller.name),
+    )  # fmt: skip
     answer, _ = await run_in_threadpool(
         idempotency.once, book, caller.caller, key, digest,
         lambda tx: credits.reserve(

@@ -38,18 +38,25 @@ async def verify_attested(
     statement: Statement,
     proof: ProofModel,
     *,
+    answered: Callable[[Connection], bool],
     rejected: Callable[[], None] | None = None,
 ) -> None:
     """Check in a read transaction what can be checked before (``before`` gives the attestation), then the proof.
+    Nothing for a request that ``answered`` knows: its answer is repeated whatever has changed since.
 
     Raises the typed error of the first check that fails; ``rejected`` runs for a proof that does not hold.
     """
 
-    def read(tx: Connection) -> tuple[Attested, tuple[bytes, ...]]:
+    def read(tx: Connection) -> tuple[Attested, tuple[bytes, ...]] | None:
+        if answered(tx):
+            return None
         rows = tx.execute(select(tables.signing_keys.c.public)).scalars()
         return before(tx), tuple(bytes.fromhex(public) for public in rows)
 
-    attested, keys = await run_in_threadpool(book.database.read, read)
+    found = await run_in_threadpool(book.database.read, read)
+    if found is None:
+        return
+    attested, keys = found
     verdict = await pool_of(request).verify(
         VerifyJob(
             statement.to_bytes(), canonical_bytes(dump(proof)), attestation=attested.document.encode(), hub_keys=keys,

@@ -13,6 +13,7 @@ from ..errors import NotFound
 from ..refusals import Conflict, Forbidden, RequestReplayed
 from ..signatures import key_id
 from ..store import tables
+from ..store.statements import find
 from .book import Book
 from .events import Tree
 from .idempotency import insert_new
@@ -78,8 +79,8 @@ def retire(tx: Connection, kind: str, owner: str, kid: str, now: int) -> Tree:
 
 def lookup(tx: Connection, kid: str, now: int) -> Any:
     """The row of a key that is valid now, or None."""
-    c = tables.keys.c
-    return tx.execute(select(tables.keys).where(c.kid == kid, c.not_before <= now, c.not_after >= now)).one_or_none()
+    row = find(tx, tables.keys, kid=kid)
+    return row if row is not None and row.not_before <= now <= row.not_after else None
 
 
 def burn_nonce(book: Book, kid: str, nonce: str, expires: int, ticket: str) -> None:
@@ -96,7 +97,7 @@ def burn_nonce(book: Book, kid: str, nonce: str, expires: int, ticket: str) -> N
         if held != ticket:
             raise RequestReplayed("this signed request was received before", field="signature-input.nonce")
 
-    book.database.write(unit)
+    book.database.apart(unit)
 
 
 def forget_nonces(book: Book, now: int) -> int:

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from threading import Lock
 
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
-from sqlalchemy import Connection, select
+from sqlalchemy import Connection, bindparam, select
 
 from circuits import snapshot as snapshots
 from circuits.errors import CorruptData, MalformedInput
@@ -24,6 +24,12 @@ from ..store.vault import Vault
 
 #: Parsed snapshots kept in memory; one may take some ten megabytes.
 _SNAPSHOTS = 8
+_SIGNING_KEY = (
+    select(tables.signing_keys)
+    .where(tables.signing_keys.c.not_before <= bindparam("now"), tables.signing_keys.c.not_after >= bindparam("now"))
+    .order_by(tables.signing_keys.c.number.desc())
+    .limit(1)
+)
 
 
 @dataclass(frozen=True)
@@ -137,13 +143,7 @@ class Book:
 
     def signing_key(self, tx: Connection, now: int) -> SigningKey:
         """The newest signing key that is valid now; ``Unavailable`` when the hub has none."""
-        c = tables.signing_keys.c
-        row = tx.execute(
-            select(tables.signing_keys)
-            .where(c.not_before <= now, c.not_after >= now)
-            .order_by(c.number.desc())
-            .limit(1)
-        ).one_or_none()
+        row = tx.execute(_SIGNING_KEY, {"now": now}).one_or_none()
         if row is None:
             raise Unavailable("the hub has no signing key that is valid now: run zkmargin hub rotate-signing-key")
         if row.public not in self._signing:

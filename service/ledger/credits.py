@@ -37,10 +37,18 @@ from ..refusals import (
 )
 from ..signing import sign_credit_entry
 from ..store import tables
+from ..store.statements import find
 from . import accounts, breakers, epochs, events, portfolio, snapshots, venues
 from .book import Book
 from .epochs import Account, Attested
 from .events import Tree
+
+#: Credits are numbered under the log's lock, which whoever issues one holds by then.
+_ISSUE = (
+    insert(tables.credits)
+    .values(number=select(func.coalesce(func.max(tables.credits.c.number), 0) + 1).scalar_subquery())
+    .returning(tables.credits)
+)
 
 
 @dataclass(frozen=True)
@@ -70,7 +78,7 @@ def side(credit: str, part: str) -> str:
 
 def read(tx: Connection, credit: str) -> Any:
     """A credit's row; ``NotFound``."""
-    row = tx.execute(select(tables.credits).where(tables.credits.c.id == credit)).one_or_none()
+    row = find(tx, tables.credits, id=credit)
     if row is None:
         raise NotFound("no such credit", field="credit")
     return row
@@ -151,8 +159,6 @@ def reserve(
     snapshot = _expect_eligible(book, tx, account, venue, statement, amount, now)
     if not now < expires <= now + book.policy.max_credit_seconds:
         raise MalformedInput(f"must be after now and within {book.policy.max_credit_seconds} seconds", field="expires")
-    venue_row = venues.expose(book, tx, venue, amount, snapshot)
-    tx.execute(update(tables.venues).where(tables.venues.c.id == venue).values(failed_proofs=0))
     line = portfolio.credit_line(snapshot)
     lots = portfolio.credit_lots(amount, snapshot)
     after = portfolio.changed(accounts.listed(book, tx, account, snapshot), {line: lots})
@@ -162,26 +168,26 @@ def reserve(
         "credit": credit, "venue": venue, "amount": str(amount), "lots": {line: str(lots)},
         "statement": parse_json(statement.to_bytes(), name="statement"), "proof": proof.hex(),
     }  # fmt: skip
+    exposed: list[Any] = []
     moved, state = epochs.advance(
-        book, tx, account, snapshot, after, "credit-issued", content, live=account.live + amount, now=now
-    )
-    number = tx.execute(select(func.coalesce(func.max(tables.credits.c.number), 0))).scalar_one() + 1
+        book, tx, account, snapshot, after, "credit-issued", content, live=account.live + amount, now=now,
+        guard=lambda: exposed.append(venues.expose(book, tx, venue, amount, snapshot)),
+    )  # fmt: skip
     parts = Parts(amount, amount, 0, 0)
     fresh = _Fresh(
         credit, account.id, venue, account.epoch, statement.digest.hex(), statement.snapshot.hex(), now, expires
     )
     entry = sign_credit_entry(
-        entry_of(book, fresh, parts, sequence=0, caip2=venue_row.caip2, now=now), book.signing_key(tx, now).private
+        entry_of(book, fresh, parts, sequence=0, caip2=exposed[0].caip2, now=now), book.signing_key(tx, now).private
     ).decode()
-    tx.execute(
-        insert(tables.credits).values(
-            id=credit, number=number, account=account.id, venue=venue, epoch=account.epoch, statement=fresh.statement,
-            snapshot=fresh.snapshot, amount=amount, free=amount, used=0, released=0, sequence=0, issued=now,
-            expires=expires, entry=entry,
-        )
-    )  # fmt: skip
+    values = {
+        "id": credit, "account": account.id, "venue": venue, "epoch": account.epoch, "statement": fresh.statement,
+        "snapshot": fresh.snapshot, "amount": amount, "free": amount, "used": 0, "released": 0, "sequence": 0,
+        "issued": now, "expires": expires, "entry": entry,
+    }  # fmt: skip
+    row = tx.execute(_ISSUE, values).one()
     events.transfer(tx, moved.head, pledged(account.id), side(credit, "free"), amount)
-    return {**view(book, read(tx, credit)), "attested": state.to_json()}
+    return {**view(book, row), "attested": state.to_json()}
 
 
 @dataclass(frozen=True)
@@ -204,7 +210,7 @@ def _locked(book: Book, tx: Connection, credit: str, venue: str | None, sequence
     if venue is not None and named.venue != venue:
         raise NotFound("no such credit", field="credit")
     account = epochs.read_account(book, tx, named.account, lock=True)
-    row = tx.execute(select(tables.credits).where(tables.credits.c.id == credit).with_for_update(key_share=True)).one()
+    row = find(tx, tables.credits, lock=True, id=credit)
     if sequence is not None and sequence != row.sequence + 1:
         raise SequenceConflict("not the next report of this credit", field="sequence", expected=row.sequence + 1)
     return account, row

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from sqlalchemy import Connection, insert, select, update
+from sqlalchemy import Connection, bindparam, select, update
 
 from circuits.canonical import parse_json
 from circuits.snapshot import Snapshot
@@ -18,10 +18,13 @@ from ..errors import NotFound
 from ..refusals import StaleEpoch
 from ..signing import sign_attestation
 from ..store import tables
+from ..store.statements import find, put
 from . import log, portfolio
 from .book import Book
 from .events import Event, Tree, record, salted
 from .portfolio import Portfolio
+
+_MOVE = update(tables.accounts).where(tables.accounts.c.id == bindparam("of_id"))
 
 
 @dataclass(frozen=True)
@@ -66,8 +69,7 @@ def sealed_purpose(account: str, epoch: int) -> str:
 
 def read_account(book: Book, tx: Connection, account: str, *, lock: bool = False) -> Account:
     """An account, with its row locked until the transaction ends if asked; ``NotFound``."""
-    query = select(tables.accounts).where(tables.accounts.c.id == account)
-    row = tx.execute(query.with_for_update(key_share=True) if lock else query).one_or_none()
+    row = find(tx, tables.accounts, lock=lock, id=account)
     if row is None:
         raise NotFound("no such account", field="account")
     opened = portfolio.from_bytes(book.vault.open(bytes(row.sealed), purpose=sealed_purpose(row.id, row.epoch)))
@@ -77,8 +79,11 @@ def read_account(book: Book, tx: Connection, account: str, *, lock: bool = False
 def attested(tx: Connection, account: str, epoch: int | None = None) -> Attested:
     """The attestation of an epoch, the latest by default; ``NotFound``."""
     table = tables.attestations
-    query = select(table).where(table.c.account == account).order_by(table.c.epoch.desc()).limit(1)
-    row = tx.execute(query if epoch is None else query.where(table.c.epoch == epoch)).one_or_none()
+    if epoch is None:
+        latest = select(table).where(table.c.account == account).order_by(table.c.epoch.desc()).limit(1)
+        row = tx.execute(latest).one_or_none()
+    else:
+        row = find(tx, table, account=account, epoch=epoch)
     if row is None:
         raise NotFound("no such epoch of this account", field="epoch")
     return Attested(row.account, row.epoch, bytes.fromhex(row.commitment), row.leaf, row.document)
@@ -117,11 +122,13 @@ def advance(
     *,
     live: int,
     now: int,
+    guard: Callable[[], None] | None = None,
 ) -> tuple[Account, Attested]:
     """Commit to new positions with fresh blinding, sign and log the attestation, record the event.
 
     ``lots`` are in the snapshot's registry; ``live`` is the account's live credit in quanta after the change. The
-    account's row must be locked; the log's is locked here, last.
+    account's row must be locked; the log's is locked here, last. ``guard`` runs just before that: for locks that many
+    accounts share, and that are held for as short as can be.
     """
     domain = cheapest_domain(snapshot)
     commitment, opening = commit(portfolio.vector(lots, snapshot), domain)
@@ -137,8 +144,10 @@ def advance(
         "events": sequence,
         "head": digest,
     }
-    tx.execute(update(tables.accounts).where(tables.accounts.c.id == account.id).values(**values))
+    tx.execute(_MOVE, {"of_id": account.id, **values})
     moved = replace(account, epoch=epoch, live=live, events=sequence, head=digest, portfolio=after)
+    if guard is not None:
+        guard()
     return moved, attest(book, tx, moved, commitment, now)
 
 
@@ -146,12 +155,11 @@ def attest(book: Book, tx: Connection, account: Account, commitment: bytes, now:
     """Sign the attestation of an account's present epoch and append it to the log."""
     held = account.portfolio
     fact = Attestation(book.name, account.id, account.epoch, commitment, held.domain, held.registry, now)
-    document = sign_attestation(fact, book.signing_key(tx, now).private)
-    leaf = log.append(book, tx, parse_json(document, name="attestation")["jws"], now)
-    tx.execute(
-        insert(tables.attestations).values(
-            account=account.id, epoch=account.epoch, commitment=commitment.hex(), leaf=leaf, time=now,
-            document=document.decode(),
-        )
+    key = book.signing_key(tx, now)
+    document = sign_attestation(fact, key.private)
+    leaf = log.append(book, tx, parse_json(document, name="attestation")["jws"], now, key)
+    put(
+        tx, tables.attestations, account=account.id, epoch=account.epoch, commitment=commitment.hex(), leaf=leaf,
+        time=now, document=document.decode(),
     )  # fmt: skip
     return Attested(account.id, account.epoch, commitment, leaf, document.decode())

@@ -11,12 +11,13 @@ import secrets
 from dataclasses import dataclass, field
 from typing import Any
 
-from sqlalchemy import Connection, insert
+from sqlalchemy import Connection
 
 from circuits import canonical
 from circuits.canonical import canonical_bytes, parse_json
 
 from ..store import tables
+from ..store.statements import put
 from .book import Book
 
 Tree = dict[str, Any]
@@ -67,13 +68,12 @@ def purpose(account: str, sequence: int) -> str:
 def record(book: Book, tx: Connection, event: Event) -> str:
     """Append an event; gives its digest. A lost race shows as the database's uniqueness of (account, sequence)."""
     sealed = book.vault.seal(event.sealed_bytes(), purpose=purpose(event.account, event.sequence))
-    tx.execute(
-        insert(tables.events).values(
-            account=event.account, sequence=event.sequence, epoch=event.epoch, kind=event.kind, time=event.time,
-            sealed=sealed, previous=event.previous, digest=event.digest,
-        )
+    digest = event.digest
+    put(
+        tx, tables.events, account=event.account, sequence=event.sequence, epoch=event.epoch, kind=event.kind,
+        time=event.time, sealed=sealed, previous=event.previous, digest=digest,
     )  # fmt: skip
-    return event.digest
+    return digest
 
 
 def read(book: Book, row: Any) -> Event:
@@ -90,4 +90,4 @@ def salted(content: Tree) -> Tree:
 def transfer(tx: Connection, event: str, debit: str, credit: str, amount: int) -> None:
     """Move an amount between two ledger accounts; nothing for zero."""
     if amount:
-        tx.execute(insert(tables.transfers).values(event=event, debit=debit, credit=credit, amount=amount))
+        put(tx, tables.transfers, event=event, debit=debit, credit=credit, amount=amount)

@@ -5,13 +5,14 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from sqlalchemy import Connection, delete, literal_column, select, update
-from sqlalchemy.dialects import postgresql, sqlite
+from sqlalchemy import Connection, bindparam, delete, update
 
 from circuits.canonical import canonical_bytes, parse_json
 
 from ..refusals import IdempotencyMismatch
 from ..store import tables
+from ..store.statements import find
+from ..store.statements import put_new as insert_new
 from .book import Book
 
 Tree = dict[str, Any]
@@ -19,11 +20,13 @@ Tree = dict[str, Any]
 KEEP_SECONDS = 30 * 86400
 
 
-def insert_new(tx: Connection, table: Any, **values: Any) -> bool:
-    """Insert a row unless its key is taken; says whether it was inserted. Waits for whoever holds the key."""
-    dialect = postgresql if tx.dialect.name == "postgresql" else sqlite
-    statement = dialect.insert(table).values(**values).on_conflict_do_nothing().returning(literal_column("1"))
-    return tx.execute(statement).one_or_none() is not None
+__all__ = ["answered", "insert_new", "once"]
+#: Answers are stored under the caller's key.
+_STORE = (
+    update(tables.idempotency)
+    .where(tables.idempotency.c.caller == bindparam("of_caller"), tables.idempotency.c.key == bindparam("of_key"))
+    .values(sealed=bindparam("answer"))
+)
 
 
 def once(
@@ -35,41 +38,30 @@ def once(
     answered another request. Refusals store nothing: asking again asks anew.
     """
     table, purpose = tables.idempotency, f"idempotency/{caller}/{key}"
-    chosen = (table.c.caller == caller) & (table.c.key == key)
 
     def unit(tx: Connection) -> tuple[Tree, bool]:
         fresh = insert_new(
             tx, table, caller=caller, key=key, request=request.hex(), status=status, sealed=b"", created=book.clock()
         )
         if not fresh:
-            row = tx.execute(select(table).where(chosen)).one()
+            row = find(tx, table, caller=caller, key=key)
             if row.request != request.hex():
                 raise IdempotencyMismatch("this key was used for another request", field="idempotency-key")
             return parse_json(book.vault.open(bytes(row.sealed), purpose=purpose), name="answer"), True
         answer = work(tx)
         sealed = book.vault.seal(canonical_bytes(answer), purpose=purpose)
-        tx.execute(update(table).where(chosen).values(sealed=sealed))
+        tx.execute(_STORE, {"of_caller": caller, "of_key": key, "answer": sealed})
         return answer, False
 
     return book.database.write(unit)
 
 
-def earlier(book: Book, caller: str, key: str, request: bytes) -> Tree | None:
-    """The stored answer of a key, or None; ``IdempotencyMismatch`` for another request. Spares work before ``once``."""
-    table = tables.idempotency
-
-    def unit(tx: Connection) -> Tree | None:
-        row = tx.execute(select(table).where((table.c.caller == caller) & (table.c.key == key))).one_or_none()
-        if row is None:
-            return None
-        if row.request != request.hex():
-            raise IdempotencyMismatch("this key was used for another request", field="idempotency-key")
-        tree: Tree = parse_json(
-            book.vault.open(bytes(row.sealed), purpose=f"idempotency/{caller}/{key}"), name="answer"
-        )
-        return tree
-
-    return book.database.read(unit)
+def answered(tx: Connection, caller: str, key: str, request: bytes) -> bool:
+    """Whether a key has its answer; ``IdempotencyMismatch`` for another request. Spares work before ``once``."""
+    row = find(tx, tables.idempotency, caller=caller, key=key)
+    if row is not None and row.request != request.hex():
+        raise IdempotencyMismatch("this key was used for another request", field="idempotency-key")
+    return row is not None
 
 
 def forget(book: Book, now: int) -> int:

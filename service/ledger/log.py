@@ -18,30 +18,28 @@ from ..errors import NotFound
 from ..log import tree
 from ..signing import sign_tree_head
 from ..store import tables
-from .book import Book
+from ..store.statements import find, put
+from .book import Book, SigningKey
 from .events import Tree
 
 _HASH = 32
+_INSERT_NODES, _GROW = insert(tables.log_nodes), update(tables.log_state)
 
 
-def append(book: Book, tx: Connection, token: str, now: int) -> int:
+def append(book: Book, tx: Connection, token: str, now: int, key: SigningKey) -> int:
     """Append an attestation's token; gives its index. Signs and stores the head of the new size."""
-    state = tx.execute(select(tables.log_state).with_for_update(key_share=True)).one()
+    state = find(tx, tables.log_state, lock=True, id=1)
     raw = bytes(state.frontier)
     frontier = tree.Frontier(state.size, tuple(raw[i : i + _HASH] for i in range(0, len(raw), _HASH)))
     grown, nodes = tree.append(frontier, leaf_hash(token.encode()))
     tx.execute(
-        insert(tables.log_nodes),
+        _INSERT_NODES,
         [{"level": level, "position": position, "hash": value} for level, position, value in nodes],
     )
-    tx.execute(update(tables.log_state).values(size=grown.size, frontier=b"".join(grown.nodes)))
+    tx.execute(_GROW, {"size": grown.size, "frontier": b"".join(grown.nodes)})
     head = TreeHead(book.name, grown.size, tree.root(grown), now)
-    document = sign_tree_head(head, book.signing_key(tx, now).private)
-    tx.execute(
-        insert(tables.tree_heads).values(
-            size=head.size, root=head.root.hex(), time=now, document=document.decode()
-        )
-    )  # fmt: skip
+    document = sign_tree_head(head, key.private)
+    put(tx, tables.tree_heads, size=head.size, root=head.root.hex(), time=now, document=document.decode())
     return int(state.size)
 
 

@@ -42,11 +42,12 @@ class Published:
 
 
 _COLUMNS = [tables.snapshots.c[name] for name in ("digest", "registry", "oracle", "time", "valid_until", "received")]
+_LATEST = select(*_COLUMNS).order_by(tables.snapshots.c.time.desc()).limit(1)
 
 
 def latest(tx: Connection) -> Published:
     """The newest published snapshot; ``NotFound`` before the first."""
-    row = tx.execute(select(*_COLUMNS).order_by(tables.snapshots.c.time.desc()).limit(1)).one_or_none()
+    row = tx.execute(_LATEST).one_or_none()
     if row is None:
         raise NotFound("no snapshot was published yet", field="snapshot")
     return Published(*row)
@@ -97,7 +98,7 @@ def usable(book: Book, tx: Connection, digest: str, now: int) -> Snapshot:
     """
     newest = latest(tx)
     try:
-        named = by_digest(tx, digest)
+        named = newest if newest.digest == digest else by_digest(tx, digest)
     except NotFound:
         raise StaleSnapshot(
             "not a snapshot of this hub: prove on the newest", field="statement.snapshot", newest=newest.digest

@@ -20,6 +20,7 @@ from circuits.units import ceil_div, format_fraction, parse_decimal
 from ..errors import NotFound
 from ..refusals import CapBelowExposure, CapExceeded, Conflict, UnknownVenue, VenueSuspended
 from ..store import tables
+from ..store.statements import find
 from . import access, snapshots
 from .book import Book
 from .events import Tree
@@ -40,8 +41,7 @@ def view(book: Book, tx: Connection, row: Any) -> Tree:
 
 def read(tx: Connection, venue: str, *, lock: bool = False) -> Any:
     """A venue's row; ``UnknownVenue``."""
-    query = select(tables.venues).where(tables.venues.c.id == venue)
-    row = tx.execute(query.with_for_update(key_share=True) if lock else query).one_or_none()
+    row = find(tx, tables.venues, lock=lock, id=venue)
     if row is None:
         raise UnknownVenue("no venue of this name is registered", field="venue")
     return row
@@ -93,7 +93,9 @@ def set_state(book: Book, tx: Connection, venue: str, state: str) -> Tree:
 
 
 def expose(book: Book, tx: Connection, venue: str, amount: int, snapshot: Snapshot) -> Any:
-    """Raise the exposure of a venue and its zone, both locked; ``VenueSuspended``, ``CapExceeded``. Gives its row."""
+    """Raise the exposure of a venue and its zone, both locked; ``VenueSuspended``, ``CapExceeded``. Gives its row,
+    whose count of failed proofs begins anew: a proof held.
+    """
     row, zone = _lock(tx, venue)
     if row.state != "active":
         raise VenueSuspended("the venue gets no new credit", field="venue")
@@ -102,7 +104,7 @@ def expose(book: Book, tx: Connection, venue: str, amount: int, snapshot: Snapsh
     owed = claim(book, positions(book, row), snapshot)
     if row.exposure + amount + max(0, owed) > row.cap:
         raise CapExceeded("the venue has no room for this amount", field="amount", scope="venue")
-    _shift(tx, row, amount)
+    _shift(tx, row, amount, failed_proofs=0)
     return row
 
 
@@ -176,10 +178,10 @@ def settle(book: Book, tx: Connection, venue: str, instrument: str, quantity: st
 
 def _lock(tx: Connection, venue: str) -> tuple[Any, Any]:
     zone_of = read(tx, venue).zone
-    zone = tx.execute(select(tables.zones).where(tables.zones.c.id == zone_of).with_for_update(key_share=True)).one()
+    zone = find(tx, tables.zones, lock=True, id=zone_of)
     return read(tx, venue, lock=True), zone
 
 
-def _shift(tx: Connection, row: Any, amount: int) -> None:
-    for table, name in ((tables.zones, row.zone), (tables.venues, row.id)):
-        tx.execute(update(table).where(table.c.id == name).values(exposure=table.c.exposure + amount))
+def _shift(tx: Connection, row: Any, amount: int, **besides: Any) -> None:
+    for table, name, more in ((tables.zones, row.zone, {}), (tables.venues, row.id, besides)):
+        tx.execute(update(table).where(table.c.id == name).values(exposure=table.c.exposure + amount, **more))

@@ -17,13 +17,14 @@ from typing import Any, Literal, TypeVar
 from sqlalchemy import Connection, Engine, create_engine, event, make_url, text
 from sqlalchemy.engine.interfaces import DBAPIConnection
 from sqlalchemy.exc import ArgumentError, DBAPIError, IntegrityError, OperationalError
+from sqlalchemy.exc import TimeoutError as PoolTimeout
 
 from circuits.errors import MalformedInput
 
 from ..refusals import Conflict, Unavailable
 
 T = TypeVar("T")
-Kind = Literal["write", "read", "consistent"]
+Kind = Literal["write", "apart", "read", "consistent"]
 #: How often a unit of work is tried before the caller hears ``unavailable``.
 TRIES = 6
 #: Seconds a writer waits for another on SQLite, and for a row's lock on PostgreSQL.
@@ -65,7 +66,7 @@ class Database:
         else:
             parsed = parsed.set(drivername="postgresql+psycopg")
             options |= {
-                "pool_pre_ping": True,
+                # No ping before use: a connection that broke meanwhile shows at the first statement, and _run repeats.
                 "isolation_level": "READ COMMITTED",
                 "connect_args": {
                     "options": f"-c lock_timeout={LOCK_SECONDS}s -c idle_in_transaction_session_timeout=60s"
@@ -80,7 +81,10 @@ class Database:
         with self.engine.connect() as connection:
             if self.sqlite:
                 # IMMEDIATE takes the write lock at once: a reader that turns writer could only fail.
-                connection.exec_driver_sql("BEGIN IMMEDIATE" if kind == "write" else "BEGIN")
+                connection.exec_driver_sql("BEGIN IMMEDIATE" if kind in ("write", "apart") else "BEGIN")
+            elif kind in ("read", "apart"):
+                # In READ COMMITTED each statement has its own moment anyway: this spares the trips of BEGIN and COMMIT.
+                connection.execution_options(isolation_level="AUTOCOMMIT")
             elif kind == "consistent":
                 connection.execution_options(isolation_level="REPEATABLE READ")
             try:
@@ -93,6 +97,10 @@ class Database:
     def write(self, work: Callable[[Connection], T]) -> T:
         """Run ``work`` in a transaction, again while another one is in its way. Row locks are the caller's."""
         return self._run(work, "write")
+
+    def apart(self, work: Callable[[Connection], T]) -> T:
+        """:meth:`write` for work whose statements each stand alone: on PostgreSQL each one is a transaction."""
+        return self._run(work, "apart")
 
     def read(self, work: Callable[[Connection], T]) -> T:
         """Run ``work`` in a transaction that changes nothing."""
@@ -117,14 +125,16 @@ class Database:
                     raise
                 if err.connection_invalidated:
                     self.engine.dispose()
+            except PoolTimeout:
+                # Every connection was in use all the time: no work was begun, and trying on would only add to it.
+                break
             time.sleep(random.uniform(0, 0.02 * 2**attempt))  # noqa: S311 - jitter
         raise Unavailable("the database did not answer in time")
 
     def ping(self) -> None:
         """One round trip; ``Unavailable`` when there is none."""
         try:
-            with self.engine.connect() as connection:
-                connection.execute(text("SELECT 1"))
+            self.read(lambda tx: tx.execute(text("SELECT 1")))
         except DBAPIError:
             raise Unavailable("the database does not answer") from None
 

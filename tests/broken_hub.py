@@ -1,0 +1,29 @@
+"""A server with a fault of the ledger planted, to see that the race finds it: ``RACE_FAULT`` names the fault."""
+
+from __future__ import annotations
+
+import os
+from typing import Any
+
+from service import cli
+from service.ledger import epochs, idempotency
+
+
+def no_epoch_check() -> None:
+    """A proof is good for later epochs too, once it was verified."""
+    epochs.expect_epoch = lambda *_: None
+
+
+def no_idempotency() -> None:
+    """A repeated request is a new one."""
+    idempotency.answered = lambda *_: False
+
+    def forgetful(book: Any, caller: str, key: str, request: bytes, work: Any, *, status: int = 200) -> Any:
+        return book.database.write(work), False
+
+    idempotency.once = forgetful
+
+
+if __name__ == "__main__":
+    {"epoch": no_epoch_check, "idempotency": no_idempotency}[os.environ["RACE_FAULT"]]()
+    cli.main()
