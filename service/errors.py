@@ -16,7 +16,7 @@ class ServiceError(ZkMarginError):
     """Base of the errors that only a running service can have."""
 
     code = "internal-error"
-    exit_code = 11
+    exit_code = 12
 
     def __init__(self, message: str, *, field: str | None = None, extensions: Mapping[str, Any] | None = None) -> None:
         super().__init__(message, field=field)

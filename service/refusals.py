@@ -14,7 +14,7 @@ from circuits.errors import ZkMarginError
 class Refusal(ZkMarginError):
     """Base of the hub's refusals."""
 
-    exit_code = 11
+    exit_code = 12
 
     def __init__(self, message: str, *, field: str | None = None, **extensions: Any) -> None:
         super().__init__(message, field=field)
@@ -155,3 +155,4 @@ class Unavailable(Refusal):
     """A part of the service does not answer; nothing is known to have changed."""
 
     code = "unavailable"
+    exit_code = 13
