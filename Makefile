@@ -2,9 +2,11 @@
 PYTHON ?= python3
 VENV ?= .venv
 BIN = $(VENV)/bin
+VERIFIER_TESTS = test_frozen.py test_decoders.py test_claim.py test_verify.py test_batch.py test_attestation.py \
+  test_snapshot_signature.py test_transcript.py test_srs.py
 PIP = $(BIN)/python -m pip --disable-pip-version-check --quiet
 
-.PHONY: demo test lint bench bench-peers growth lock clean
+.PHONY: demo test lint coverage mutants fuzz soundness bench bench-peers growth agree vectors lock clean
 
 demo: $(VENV)/.run
 	$(BIN)/zkmargin demo
@@ -17,6 +19,24 @@ lint: $(VENV)/.dev
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 
+# Line and branch coverage of verifier/, by the tests that are about it; fails below 100 %.
+coverage: $(VENV)/.dev
+	$(BIN)/python -m pytest -n 2 --cov --cov-report=term-missing $(addprefix tests/,$(VERIFIER_TESTS))
+
+# Change the verifier one thing at a time and see that a test fails; writes docs/MUTANTS.md. Takes about an hour.
+mutants: $(VENV)/.dev
+	$(BIN)/python -m scripts.mutate
+
+# Every decoder, SECONDS each; guided by coverage where atheris has a wheel, else seeded mutations of the corpus.
+SECONDS ?= 60
+fuzz: $(VENV)/.dev
+	-$(PIP) install --only-binary :all: --require-hashes -r requirements-fuzz.lock
+	$(BIN)/python -m fuzz.run --seconds $(SECONDS)
+
+# The error terms of docs/SECURITY.md.
+soundness: $(VENV)/.run
+	$(BIN)/python -m scripts.soundness
+
 bench: $(VENV)/.run
 	$(BIN)/zkmargin bench --primitives
 
@@ -27,12 +47,24 @@ bench-peers: $(VENV)/.run
 growth: $(VENV)/.dev
 	$(BIN)/python benchmarks/growth.py
 
+# Native and reference verifier on 1,000 random mutations of valid proofs and statements.
+agree: $(VENV)/.dev
+	$(BIN)/python -m scripts.agree
+
+# The frozen vectors are made again and compared, then answered by both engines and by our own driver. Takes minutes.
+vectors: $(VENV)/.dev
+	$(BIN)/zkmargin vectors generate --check
+	$(BIN)/zkmargin vectors run --engine both
+	$(BIN)/zkmargin vectors run --driver "$(BIN)/zkmargin vectors answer"
+
 # Renew the lock files from pyproject.toml (needs uv).
 lock:
 	uv pip compile --universal --python-version 3.11 --generate-hashes --no-header --no-annotate \
 	  --extra build --extra service --output-file requirements.lock pyproject.toml
 	uv pip compile --universal --python-version 3.11 --generate-hashes --no-header --no-annotate \
 	  --extra build --extra service --extra dev --constraint requirements.lock --output-file requirements-dev.lock pyproject.toml
+	uv pip compile --universal --python-version 3.11 --generate-hashes --no-header --no-annotate \
+	  --extra fuzz --constraint requirements.lock --output-file requirements-fuzz.lock pyproject.toml
 
 $(VENV)/.run: requirements.lock pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "zkmargin needs Python 3.11 or later")'

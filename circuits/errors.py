@@ -115,6 +115,13 @@ class CorruptData(ZkMarginError):
     exit_code = 9
 
 
+class MissingExtra(ZkMarginError):
+    """An optional part of the distribution is not installed; the message says which extra to install."""
+
+    code = "missing-extra"
+    exit_code = 14
+
+
 class OracleRefused(ZkMarginError):
     """Market data that no snapshot may be built from; ``field`` names source and field. The last snapshot stays."""
 

@@ -10,7 +10,8 @@ import re
 from collections.abc import Iterable
 from typing import Annotated, Any, Literal, TypeVar
 
-from pydantic import BaseModel, ConfigDict, FailFast, Field, StringConstraints, ValidationError
+from pydantic import BaseModel, ConfigDict, FailFast, Field, StringConstraints, ValidationError, field_validator
+from pydantic_core import PydanticCustomError
 
 from .canonical import MAX_JSON_BYTES, parse_json
 from .errors import MalformedInput
@@ -27,9 +28,17 @@ Ppm = Annotated[int, Field(ge=0, le=100_000_000, strict=True)]
 
 
 class Strict(BaseModel):
-    """Base of all models: frozen, no unknown keys, no coercion."""
+    """Base of all models: frozen, no unknown keys, no null, no coercion."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, strict=True, hide_input_in_errors=True)
+
+    @field_validator("*", mode="before")
+    @classmethod
+    def _no_null(cls, value: Any) -> Any:
+        """Null would be a second spelling of an absent member, with the same digest: refused."""
+        if value is None:
+            raise PydanticCustomError("null", "null: a member that is not used is absent")
+        return value
 
 
 class Secret(Strict):

@@ -3,18 +3,31 @@
 from __future__ import annotations
 
 import time
+from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from circuits.errors import MalformedInput, StatementMismatch, ZkMarginError
+from circuits.errors import MalformedInput, MissingExtra, StatementMismatch, ZkMarginError
 
 from .console import emit, progress, reports_errors, table
 
 if TYPE_CHECKING:
-    from circuits.snapshot import Snapshot
+    from collections.abc import Sequence
 
+    from circuits.snapshot import Snapshot
+    from verifier.verify import Item
+
+
+class Engine(StrEnum):
+    """Which verifier: the native one, or the reference one (py_ecc and galois; a second or more for each proof)."""
+
+    NATIVE = "native"
+    REFERENCE = "reference"
+
+
+EngineOption = Annotated[Engine, typer.Option(help="reference needs zkmargin[reference], and shares no arithmetic.")]
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON object.")]
 In = Annotated[Path, typer.Option(exists=False, dir_okay=False)]
 srs_app = typer.Typer(help="The structured reference string.", no_args_is_help=True)
@@ -27,6 +40,26 @@ def read_snapshot(path: Path) -> Snapshot:
     from .files import read_file
 
     return snapshot.from_bytes(read_file(path))
+
+
+def _run(items: Sequence[Item], engine: Engine) -> list[ZkMarginError | None]:
+    """Verify by one engine: None where a proof holds, else its typed error."""
+    if engine is Engine.NATIVE:
+        from verifier.verify import verify_batch
+
+        return verify_batch(items)
+    from verifier import reference
+
+    answer: list[ZkMarginError | None] = []
+    for item in items:
+        try:
+            reference.verify(item.statement, item.snapshot, item.proof, now=item.now)
+            answer.append(None)
+        except MissingExtra:
+            raise
+        except ZkMarginError as err:
+            answer.append(err)
+    return answer
 
 
 def _pairs(texts: list[str] | None, field: str) -> list[tuple[str, str]]:
@@ -187,12 +220,13 @@ def verify(
     signed_snapshot: SignedSnapshot = None,
     oracle_key: OracleKey = None,
     now: Annotated[int | None, typer.Option(help="Unix time to check against; the machine's clock by default.")] = None,
+    engine: EngineOption = Engine.NATIVE,
     as_json: Json = False,
 ) -> None:
     """Verify a proof; with --attestation and --hub-key also that the commitment is the account's."""
     from circuits import statement as statements
     from verifier.attestation import check_attested, load_public_key, verify_attestation
-    from verifier.verify import verify as run
+    from verifier.verify import verify as run_native
 
     from .documents import parse_proof
     from .files import read_file
@@ -207,17 +241,24 @@ def verify(
     if attestation is not None and hub_key is not None:
         attested = verify_attestation(read_file(attestation), load_public_key(read_file(hub_key)))
         check_attested(stated, snap, attested, now=at)
-    run(stated, snap, raw, now=at)
+    if engine is Engine.REFERENCE:
+        from verifier import reference
+
+        reference.verify(stated, snap, raw, now=at)
+    else:
+        run_native(stated, snap, raw, now=at)
     bound = "checked" if attestation is not None else "NOT checked: nothing says whose commitment this is"
     emit(
         {
             "statement": stated.digest.hex(),
             "attestation": bound.split(":", maxsplit=1)[0].lower(),
             "snapshot": in_force,
+            "engine": engine.value,
         },
         as_json=as_json,
         text=lambda: typer.echo(
             f"proof holds for statement {stated.digest.hex()}\nattestation {bound}\nsnapshot signature {in_force}"
+            + ("" if engine is Engine.NATIVE else "\nengine reference")
         ),
     )
 
@@ -231,13 +272,13 @@ def verify_batch(
     ],
     hub_key: Annotated[Path | None, typer.Option(help="The hub's public key (PEM): also check attestations.")] = None,
     now: Annotated[int | None, typer.Option(help="Unix time to check against; the machine's clock by default.")] = None,
+    engine: EngineOption = Engine.NATIVE,
     as_json: Json = False,
 ) -> None:
     """Verify every statement and proof of a directory on one snapshot, as one batch. Exit 6 if any fails."""
     from circuits import statement as statements
     from verifier.attestation import check_attested, load_public_key, verify_attestation
     from verifier.verify import Item
-    from verifier.verify import verify_batch as run
 
     from .documents import parse_proof
     from .files import read_file
@@ -260,7 +301,7 @@ def verify_batch(
             items[name] = Item(stated, snap, raw, at)
         except ZkMarginError as err:
             verdicts[name] = err
-    verdicts.update(zip(items, run(list(items.values())), strict=True))
+    verdicts.update(zip(items, _run(list(items.values()), engine), strict=True))
     bad = {name: err for name, err in verdicts.items() if err is not None}
 
     def text() -> None:
@@ -273,6 +314,7 @@ def verify_batch(
         name: {"ok": True} if err is None else {"ok": False, "error": err.to_json()} for name, err in verdicts.items()
     }
     answer = {"proofs": len(names), "failed": len(bad), "attestation": "not checked" if key is None else "checked"}
+    answer["engine"] = engine.value
     emit({**answer, "results": results}, as_json=as_json, text=text, ok=not bad)
     if bad:
         raise typer.Exit(6)

@@ -25,6 +25,7 @@ from .commands.log import log_app, snapshot_app
 from .commands.serve import serve
 from .commands.venue import key_app, venue_app
 from .oracle.cli import oracle_app
+from .vectors.cli import vectors_app
 
 app = typer.Typer(
     name="zkmargin",
@@ -159,6 +160,7 @@ app.add_typer(venue_app, name="venue")
 app.add_typer(key_app, name="key")
 app.add_typer(log_app, name="log")
 app.add_typer(snapshot_app, name="snapshot")
+app.add_typer(vectors_app, name="vectors")
 
 
 def main() -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from cryptography.exceptions import UnsupportedAlgorithm
+from cryptography.exceptions import InternalError, UnsupportedAlgorithm
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
 from cryptography.hazmat.primitives.serialization import (
     Encoding,
@@ -39,7 +39,7 @@ def load_private_key(pem: bytes) -> Ed25519PrivateKey:
     """A signing key from PEM; the message never quotes the input."""
     try:
         key = load_pem_private_key(pem, password=None)
-    except (ValueError, TypeError, UnsupportedAlgorithm):
+    except (ValueError, TypeError, UnsupportedAlgorithm, InternalError):  # the last: OpenSSL refuses the key's bytes
         raise MalformedInput("not an unencrypted PEM private key", field="key") from None
     if not isinstance(key, Ed25519PrivateKey):
         raise MalformedInput("not an Ed25519 private key", field="key")

@@ -16,7 +16,7 @@ from circuits.errors import MalformedInput, ZkMarginError
 
 from . import logs
 from .api import accounts, credits, describe, log, snapshots, venues
-from .ledger import access
+from .ledger import access, idempotency
 from .ledger import credits as ledger_credits
 from .ledger import snapshots as ledger_snapshots
 from .ledger.book import Book, Policy
@@ -97,6 +97,7 @@ async def _sweep(book: Book, seconds: float) -> None:
         try:
             done = await run_in_threadpool(ledger_credits.sweep, book)
             await run_in_threadpool(access.forget_nonces, book, book.clock())
+            await run_in_threadpool(idempotency.forget, book, book.clock())
             if done:
                 logs.logger().info("expired", credits=done)
         except Exception as err:

@@ -85,6 +85,7 @@ _TYPES = (
     # The service itself.
     ProblemType("overloaded", 503, "Too much work at the moment", "Try again after the Retry-After header's seconds."),
     ProblemType("unavailable", 503, "A part of the service is away", "Repeat with the same Idempotency-Key."),
+    ProblemType("missing-extra", 500, "An optional part is not installed", "Tell the operator.", shows_detail=False),
     ProblemType("not-ready", 503, "The service is not ready", "Try again later."),
     ProblemType("corrupt-data", 500, "A data file is missing or changed", "Tell the operator.", shows_detail=False),
     ProblemType(

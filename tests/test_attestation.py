@@ -96,5 +96,98 @@ def test_a_statement_about_something_else_is_refused(change: dict[str, object], 
 
 def test_an_attestation_from_the_future_is_refused() -> None:
     stated = make_statement(SNAPSHOT, FACT, spoke="s", amount="1", expiry=SNAPSHOT.time)
-    with pytest.raises(StaleStatement):
-        check_attested(stated, SNAPSHOT, FACT, now=SNAPSHOT.time - 3600)
+    check_attested(stated, SNAPSHOT, FACT, now=SNAPSHOT.time - 30)
+    for early in (31, 3600, SNAPSHOT.time):
+        with pytest.raises(StaleStatement) as caught:
+            check_attested(stated, SNAPSHOT, FACT, now=SNAPSHOT.time - early)
+        assert caught.value.field == "attestation.time"
+
+
+def test_without_a_clock_the_time_is_the_callers() -> None:
+    stated = make_statement(SNAPSHOT, FACT, spoke="s", amount="1", expiry=SNAPSHOT.time)
+    check_attested(stated, SNAPSHOT, replace(FACT, time=253_402_300_799))
+
+
+def test_the_payload_is_the_documented_one() -> None:
+    assert json.loads(FACT.payload()) == {
+        "schema": "zkmargin/attestation/1",
+        "hub": "hub",
+        "account": "acct",
+        "epoch": 7,
+        "commitment": bytes(range(48)).hex(),
+        "domain": 256,
+        "registry": SNAPSHOT.registry_digest.hex(),
+        "time": SNAPSHOT.time,
+    }
+    assert TOKEN_TYPE == "zkmargin-attestation+jws"
+
+
+@pytest.mark.parametrize(
+    ("data", "field"),
+    [
+        (wrap("a.b"), "attestation.jws"),
+        (wrap("a.b.c"), "attestation.jws"),
+        (b"{}", "attestation.schema"),
+        (b"[]", "attestation"),
+        (sign(b"{}"), "attestation.payload.schema"),
+        (sign(FACT.payload() + b" "), "attestation.payload"),
+        (sign(FACT.payload(), typ="JWT"), "attestation.jws"),
+    ],
+    ids=range(7),
+)
+def test_another_form_is_refused_by_name(data: bytes, field: str) -> None:
+    with pytest.raises(MalformedInput) as caught:
+        verify_attestation(data, KEY.public_key())
+    assert caught.value.field == field
+
+
+def test_a_rejected_signature_is_named() -> None:
+    with pytest.raises(SignatureRejected) as caught:
+        verify_attestation(sign(FACT.payload(), hub.generate_key()), KEY.public_key())
+    assert caught.value.field == "attestation.jws"
+
+
+def other_public_keys() -> dict[str, bytes]:
+    """PEM files that are public keys, and none of Ed25519; and one of a kind that the library does not know."""
+    from cryptography.hazmat.primitives.asymmetric import ec, rsa, x25519
+    from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
+
+    keys = {
+        "RSA": rsa.generate_private_key(65537, 2048).public_key(),
+        "P-256": ec.generate_private_key(ec.SECP256R1()).public_key(),
+        "X25519": x25519.X25519PrivateKey.generate().public_key(),
+    }
+    return {name: key.public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo) for name, key in keys.items()}
+
+
+@pytest.mark.parametrize("kind", ["RSA", "P-256", "X25519"])
+def test_a_public_key_that_is_not_ed25519_is_refused(kind: str) -> None:
+    with pytest.raises(MalformedInput) as caught:
+        load_public_key(other_public_keys()[kind])
+    assert (caught.value.field, caught.value.message) == ("hub-key", "not an Ed25519 public key")
+
+
+def unknown_algorithm() -> bytes:
+    """A SubjectPublicKeyInfo whose algorithm has the object identifier 1.2.3.4."""
+    der = bytes.fromhex("300c3005 06032a0304 0303000000".replace(" ", ""))
+    return b"-----BEGIN PUBLIC KEY-----\n" + base64.b64encode(der) + b"\n-----END PUBLIC KEY-----\n"
+
+
+@pytest.mark.parametrize("pem", [b"", b"\xff" * 40, unknown_algorithm()], ids=["empty", "binary", "unknown"])
+def test_what_is_no_public_key_is_refused_by_name(pem: bytes) -> None:
+    with pytest.raises(MalformedInput) as caught:
+        load_public_key(pem)
+    assert (caught.value.field, caught.value.message) == ("hub-key", "not a PEM public key")
+
+
+def test_a_key_that_the_library_stumbles_over_is_malformed(monkeypatch: pytest.MonkeyPatch) -> None:
+    """OpenSSL's own errors are no ValueError; fuzzing of private keys found one."""
+    from cryptography.exceptions import InternalError
+    from cryptography.hazmat.primitives import serialization
+
+    def stumble(_: bytes) -> None:
+        raise InternalError("raw key", [])
+
+    monkeypatch.setattr(serialization, "load_pem_public_key", stumble)
+    with pytest.raises(MalformedInput):
+        load_public_key(hub.public_pem(KEY))

@@ -125,6 +125,25 @@ def test_faults_that_cancel_in_a_plain_sum_are_refused_because_of_the_weights(
     assert not module._batch_holds(equations, key)
 
 
+def test_predictable_weights_would_let_two_false_proofs_through(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Faults D and -(rho_0/rho_1) D cancel under weights that are known beforehand, whatever they are."""
+    key = ethereum().key
+    foreseen = [2**100 + 7, 2**90 + 5]
+    first, second = (prepare(item, key) for item in good()[:2])
+    fault = G1Point() * scalar(99)
+    ratio = scalar(foreseen[0] + 1) * scalar(foreseen[1] + 1).inverse()
+    equations = [
+        replace(eq, left_points=[point, *eq.left_points], left_coefficients=[ONE, *eq.left_coefficients])
+        for eq, point in ((first, fault), (second, -(fault * ratio)))
+    ]
+    assert [holds(eq, key) for eq in equations] == [False, False]
+    with monkeypatch.context() as patch:
+        drawn = iter(foreseen)
+        patch.setattr(module, "secrets", SimpleNamespace(randbelow=lambda _: next(drawn)))
+        assert module._batch_holds(equations, key)
+    assert not module._batch_holds(equations, key)
+
+
 def test_weights_are_secret_fresh_and_drawn_after_all_proofs_are_fixed(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
@@ -144,7 +163,7 @@ def test_weights_are_secret_fresh_and_drawn_after_all_proofs_are_fixed(
 
     monkeypatch.setattr(module, "prepare", spy_prepare)
     monkeypatch.setattr(module, "secrets", SimpleNamespace(randbelow=spy_randbelow))
-    assert BATCH_WEIGHT_BITS >= 128
+    assert BATCH_WEIGHT_BITS == 128
     assert verify_batch(good()) == [None] * COUNT
     assert events == ["proof"] * COUNT + ["weight"] * COUNT
     assert len(set(weights)) == COUNT

@@ -11,10 +11,11 @@ from py_arkworks_bls12381 import G1Point, Scalar
 from prover import polynomial as poly
 from prover.commitment import fresh
 from prover.polynomial import Polynomial
-from verifier.field import ONE, scalar
+from verifier.field import ONE, ZERO, domain, powers, scalar
+from verifier.verify import verify
 
-from .cheating import CheatingProver, attempt, broken_relations
-from .support import refused, sample_account
+from .cheating import CheatingProver, Lie, attempt, broken_relations
+from .support import NOW, refused, sample_account
 
 SIZE = 3
 
@@ -130,6 +131,63 @@ class SwappedOpenings(CheatingProver):
         return opening_next, opening
 
 
+class OpeningElsewhere(CheatingProver):
+    """Evaluations and opening proof are right, for the point zeta + 1."""
+
+    def evaluations(self, columns: Sequence[Polynomial], accumulator: Polynomial) -> tuple[list[Scalar], Scalar]:
+        last = poly.evaluate(accumulator, domain(self.n)[1] * self.zeta)
+        return [poly.evaluate(column, self.zeta + ONE) for column in columns], last
+
+    def openings(self, values: Sequence[Scalar], last: Scalar, nu: Scalar) -> tuple[G1Point, G1Point]:
+        _, opening_next = super().openings(values, last, nu)
+        total = self.linearisation(values, last)
+        for column, factor in zip(self.columns, powers(nu, len(self.columns), nu), strict=True):
+            total += column * poly.constant(factor)
+        return self.commit(poly.divide_by_root(total, self.zeta + ONE)), opening_next
+
+
+class NextOpeningElsewhere(CheatingProver):
+    """acc is opened, correctly, at omega^2 zeta."""
+
+    def evaluations(self, columns: Sequence[Polynomial], accumulator: Polynomial) -> tuple[list[Scalar], Scalar]:
+        values, _ = super().evaluations(columns, accumulator)
+        return values, poly.evaluate(accumulator, domain(self.n)[2] * self.zeta)
+
+    def openings(self, values: Sequence[Scalar], last: Scalar, nu: Scalar) -> tuple[G1Point, G1Point]:
+        opening, _ = super().openings(values, last, nu)
+        return opening, self.commit(poly.divide_by_root(self.accumulator, domain(self.n)[2] * self.zeta))
+
+
+class QuotientTooLong(CheatingProver):
+    """The quotient has one term of a higher degree than any honest one."""
+
+    def quotient(self, constraints: Sequence[Polynomial], alpha: Scalar) -> Polynomial:
+        return super().quotient(constraints, alpha) + poly.from_coefficients([ZERO] * (self.n + 2) + [ONE])
+
+
+class QuotientTooShort(CheatingProver):
+    """The quotient lacks its highest term."""
+
+    def quotient(self, constraints: Sequence[Polynomial], alpha: Scalar) -> Polynomial:
+        return poly.from_coefficients(poly.to_scalars(super().quotient(constraints, alpha))[:-1])
+
+
+class ForgedHelper(CheatingProver):
+    """A whole helper column is made up."""
+
+    def helper_values(self, gamma: Scalar) -> list[list[Scalar]]:
+        values = super().helper_values(gamma)
+        return [fresh(self.n), *values[1:]]
+
+
+class DoubledColumn(CheatingProver):
+    """The last column is the first one again."""
+
+    def prove(self) -> bytes:
+        self.made = replace(self.made, columns=[*self.made.columns[:-1], self.made.columns[0]]).recounted()
+        return super().prove()
+
+
 class RandomOpenings(CheatingProver):
     """Both opening proofs are arbitrary points."""
 
@@ -153,6 +211,12 @@ FALSE_STEPS = [
     FalseEvaluation,
     UnrotatedEvaluation,
     SwappedOpenings,
+    OpeningElsewhere,
+    NextOpeningElsewhere,
+    QuotientTooLong,
+    QuotientTooShort,
+    ForgedHelper,
+    DoubledColumn,
     RandomOpenings,
 ]
 
@@ -164,6 +228,48 @@ def test_false_step_is_refused(cheater: type[CheatingProver]) -> None:
     made = attempt(account, statement)
     assert broken_relations(made) == set()
     refused(statement, account, cheater(made).prove())
+
+
+class StartsElsewhere(CheatingProver):
+    """acc starts, and ends, at 12345 instead of 0."""
+
+    def running_sum(self, steps: Sequence[Scalar]) -> list[Scalar]:
+        return [value + scalar(12345) for value in super().running_sum(steps)]
+
+
+class EndsElsewhere(CheatingProver):
+    """acc is right but in the last row, so that it neither arrives nor returns."""
+
+    def running_sum(self, steps: Sequence[Scalar]) -> list[Scalar]:
+        values = super().running_sum(steps)
+        return [*values[:-1], values[-1] + ONE]
+
+
+class LongColumns(CheatingProver):
+    """Columns of a higher degree than honest ones, with the same values on H."""
+
+    def blinded(self, values: Sequence[Scalar], count: int) -> Polynomial:
+        return super().blinded(values, count + 20)
+
+
+@pytest.mark.parametrize("cheater", [StartsElsewhere, LongColumns])
+def test_what_the_argument_does_not_claim_helps_nobody(cheater: type[CheatingProver]) -> None:
+    """The sum is cyclic, and only values on H count: a true statement passes so, and a false one does not."""
+    account = sample_account(SIZE)
+    statement = account.statement()
+    made = attempt(account, statement)
+    verify(statement, account.snapshot, cheater(made).prove(), now=NOW)
+    at, row = made.limb(0)
+    wrong = made.with_limb((at, row), made.columns[at][row] + ONE).recounted()
+    assert "rows" in broken_relations(wrong)
+    for lie in Lie:
+        refused(statement, account, cheater(wrong, lie).prove())
+
+
+def test_an_accumulator_that_ends_elsewhere_is_refused() -> None:
+    account = sample_account(SIZE)
+    statement = account.statement()
+    refused(statement, account, EndsElsewhere(attempt(account, statement)).prove())
 
 
 def test_swapped_columns_are_refused() -> None:

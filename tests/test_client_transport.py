@@ -9,6 +9,7 @@ import json
 import threading
 import time
 from collections.abc import AsyncIterator, Callable, Generator, Iterator
+from pathlib import Path
 from typing import Any, ClassVar, TypeVar
 
 import httpx2
@@ -36,6 +37,8 @@ from service.client.transport import (
 )
 from service.hub import generate_key
 from service.signatures import VerifiedRequest, verify_request
+
+from .hub_support import Hub, sqlite_url
 
 T = TypeVar("T")
 KEY = generate_key()
@@ -79,7 +82,7 @@ def verified(request: httpx2.Request) -> VerifiedRequest:
 
 
 def problem(code: str, status: int = 409, **members: Any) -> httpx2.Response:
-    tree = {"type": f"/v1/problems/{code}", "title": "a title", "status": status, **members}
+    tree = {"type": f"/v1/problems/{code}", "title": "a title", "status": status, "code": code, **members}
     headers = {"content-type": "application/problem+json; charset=utf-8"}
     return httpx2.Response(status, headers=headers, content=json.dumps(tree))
 
@@ -172,6 +175,14 @@ def test_only_what_does_no_harm_is_tried_again_and_not_for_ever(
     assert len(calls) == tries
     assert "KEY MATERIAL" not in str(caught.value)
     assert caught.value.exit_code == (12 if isinstance(error, int) else 13)
+
+
+@both
+def test_a_breaker_is_not_tried_again(run: Run) -> None:
+    calls: list[int] = []
+    with pytest.raises(HubProblem) as caught:
+        run(lambda _: calls.append(1) or problem("breaker-open", 503), one(get("/x")))
+    assert (caught.value.code, len(calls)) == ("breaker-open", 1)
 
 
 def waits(retry: Retry, answers: Iterator[Response | httpx2.TransportError]) -> list[float]:
@@ -377,7 +388,7 @@ def test_a_signed_call_needs_a_key(run: Run) -> None:
 
 
 @both
-@pytest.mark.parametrize("key", ["", "a b", "a\r\nX-Evil: 1", "\u00e9", "x" * 256])
+@pytest.mark.parametrize("key", ["", "a b", "a\r\nX-Evil: 1", "\u00e9", "x" * 65])
 def test_an_idempotency_key_is_one_visible_word(run: Run, key: str) -> None:
     with pytest.raises(MalformedInput):
         run(lambda _: pytest.fail("was sent"), one(post("/x", {}, idempotency_key=key)), signer=SIGNER)
@@ -432,6 +443,31 @@ def test_over_real_sockets_a_dropped_request_is_signed_anew_and_taken() -> None:
         thread.join()
     assert _Server.calls == 4
     assert len(set(_Server.seen)) == 2
+
+
+def test_through_a_whole_hub(tmp_path: Path) -> None:
+    """The application itself takes what the client signs, and its problems become typed errors."""
+    hub = Hub(sqlite_url(tmp_path))
+    operator = RequestSigner(hub.operator.key, "hub-1")
+    with hub.client() as application:
+        in_process = application._transport
+        with HubClient("https://testserver", signer=operator, transport=in_process) as client:
+            zone = Request("PUT", "/v1/zones/zone-1", body=b'{"cap":"100"}', idempotency_key=new_idempotency_key())
+            assert client.run(one(zone)).status == 200
+            assert client.run(one(zone)).status == 200
+            assert client.run(one(get("/v1/venues", signed=True))).status == 200
+            documents = client.run(one(get("/v1/keys"))).json()
+            with pytest.raises(HubProblem) as caught:
+                client.run(one(get(f"/v1/venues/{segment('venue-9')}", signed=True)))
+            assert (caught.value.code, caught.value.status) == ("unknown-venue", 404)
+            assert set(caught.value.extensions) == {"instance"}
+            assert caught.value.remedy
+        stranger = RequestSigner(generate_key(), "hub-1")
+        with HubClient("https://testserver", signer=stranger, transport=in_process) as client:
+            with pytest.raises(HubProblem) as caught:
+                client.run(one(get("/v1/venues", signed=True)))
+            assert (caught.value.code, caught.value.status) == ("unknown-key", 401)
+    assert documents
 
 
 @pytest.mark.parametrize(

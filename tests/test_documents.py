@@ -28,6 +28,8 @@ from prover.documents import (
 from prover.files import seal, unseal, write_file
 from verifier.attestation import Attestation
 
+from .support import sample_account, statement_tree
+
 Edit = Callable[[dict[str, Any]], None]
 
 
@@ -282,3 +284,13 @@ def test_the_rounded_up_root_is_the_smallest_that_covers(value: int) -> None:
     root = isqrt_ceil(value)
     assert root * root >= value
     assert root == 0 or (root - 1) ** 2 < value
+
+
+@pytest.mark.parametrize("key", ["elections", "overlays"])
+def test_null_is_no_second_spelling_of_an_absent_member(key: str) -> None:
+    account = sample_account(1)
+    tree = statement_tree(account.snapshot, account.commitment)
+    statement.from_bytes(json.dumps(tree).encode())
+    with pytest.raises(MalformedInput) as caught:
+        statement.from_bytes(json.dumps(tree | {key: None}).encode())
+    assert caught.value.field == f"statement.{key}"

@@ -19,7 +19,6 @@ from prover.files import unseal
 from service import signing
 from service.cli import app
 from service.client.exchange import HubProblem, HubUnreachable
-from service.commands.extras import NotInstalled
 from service.hub import load_private_key
 from tests.hub_support import hub_snapshot, running, sign_snapshot, sqlite_url
 from tests.test_cli import RUNNER, call
@@ -262,13 +261,13 @@ def test_one_exit_code_has_one_meaning() -> None:
     from service import refusals, signatures
 
     kinds = {k for m in (errors, service_errors, refusals, signatures) for k in vars(m).values() if isinstance(k, type)}
-    ours = {k for k in kinds if issubclass(k, errors.ZkMarginError)} | {HubProblem, HubUnreachable, NotInstalled}
+    ours = {k for k in kinds if issubclass(k, errors.ZkMarginError)} | {HubProblem, HubUnreachable}
     by_exit: dict[int, set[str]] = {}
     for kind in ours:
         by_exit.setdefault(kind.exit_code, set()).add(kind.__name__)
     assert by_exit[11] == {"LogForked"}
     assert by_exit[13] == {"HubUnreachable", "Unavailable"}
-    assert by_exit[14] == {"NotInstalled"}
+    assert by_exit[14] == {"MissingExtra"}
     assert "HubProblem" in by_exit[12]
     text = (Path(__file__).parent.parent / "docs" / "FILES.md").read_text()
     assert {code for code in by_exit if f"\n| {code} |" not in text} == set()
@@ -299,7 +298,7 @@ def test_the_commands_start_without_the_heavy_packages() -> None:
 def test_a_missing_extra_is_named_with_its_remedy() -> None:
     code = "import sys; sys.modules['httpx2'] = None; sys.argv[1:] = {}; import service.cli; service.cli.main()"
     told = json.loads(python(code.format(["log", "head", "--hub", "http://localhost:1", "--json"])))["error"]
-    assert (told["code"], told["remedy"]) == ("not-installed", "pip install 'zkmargin[client]'")
+    assert (told["code"], "pip install 'zkmargin[client]'" in told["message"]) == ("missing-extra", True)
     code = code.replace("httpx2", "fastapi")
     told = json.loads(python(code.format(["ledger", "audit", "--json"])))["error"]
-    assert (told["code"], told["remedy"]) == ("not-installed", "pip install 'zkmargin[service]'")
+    assert (told["code"], "pip install 'zkmargin[service]'" in told["message"]) == ("missing-extra", True)

@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 import pytest
-from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -30,7 +30,7 @@ from service.signatures import (
 from service.signing import raw_public
 
 NOW = 1_700_000_000
-KEY = generate_key()
+KEY = Ed25519PrivateKey.from_private_bytes(bytes(32))  # fixed, as its name is part of some tests' names
 SIGNER = RequestSigner(KEY, "hub-1")
 NONCE = "n" * 22
 

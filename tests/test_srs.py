@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable
+from itertools import islice
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 from py_arkworks_bls12381 import G1Point, G2Point
@@ -21,8 +23,16 @@ DATA = Path(module.__file__).parent / "data"
 
 
 def test_the_shipped_structure_holds() -> None:
-    names = list(check_structure(ethereum()))
-    assert len(names) == len(set(names)) == 7 + len(DOMAINS)
+    assert list(check_structure(ethereum())) == [
+        "sizes of both files",
+        GENERATORS,
+        NOT_TRIVIAL,
+        "every G1 power is in the subgroup",
+        "every G2 power is in the subgroup",
+        G1_STEP,
+        G2_STEP,
+        *(f"Lagrange basis {n} matches the powers" for n in DOMAINS),
+    ]
 
 
 def test_a_toy_srs_has_the_structure_and_another_digest() -> None:
@@ -180,6 +190,13 @@ def rotate(basis: list[G1Point]) -> None:
     basis[:] = [*basis[1:], basis[0]]
 
 
+def outside_g2() -> Bent:
+    """A point that says of itself that it is outside the subgroup."""
+    out = Bent()
+    out.powers_g2[7] = SimpleNamespace(is_in_subgroup=lambda: False)  # type: ignore[call-overload]
+    return out
+
+
 def powers_of(srs: Srs) -> list[G1Point]:
     return srs.powers_g1
 
@@ -208,6 +225,7 @@ BROKEN: dict[str, tuple[Callable[[], Srs], str]] = {
         lambda: Bent(g1={1000: powers_of(ethereum())[1000] + low_order_g1()}),
         "every G1 power is in the subgroup",
     ),
+    "a G2 power outside the subgroup": (outside_g2, "every G2 power is in the subgroup"),
 }
 BROKEN |= {
     f"Lagrange {n}: {change.__name__}": (
@@ -223,6 +241,12 @@ def test_a_broken_structure_is_found_by_name(make: Callable[[], Srs], name: str)
     with pytest.raises(CorruptData) as caught:
         list(check_structure(make()))
     assert caught.value.field == name
+
+
+def test_only_the_first_power_must_not_be_trivial() -> None:
+    """tau = -1 would be a known tau like any other: which tau it is, only the pinned digests say."""
+    bent = Bent(g1={2: G1Point()})
+    assert list(islice(check_structure(bent), 3))[-1] == NOT_TRIVIAL
 
 
 @pytest.mark.parametrize("n", DOMAINS)

@@ -62,6 +62,7 @@ def test_what_rfc9380_does_not_define_is_an_error(dst: bytes, length: int) -> No
 
 def test_the_longest_output_is_the_longest_that_rfc9380_allows() -> None:
     assert len(expand_message_xmd(b"message", DST, 255 * 32)) == 255 * 32
+    assert len(expand_message_xmd(b"message", b"x" * 255, 1)) == len(expand_message_xmd(b"", b"x", 1)) == 1
 
 
 @given(st.binary(max_size=100))

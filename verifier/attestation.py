@@ -54,13 +54,13 @@ class Attestation:
 
 def load_public_key(pem: bytes) -> Ed25519PublicKey:
     """An Ed25519 public key from PEM (SubjectPublicKeyInfo)."""
-    from cryptography.exceptions import UnsupportedAlgorithm
+    from cryptography.exceptions import InternalError, UnsupportedAlgorithm
     from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
     from cryptography.hazmat.primitives.serialization import load_pem_public_key
 
     try:
         key = load_pem_public_key(pem)
-    except (ValueError, UnsupportedAlgorithm):
+    except (ValueError, UnsupportedAlgorithm, InternalError):  # the last: OpenSSL refuses the key's bytes
         raise MalformedInput("not a PEM public key", field="hub-key") from None
     if not isinstance(key, Ed25519PublicKey):
         raise MalformedInput("not an Ed25519 public key", field="hub-key")

@@ -53,7 +53,7 @@ class Claim:
     def position_vector(self, n: int) -> list[Scalar]:
         """u on all n rows (what the prover needs)."""
         h, d = domain(n), len(self.positions)
-        return self.positions + (batch_inverse([self.beta - x for x in h[d:]], self.hidden) if d < n else [])
+        return self.positions + batch_inverse([self.beta - x for x in h[d:]], self.hidden)
 
     def evaluate_positions(self, n: int, zeta: Scalar) -> Scalar:
         """u(zeta): sum_(j<d) (u_j - hidden/(beta - omega**j)) L_j(zeta) + hidden p(zeta).
@@ -88,7 +88,7 @@ class Matrix:
         products = map(mul, self.entry_values, map(weights.__getitem__, self.entry_rows))
         sums = list(accumulate(products, initial=ZERO))
         ends = [sums[e] for e in self.variable_ends]
-        variables = list(map(sub, ends[1:], ends[:-1]))
+        variables = list(map(sub, ends[1:], ends))
         words = list(map(mul, map(variables.__getitem__, self.word_variable), self.word_shift))
         positions = weights[: self.position_count]
         if self.block is not None:
@@ -116,7 +116,7 @@ def _build(system: LinearSystem, layout: Layout) -> Matrix:
     for k, variable in enumerate(system.variables):
         for t in range(layout.words_of(variable.limit)):
             word_variable.append(k)
-            word_shift.append(scalar(1 << (layout.word_bits * t)) if t else ONE)
+            word_shift.append(scalar(1 << (layout.word_bits * t)))
     return Matrix(
         layout=layout,
         position_count=d,
@@ -193,7 +193,7 @@ def word_weights(layout: Layout, zeta: Scalar) -> list[Scalar]:
 
 def lagrange_prefix(n: int, count: int, zeta: Scalar) -> list[Scalar]:
     """L_i(zeta) = omega**i Z(zeta) / (n (zeta - omega**i)) for i < count. ``ZeroDivisionError`` for zeta among them."""
-    h = domain(n)[:count]
+    h = domain(n)
     inverses = batch_inverse(list(map(sub, repeat(zeta, count), h)), vanishing(n, zeta) * scalar(n).inverse())
     return list(map(mul, inverses, h))
 

@@ -28,7 +28,7 @@ _SHA256_OUTPUT = 32
 def expand_message_xmd(message: bytes, dst: bytes, length: int) -> bytes:
     """RFC 9380 section 5.3.1 with SHA-256; ``length`` at most 255 * 32, ``dst`` at most 255 bytes."""
     blocks = -(-length // _SHA256_OUTPUT)
-    if not (0 < length <= 65535 and blocks <= 255 and 0 < len(dst) <= 255):
+    if not (length > 0 and blocks <= 255 and 0 < len(dst) <= 255):  # so length is below 65536 too
         raise ValueError("length or DST out of range for expand_message_xmd")
     dst_prime = dst + bytes([len(dst)])
     b_0 = hashlib.sha256(bytes(_SHA256_BLOCK) + message + length.to_bytes(2, "big") + b"\x00" + dst_prime).digest()

@@ -276,7 +276,8 @@ def build(snapshot: Snapshot, level: str, multiplier: Fraction, horizon: int) ->
             parts.append((inst.id, Sum(((-ceil(lot_notional(inst, snapshot) * haircut * factor), Abs(row)),))))
         else:
             validate(CashRiskModel, dict(inst.risk), name=at)
-    for name, model in parameters.groups.items():
+    # By name: the order of keys in a document is no part of its digest, so no row may depend on it.
+    for name, model in sorted(parameters.groups.items()):
         parts.append((name, _group(name, model, snapshot, members[name], parameters.weights_ppm, factor)))
     net = Sum((*_mark_value(snapshot), *((1, part) for _, part in parts)))
     # Elections evaluate to their best piece, so the shown requirement is the one that the best statement has.

@@ -107,7 +107,7 @@ def get(caller: Caller, book: Ledger, credit: CreditPath) -> CreditView:
     "/{credit}/consume",
     **signed(
         "consume_credit", "credits", "not-found", "sequence-conflict", "credit-expired", "amount-unavailable",
-        "fill-refused", "position-limit", changes=True, body=True,
+        "fill-refused", "position-limit", "cap-exceeded", changes=True, body=True,
     ),
 )  # fmt: skip
 def consume(

@@ -95,14 +95,23 @@ class VenueBody(Strict):
     key: PublicKey
 
 
+class SettlementBody(Strict):
+    """What a venue paid of what it owes; ``reference`` is custody's and books once."""
+
+    instrument: Name
+    quantity: Decimal
+    reference: Name
+
+
 class VenueView(Answer):
-    """A venue."""
+    """A venue. ``exposure`` is its live credit, ``claim`` what it owes for fills at the newest marks."""
 
     venue: Id
     caip2: Caip2
     zone: Id
     cap: Amount
     exposure: Amount
+    claim: Decimal | None
     state: Literal["active", "suspended"]
     registered: Time
 

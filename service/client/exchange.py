@@ -26,13 +26,15 @@ T = TypeVar("T")
 
 #: Answers after which the same request may succeed: overloaded, or a proxy without its server.
 RETRY_STATUS = (429, 502, 503, 504)
+#: Problems with such a status that waiting does not mend: somebody has to act.
+DECIDED = ("breaker-open",)
 #: Most answers are a few kilobytes; whoever asks for a snapshot says so.
 MAX_RESPONSE = 1024 * 1024
 #: What an error repeats of an answer: characters, then cut.
 MAX_DETAIL = 1000
 _CODE = re.compile(r"[a-z0-9-]{1,64}")
 _FIELD = re.compile(r"[A-Za-z0-9_.:/+?-]{1,256}")
-_IDEMPOTENCY_KEY = re.compile(r"[!-~]{1,255}")
+_IDEMPOTENCY_KEY = re.compile(r"[A-Za-z0-9._:-]{1,64}")
 
 
 @dataclass(frozen=True)
@@ -228,10 +230,13 @@ def _exchange(request: Request, settings: Settings) -> Actions[Response]:
             if not again or not left or time.monotonic() + delay >= deadline:
                 raise HubUnreachable(f"no answer ({type(err).__name__})", field="hub") from None
         else:
+            problem = _problem(response)
+            if problem is None:
+                return response
             delay = max(delay, _retry_after(response, retry.cap))
-            again = request.repeatable and response.status in RETRY_STATUS
+            again = request.repeatable and response.status in RETRY_STATUS and problem.code not in DECIDED
             if not again or not left or time.monotonic() + delay >= deadline:
-                return _checked(response)
+                raise problem
         yield Wait(delay)
 
 
@@ -243,7 +248,7 @@ def _build(request: Request, settings: Settings) -> httpx2.Request:
         headers["content-type"] = "application/json"
     if request.idempotency_key is not None:
         if not _IDEMPOTENCY_KEY.fullmatch(request.idempotency_key):
-            raise MalformedInput("must be 1 to 255 visible characters of ASCII", field=IDEMPOTENCY_KEY)
+            raise MalformedInput("must be 1 to 64 letters, digits or ._:-", field=IDEMPOTENCY_KEY)
         headers[IDEMPOTENCY_KEY] = request.idempotency_key
     # A request always goes to this host: a path that names another one is a path here.
     target = request.path + ("?" + urlencode(request.query, quote_via=quote) if request.query else "")
@@ -268,10 +273,10 @@ def _retry_after(response: Response, cap: float) -> float:
     return min(float(text), cap) if text.isascii() and text.isdigit() and len(text) < 7 else 0.0
 
 
-def _checked(response: Response) -> Response:
-    """A 2xx answer as it is, any other as a typed error."""
+def _problem(response: Response) -> HubProblem | None:
+    """The typed error of an answer that is not 2xx."""
     if 200 <= response.status < 300:
-        return response
+        return None
     tree: Any = None
     if response.headers.get("content-type", "").partition(";")[0].strip().lower() == "application/problem+json":
         try:
@@ -279,15 +284,16 @@ def _checked(response: Response) -> Response:
         except MalformedInput:
             tree = None
     if not isinstance(tree, dict):
-        raise HubProblem(
+        return HubProblem(
             f"http-{response.status}", status=response.status, detail=f"the hub answered with status {response.status}"
         )
     code = str(tree.pop("type", "")).rpartition("/")[2]
     if not _CODE.fullmatch(code):
         code = f"http-{response.status}"
     title, detail, place, remedy = (_line(tree.pop(name, None)) for name in ("title", "detail", "field", "remedy"))
-    tree.pop("status", None)
-    raise HubProblem(
+    for name in ("status", "code"):  # told twice
+        tree.pop(name, None)
+    return HubProblem(
         code,
         status=response.status,
         detail=detail or title or f"the hub answered with status {response.status}",

@@ -20,6 +20,7 @@ from . import access, breakers, epochs, events, portfolio, snapshots
 from .book import Book
 from .epochs import Account, Attested
 from .events import Event, Tree
+from .idempotency import insert_new
 from .portfolio import Portfolio
 
 
@@ -83,13 +84,12 @@ def deposit(book: Book, tx: Connection, name: str, instrument: str, quantity: st
     account = epochs.read_account(book, tx, name, lock=True)
     snapshot = book.snapshot(tx, snapshots.latest(tx).digest)
     lots = asset_lots(snapshot, instrument, quantity)
-    if tx.execute(select(tables.receipts).where(tables.receipts.c.reference == reference)).one_or_none() is not None:
-        raise Conflict("this receipt is booked", field="reference")
     after = portfolio.changed(listed(book, tx, account, snapshot), {instrument: lots})
-    portfolio.check(after, snapshot, field="deposit")
+    portfolio.check(after, [instrument], snapshot, field="instrument")
     content = {"reference": reference, "delta": {instrument: quantity}}
     moved, state = epochs.advance(book, tx, account, snapshot, after, "deposited", content, live=account.live, now=now)
-    tx.execute(insert(tables.receipts).values(reference=reference, account=name, event=moved.head))
+    if not insert_new(tx, tables.receipts, reference=reference, account=name, event=moved.head):
+        raise Conflict("this receipt is booked", field="reference")
     return view(book, moved, state)
 
 
@@ -144,6 +144,7 @@ def withdraw(book: Book, tx: Connection, name: str, instrument: str, quantity: s
         raise AccountFrozen("nothing leaves a frozen account", field="account")
     breakers.expect_closed(tx, breakers.HUB)
     snapshot = snapshots.usable(book, tx, statement.snapshot.hex(), now)
+    statement.check_time(snapshot, now)
     lots = asset_lots(snapshot, instrument, quantity)
     row = snapshot.row_of(instrument, field="instrument")
     proved = {
@@ -157,7 +158,6 @@ def withdraw(book: Book, tx: Connection, name: str, instrument: str, quantity: s
         # Borrowing is a trade, not a withdrawal: custody pays out what it holds for the account.
         raise PositionLimit("the account does not hold so much", field="quantity")
     after = portfolio.changed(held, {instrument: -lots})
-    portfolio.check(after, snapshot, field="withdrawal")
     content = {
         "delta": {instrument: f"-{quantity}"},
         "statement": parse_json(statement.to_bytes(), name="statement"),

@@ -17,7 +17,7 @@ from typing import Any
 from sqlalchemy import Connection, func, insert, select, update
 
 from circuits.canonical import parse_json
-from circuits.errors import MalformedInput
+from circuits.errors import MalformedInput, StatementMismatch
 from circuits.snapshot import Snapshot
 from circuits.statement import Statement
 from circuits.units import PPM, to_lots, to_quanta
@@ -104,7 +104,15 @@ def precheck(book: Book, tx: Connection, venue: str, statement: Statement, amoun
 
     Gives the attestation to verify against. It is all said again under the locks.
     """
-    account = epochs.read_account(book, tx, statement.context.account)
+    claimed = statement.context
+    try:
+        named = epochs.attested(tx, claimed.account, claimed.epoch)
+    except NotFound:
+        named = None
+    if named is None or named.commitment != statement.commitment:
+        # Who knows the commitment was shown it. To others an account, its epochs and its state do not exist.
+        raise StatementMismatch("not a commitment that this hub attested", field="statement.commitment")
+    account = epochs.read_account(book, tx, claimed.account)
     _expect_eligible(book, tx, account, venue, statement, amount, book.clock())
     if venues.read(tx, venue).state != "active":
         raise VenueSuspended("the venue gets no new credit", field="venue")
@@ -143,12 +151,12 @@ def reserve(
     snapshot = _expect_eligible(book, tx, account, venue, statement, amount, now)
     if not now < expires <= now + book.policy.max_credit_seconds:
         raise MalformedInput(f"must be after now and within {book.policy.max_credit_seconds} seconds", field="expires")
-    venue_row = venues.expose(book, tx, venue, amount)
+    venue_row = venues.expose(book, tx, venue, amount, snapshot)
     tx.execute(update(tables.venues).where(tables.venues.c.id == venue).values(failed_proofs=0))
     line = portfolio.credit_line(snapshot)
     lots = portfolio.credit_lots(amount, snapshot)
     after = portfolio.changed(accounts.listed(book, tx, account, snapshot), {line: lots})
-    portfolio.check(after, snapshot, field="credit")
+    portfolio.check(after, [line], snapshot, field="amount")
     credit = secrets.token_hex(16)
     content = {
         "credit": credit, "venue": venue, "amount": str(amount), "lots": {line: str(lots)},
@@ -239,7 +247,8 @@ def consume(
         snapshot = book.snapshot(tx, snapshots.latest(tx).digest)
         delta = fill_lots(book, snapshot, fills, amount)
         after = portfolio.changed(accounts.listed(book, tx, account, snapshot), delta)
-        portfolio.check(after, snapshot, field="fills")
+        portfolio.check(after, delta, snapshot, field="fills")
+        venues.record_fills(book, tx, venue, dict(fills), snapshot)
         moved, state = epochs.advance(
             book, tx, account, snapshot, after, "credit-consumed", content, live=account.live, now=now
         )

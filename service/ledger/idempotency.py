@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from sqlalchemy import Connection, literal_column, select, update
+from sqlalchemy import Connection, delete, literal_column, select, update
 from sqlalchemy.dialects import postgresql, sqlite
 
 from circuits.canonical import canonical_bytes, parse_json
@@ -15,6 +15,8 @@ from ..store import tables
 from .book import Book
 
 Tree = dict[str, Any]
+#: Answers are kept for thirty days: longer than anybody repeats a request.
+KEEP_SECONDS = 30 * 86400
 
 
 def insert_new(tx: Connection, table: Any, **values: Any) -> bool:
@@ -68,3 +70,11 @@ def earlier(book: Book, caller: str, key: str, request: bytes) -> Tree | None:
         return tree
 
     return book.database.read(unit)
+
+
+def forget(book: Book, now: int) -> int:
+    """Drop answers older than :data:`KEEP_SECONDS`; gives how many."""
+    table = tables.idempotency
+    return book.database.write(
+        lambda tx: tx.execute(delete(table).where(table.c.created < now - KEEP_SECONDS)).rowcount
+    )

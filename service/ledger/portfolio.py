@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from fractions import Fraction
 
@@ -62,7 +62,7 @@ def vector(lots: Mapping[str, int], snapshot: Snapshot) -> list[int]:
     out = [0] * len(snapshot.instruments)
     for name, count in lots.items():
         if name not in snapshot.index:
-            raise PositionLimit("the account holds an instrument that the snapshot does not list", field="snapshot")
+            raise PositionLimit("the snapshot does not list what the account holds", field="account")
         out[snapshot.index[name]] = count
     return out
 
@@ -92,19 +92,17 @@ def changed(lots: Mapping[str, int], delta: Mapping[str, int]) -> dict[str, int]
     return out
 
 
-def check(lots: Mapping[str, int], snapshot: Snapshot, *, field: str) -> None:
-    """What a snapshot can prove: known instruments, within limits, no negative holding or credit; ``PositionLimit``.
+def check(lots: Mapping[str, int], names: Iterable[str], snapshot: Snapshot, *, field: str) -> None:
+    """That a snapshot can prove the positions that a change touched, ``names``: ``PositionLimit``.
 
-    The message names the instrument, never the position.
+    What the caller did not touch is not looked at: the answer would tell him about it.
     """
-    for name, count in lots.items():
-        if name not in snapshot.index:
-            raise PositionLimit("the snapshot does not list this instrument", field=f"{field}.{name}")
-        inst = snapshot.instruments[snapshot.index[name]]
+    for name in names:
+        inst, count = snapshot.instruments[snapshot.row_of(name, field=field)], lots.get(name, 0)
         if abs(count) > min(inst.position_limit, MAX_LOTS):
-            raise PositionLimit("beyond the position limit of the snapshot", field=f"{field}.{name}")
+            raise PositionLimit("beyond the position limit of the snapshot", field=field)
         if count < 0 and inst.kind == "credit":
-            raise PositionLimit("would fall below zero", field=f"{field}.{name}")
+            raise PositionLimit("would fall below zero", field=field)
 
 
 def relisted(portfolio: Portfolio, old: Snapshot, new: Snapshot) -> dict[str, int]:
@@ -114,9 +112,9 @@ def relisted(portfolio: Portfolio, old: Snapshot, new: Snapshot) -> dict[str, in
     out: dict[str, int] = {}
     for name, count in portfolio.lots.items():
         if name not in new.index:
-            raise PositionLimit("the new registry does not list an instrument that the account holds", field=name)
+            raise PositionLimit("the new registry does not list what the account holds", field="account")
         quantity = count * old.instruments[old.index[name]].lot / new.instruments[new.index[name]].lot
         if quantity.denominator != 1:
-            raise PositionLimit("not a whole number of the new registry's lots", field=name)
+            raise PositionLimit("not a whole number of the new registry's lots", field="account")
         out[name] = quantity.numerator
     return out

@@ -16,11 +16,11 @@ from typing import Any, Literal, TypeVar
 
 from sqlalchemy import Connection, Engine, create_engine, event, make_url, text
 from sqlalchemy.engine.interfaces import DBAPIConnection
-from sqlalchemy.exc import ArgumentError, DBAPIError, OperationalError
+from sqlalchemy.exc import ArgumentError, DBAPIError, IntegrityError, OperationalError
 
 from circuits.errors import MalformedInput
 
-from ..refusals import Unavailable
+from ..refusals import Conflict, Unavailable
 
 T = TypeVar("T")
 Kind = Literal["write", "read", "consistent"]
@@ -107,6 +107,11 @@ class Database:
             try:
                 with self._transaction(kind) as connection:
                     return work(connection)
+            except IntegrityError as err:
+                # The database is the last guard: who comes second on a name, epoch or sequence changes nothing.
+                if _unique(err):
+                    raise Conflict("another change came first") from None
+                raise
             except DBAPIError as err:
                 if not _passing(err):
                     raise
@@ -126,6 +131,12 @@ class Database:
     def close(self) -> None:
         """Return all connections."""
         self.engine.dispose()
+
+
+def _unique(err: IntegrityError) -> bool:
+    """Whether a uniqueness was violated, which is a lost race; any other constraint is our bug."""
+    state = getattr(err.orig, "sqlstate", None)
+    return state == "23505" or (state is None and "UNIQUE constraint failed" in str(err.orig))
 
 
 def _passing(err: DBAPIError) -> bool:

@@ -103,7 +103,7 @@ idempotency = Table(
     Column("request", _HEX32, nullable=False),
     Column("status", Integer, nullable=False),
     Column("sealed", LargeBinary, nullable=False),
-    Column("created", BigInteger, nullable=False),
+    Column("created", BigInteger, nullable=False, index=True),
     PrimaryKeyConstraint("caller", "key"),
 )
 
@@ -142,9 +142,20 @@ venues = Table(
     _amount("exposure"),
     Column("state", String(16), nullable=False),
     Column("failed_proofs", Integer, nullable=False, server_default="0"),
+    Column("sealed", LargeBinary, nullable=False),
     Column("registered", BigInteger, nullable=False),
     CheckConstraint("exposure >= 0 AND exposure <= cap", name="exposure"),
     CheckConstraint("state IN ('active', 'suspended')", name="state"),
+)
+
+#: What venues paid of what they owe for reported fills.
+settlements = Table(
+    "settlements",
+    metadata,
+    Column("reference", _NAME, primary_key=True),
+    Column("venue", _NAME, ForeignKey("venues.id"), nullable=False),
+    Column("time", BigInteger, nullable=False),
+    Column("sealed", LargeBinary, nullable=False),
 )
 
 #: Open circuit breakers: no row, no breaker. Scope is ``hub`` or ``venue/ID``.

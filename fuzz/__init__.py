@@ -1,0 +1,1 @@
+"""Fuzzing of every decoder: only typed errors may come out."""

@@ -1,0 +1,1 @@
+"""The frozen vectors, one folder for each wire version."""

@@ -1,0 +1,519 @@
+"""A second compiler, written from SPEC.md and RULES.md alone: documents to the encoding of a system.
+
+It reads the JSON trees and imports nothing of the project, so that what it gives is what the two texts say. Terms are
+small objects with an interval and a lowering; a rule is a function from a tree to rows' expressions. For a test it may
+assume well-formed documents: refusals are tested elsewhere.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from fractions import Fraction
+from math import ceil, floor, isqrt, lcm
+from typing import Any
+
+Tree = dict[str, Any]
+MILLION, BILLION = 10**6, 10**9
+
+
+@dataclass
+class Form:
+    """Coefficients of positions and variables, and a constant."""
+
+    positions: dict[int, int] = field(default_factory=dict)
+    variables: dict[int, int] = field(default_factory=dict)
+    constant: int = 0
+
+    def plus(self, other: Form, times: int) -> Form:
+        for mine, theirs in ((self.positions, other.positions), (self.variables, other.variables)):
+            for key, value in theirs.items():
+                mine[key] = mine.get(key, 0) + times * value
+        self.constant += times * other.constant
+        return self
+
+
+class Machine:
+    """The system in the making."""
+
+    def __init__(self, limits: list[int], credit: list[bool]) -> None:
+        self.limits, self.credit = limits, credit
+        self.variables: list[int] = []
+        self.rows: list[tuple[Form, int]] = []
+        self.split: list[tuple[int, int | None]] = []
+        for j, limit in enumerate(limits):
+            p = self.variable(limit)
+            n = None if credit[j] else self.variable(limit)
+            self.split.append((p, n))
+            self.rows.append((Form({j: 1}, {p: -1} if n is None else {p: -1, n: 1}), 0))
+
+    def variable(self, limit: int) -> int:
+        self.variables.append(max(0, limit))
+        return len(self.variables) - 1
+
+    def slack_row(self, form: Form, limit: int, factor: int = 0) -> None:
+        slack = self.variable(limit)
+        form.variables[slack] = -1
+        self.rows.append((form, factor))
+
+    def demand(self, term: Term, factor: int) -> None:
+        """A scenario or a constraint."""
+        form = Form().plus(term.lower(self), 1)
+        self.slack_row(form, max(0, term.interval(self)[1]), factor)
+
+    def digest(self) -> str:
+        def integer(v: int) -> bytes:
+            size = (abs(v).bit_length() + 7) // 8
+            return bytes([v < 0]) + size.to_bytes(2, "big") + abs(v).to_bytes(size, "big")
+
+        def entries(e: dict[int, int]) -> bytes:
+            kept = sorted((i, v) for i, v in e.items() if v)
+            return len(kept).to_bytes(4, "big") + b"".join(i.to_bytes(4, "big") + integer(v) for i, v in kept)
+
+        h = hashlib.sha256(b"zkmargin/system/1\x00" + len(self.limits).to_bytes(4, "big"))
+        h.update(len(self.variables).to_bytes(4, "big") + b"".join(map(integer, self.variables)))
+        h.update(len(self.rows).to_bytes(4, "big"))
+        for form, factor in self.rows:
+            h.update(entries(form.positions) + entries(form.variables) + integer(form.constant) + integer(factor))
+        return h.hexdigest()
+
+
+class Term:
+    def interval(self, m: Machine) -> tuple[int, int]:
+        raise NotImplementedError
+
+    def lower(self, m: Machine) -> Form:
+        raise NotImplementedError
+
+
+@dataclass(eq=False)
+class Lin(Term):
+    coefficients: dict[int, int]
+    constant: int = 0
+
+    def interval(self, m: Machine) -> tuple[int, int]:
+        low = high = self.constant
+        for j, a in self.coefficients.items():
+            ends = sorted((0 if m.credit[j] else -a * m.limits[j], a * m.limits[j]))
+            low, high = low + ends[0], high + ends[1]
+        return low, high
+
+    def lower(self, m: Machine) -> Form:
+        return Form(dict(self.coefficients), {}, self.constant)
+
+
+@dataclass(eq=False)
+class Sum(Term):
+    parts: list[tuple[int, Term]]
+    constant: int = 0
+
+    def interval(self, m: Machine) -> tuple[int, int]:
+        low = high = self.constant
+        for f, t in self.parts:
+            ends = sorted(f * end for end in t.interval(m))
+            low, high = low + ends[0], high + ends[1]
+        return low, high
+
+    def lower(self, m: Machine) -> Form:
+        out = Form(constant=self.constant)
+        for f, t in self.parts:
+            if f:
+                out.plus(t.lower(m), f)
+        return out
+
+
+@dataclass(eq=False)
+class Side(Term):
+    """abs(j), long(j) or short(j)."""
+
+    kind: str
+    j: int
+
+    def interval(self, m: Machine) -> tuple[int, int]:
+        return 0, 0 if self.kind == "short" and m.credit[self.j] else m.limits[self.j]
+
+    def lower(self, m: Machine) -> Form:
+        p, n = m.split[self.j]
+        out = Form({}, {} if self.kind == "short" else {p: 1})
+        if n is not None and self.kind != "long":
+            out.variables[n] = 1
+        return out
+
+
+@dataclass(eq=False)
+class Own(Term):
+    """max, min, ceil, floor, shared: terms with a variable of their own."""
+
+    kind: str
+    arguments: list[Term]
+    divisor: int = 1
+    done: Form | None = None
+
+    def interval(self, m: Machine) -> tuple[int, int]:
+        lows, highs = zip(*(t.interval(m) for t in self.arguments), strict=True)
+        if self.kind in ("max", "min"):
+            pick = max if self.kind == "max" else min
+            return pick(lows), pick(highs)
+        if self.kind == "shared":
+            return lows[0], highs[0]
+        round_ = ceil if self.kind == "ceil" else floor
+        return round_(Fraction(lows[0], self.divisor)), round_(Fraction(highs[0], self.divisor))
+
+    def lower(self, m: Machine) -> Form:
+        if self.done is not None:
+            return self.done
+        forms = [t.lower(m) for t in self.arguments]
+        low, high = self.interval(m)
+        offset = max(0, -low)
+        v = m.variable(high + offset)
+        self.done = Form({}, {v: 1}, -offset)
+        sign = 1 if self.kind in ("max", "ceil", "shared") else -1
+        for t, form in zip(self.arguments, forms, strict=True):
+            gap = Form().plus(self.done, sign * self.divisor).plus(form, -sign)
+            its_low, its_high = t.interval(m)
+            if self.kind == "shared":
+                m.rows.append((gap, 0))
+            elif self.kind in ("ceil", "floor"):
+                m.slack_row(gap, self.divisor - 1)
+            else:
+                m.slack_row(gap, high - its_low if self.kind == "max" else its_high - low)
+        return self.done
+
+
+def abs_(j: int) -> Term:
+    return Side("abs", j)
+
+
+def up(terms: list[tuple[Fraction, Term]]) -> Term:
+    """The rounding of the scan: one ceiling over a sum with fractions, none where it would do nothing."""
+    kept = [(f, t) for f, t in terms if f]
+    e = lcm(*(f.denominator for f, _ in kept))
+    total = Sum([(int(f * e), t) for f, t in kept])
+    return total if e == 1 else Own("ceil", [total], e)
+
+
+class Market:
+    """A snapshot tree with the quantities that all rules use."""
+
+    def __init__(self, snapshot: Tree, statement: Tree, level: str) -> None:
+        self.tree, self.level, self.initial = snapshot, level, level == "initial"
+        self.instruments: list[Tree] = snapshot["instruments"]
+        self.scenarios: list[str] = snapshot["scenarios"]
+        self.parameters: Tree = snapshot["rule"]["parameters"]
+        self.horizon: int = statement["horizon"]
+        self.elections: dict[str, str] = statement.get("elections", {})
+        self.M = Fraction(statement["multiplier"])
+        self.unit = 10 ** snapshot["quote"]["value_decimals"]
+        self.fine: int = self.unit // 10 ** snapshot["quote"]["decimals"]
+
+    def rows(self, *kinds: str) -> Iterator[tuple[int, Tree, Tree]]:
+        for j, inst in enumerate(self.instruments):
+            if inst["kind"] in kinds:
+                yield j, inst, inst.get("risk", {})
+
+    def v(self, j: int) -> Fraction:
+        inst = self.instruments[j]
+        return Fraction(inst["mark"]) * Fraction(inst["lot"]) * self.unit
+
+    def e(self, j: int) -> Fraction:
+        return -self.v(j) if self.instruments[j]["kind"] == "credit" else self.v(j)
+
+    def value(self, j: int, s: int) -> int:
+        return int(Fraction(self.instruments[j]["values"][s]) * self.unit)
+
+    def net(self, s: int) -> Lin:
+        return Lin({j: self.value(j, s) for j in range(len(self.instruments))})
+
+    def latency(self, ppm: int) -> Fraction:
+        square = -(-(ppm**2) * self.horizon // 86400)
+        root = isqrt(square)
+        return Fraction(root + (root * root < square), MILLION)
+
+
+#: Scenarios, and the amount factor.
+Rule = tuple[list[Term], int]
+
+
+def linear_rule(k: Market, requirement: Term) -> Rule:
+    return [Sum([(1, k.net(s)), (-1, requirement)]) for s in range(len(k.scenarios))], k.fine
+
+
+def cross_margin(k: Market) -> Rule:
+    addends: list[tuple[int, Term]] = []
+    for j, inst, risk in k.rows("spot", "perpetual"):
+        if inst["kind"] == "spot":
+            rates = [Fraction(risk["haircut_ppm"], MILLION) * k.M]
+        else:
+            tier = k.parameters["tiers"][risk["tier"]]
+            base = tier["initial_ppm"]
+            rates = [Fraction(base, MILLION) * k.M, Fraction(tier["maintenance_fraction_ppm"], MILLION)]
+            if k.initial:
+                rates = [Fraction(initial_rate(tier, risk, inst), MILLION) * k.M]
+        lotquanta = k.v(j) / k.fine
+        if k.parameters["rounding"] == "per-lot":
+            for rate in rates:
+                lotquanta *= rate
+            addends.append((ceil(lotquanta * k.fine), abs_(j)))
+        else:
+            t, g = abs_(j), lotquanta
+            for rate in rates:
+                g *= rate
+                if g.denominator != 1:
+                    t, g = Own("ceil", [Sum([(g.numerator, t)])], g.denominator), Fraction(1)
+            addends.append((k.fine * int(g), t))
+        if risk.get("latency_ppm", 0):
+            addends.append((ceil(k.v(j) * k.latency(risk["latency_ppm"])), abs_(j)))
+    return linear_rule(k, Own("shared", [Sum([(f, t) for f, t in addends if f])]))
+
+
+def initial_rate(tier: Tree, risk: Tree, inst: Tree) -> int:
+    base: int = tier["initial_ppm"]
+    interest = Fraction(risk.get("open_interest", "0")) * Fraction(inst["mark"])
+    if "open_interest_lower" not in tier or interest <= Fraction(tier["open_interest_lower"]):
+        return base
+    lower, upper = Fraction(tier["open_interest_lower"]), Fraction(tier["open_interest_upper"])
+    if interest >= upper:
+        return MILLION
+    return min(MILLION, base + floor((MILLION - base) * (interest - lower) / (upper - lower)))
+
+
+def tiered_margin(k: Market) -> Rule:
+    costs: list[tuple[int, Term]] = []
+    for j, inst, risk in k.rows("perpetual", "future", "spot"):
+        if inst["kind"] == "spot":
+            costs.append((1, Sum([(ceil(k.v(j) * Fraction(risk["haircut_ppm"], MILLION) * k.M), abs_(j))])))
+            continue
+        brackets = k.parameters["tables"][risk["table"]]
+        rates = [Fraction(b["initial_ppm" if k.initial else "maintenance_ppm"], MILLION) for b in brackets]
+        a = [k.v(j) * rate * k.M for rate in rates]
+        b = [Fraction(0)]
+        for i in range(1, len(brackets)):
+            b.append(b[-1] + Fraction(brackets[i]["lower"]) * (rates[i] - rates[i - 1]) * k.unit * k.M)
+        d = lcm(*(value.denominator for value in a + b))
+        lines: list[Term] = [Sum([(int(d * x), abs_(j))], -int(d * y)) for x, y in zip(a, b, strict=True)]
+        t = lines[0] if len(lines) == 1 else Own("max", lines)
+        costs.append((1, t if d == 1 else Own("ceil", [t], d)))
+    return linear_rule(k, Own("shared", [Sum(costs)]))
+
+
+def collateral_loan(k: Market) -> Rule:
+    elected = k.elections.get("emode", "none")
+    column = "ltv_ppm" if k.initial else "threshold_ppm"
+    scenarios: list[Term] = []
+    for s in range(len(k.scenarios)):
+        parts: list[tuple[int, Term]] = []
+        for j, _, risk in k.rows("quote", "spot"):
+            inside = elected != "none" and risk.get("category") == elected
+            ppm = max(risk[column], k.parameters["categories"][elected][column]) if inside else risk[column]
+            discount = min(Fraction(1), (1 - Fraction(ppm, MILLION)) * k.M)
+            parts.append((-ceil(discount * k.value(j, s)), Side("long", j)))
+            if elected != "none" and not inside:
+                parts.append((-1000 * k.value(j, s), Side("short", j)))
+        scenarios.append(Sum([(1, k.net(s)), (1, Sum([part for part in parts if part[0]]))]))
+    return scenarios, k.fine
+
+
+def lot_cost(y: dict[int, Fraction]) -> Term:
+    linear = Lin({j: ceil(c) for j, c in y.items()})
+    return Sum([(1, linear), *((1, Side("short", j)) for j, c in y.items() if c.denominator != 1)])
+
+
+def span_scan(k: Market) -> Rule:
+    F = k.M * (Fraction(k.parameters["initial_factor_ppm"], MILLION) if k.initial else 1)
+    net: list[tuple[int, Term]] = [(-1, lot_cost({j: -k.e(j) for j in range(len(k.instruments))}))]
+    for j, _, risk in k.rows("spot"):
+        net.append((1, Sum([(-ceil(k.v(j) * Fraction(risk["haircut_ppm"], MILLION) * F), abs_(j))])))
+    for name in sorted(k.parameters["groups"]):
+        net.append((-1, span_group(k, name, F)))
+    return [Sum(net)], k.fine
+
+
+def span_group(k: Market, name: str, F: Fraction) -> Term:
+    group = k.parameters["groups"][name]
+    members = {j: risk for j, _, risk in k.rows("future", "perpetual", "option") if risk["group"] == name}
+    pieces: list[Term] = [Lin({})]
+    for s, ppm in enumerate(k.parameters["weights_ppm"]):
+        y = {j: (k.v(j) - k.value(j, s)) * Fraction(ppm, MILLION) for j in members}
+        if any(y.values()):
+            pieces.append(lot_cost({j: c for j, c in y.items() if c}))
+    base: Term = Own("max", pieces)
+    spreads = group.get("spreads", [])
+    labels = iter(k.elections.get(f"{name}.spreads", "").split("."))
+    if spreads:
+        base = Sum([(1, base), *((1, span_spread(k, members, spread, labels)) for spread in spreads)])
+    minimum = ceil(Fraction(group.get("short_option_minimum", "0")) * k.unit)
+    options = [j for j in members if k.instruments[j]["kind"] == "option"]
+    if minimum and options:
+        base = Own("max", [base, Sum([(minimum, Side("short", j)) for j in options])])
+    return up([(F, base)])
+
+
+def span_spread(k: Market, members: dict[int, Tree], spread: Tree, labels: Iterator[str]) -> Term:
+    delta = {j: Fraction(risk.get("delta", "0")) for j, risk in members.items()}
+    d = lcm(*(value.denominator for value in delta.values()))
+    months = [
+        {j: int(delta[j] * d) for j, risk in members.items() if risk.get("month") == month and delta[j]}
+        for month in spread["months"]
+    ]
+
+    def side(n: dict[int, int]) -> Term:
+        if len(n) == 1:
+            ((j, c),) = n.items()
+            return Sum([(abs(c), Side("long" if c > 0 else "short", j))])
+        return Own("max", [Lin(n), Lin({})])
+
+    sides = {
+        "long": [side(n) for n in months if n],
+        "short": [side({j: -c for j, c in n.items()}) for n in months if n],
+    }
+    total: dict[int, int] = {j: c for n in months for j, c in n.items()}
+    N = Own("max", [Lin(total), Lin({j: -c for j, c in total.items()})])
+    a, b = (Fraction(spread.get(rate, "0")) * k.unit for rate in ("outright", "charge"))
+    if spread["form"] == "lemma":
+        both = [(1, t) for pair in zip(sides["long"], sides["short"], strict=True) for t in pair]
+        return up([((a - b / 2) / d, N), (b / 2 / d, Sum(both))])
+    return up([(a / d, N), (b / d, Sum([(1, t) for t in sides[next(labels)]]))])
+
+
+def portfolio_margin(k: Market) -> Rule:
+    q, p = BILLION, k.parameters
+    mark, up_, down = (k.scenarios.index(p[name]) for name in ("mark", "basis_up", "basis_down"))
+    prefix = "initial" if k.initial else "maintenance"
+    i = [Fraction(p["index"]) * Fraction(inst["lot"]) * k.unit for inst in k.instruments]
+
+    def loss_factor(dampening: int) -> int:
+        return ceil(Fraction(p[f"{prefix}_loss_ppb"] * dampening, q) * k.M)
+
+    parts: list[tuple[int, Term]] = []
+    strikes: dict[tuple[str, Fraction], list[int]] = {}
+    expiries: dict[str, list[int]] = {}
+    for j, inst, risk in k.rows("perpetual", "spot", "option"):
+        value = Fraction(k.value(j, mark)) if inst["kind"] == "spot" else i[j]
+        if inst["kind"] == "option":
+            rate = p["expiries"][risk["expiry"]].get("gross_initial_ppb", 0) if k.initial else 0
+            strikes.setdefault((risk["expiry"], Fraction(risk["strike"])), []).append(j)
+            expiries.setdefault(risk["expiry"], []).append(j)
+        else:
+            rate = risk[f"{prefix}_ppb"]
+        own = ceil(value * Fraction(rate, q) * k.M) + ceil(value * k.latency(risk.get("latency_ppm", 0)))
+        parts.append((own, abs_(j)))
+    for (expiry, _), rows in strikes.items():
+        rate = Fraction(p["expiries"][expiry][f"short_{prefix}_ppb"], q) * k.M
+        if len(rows) == 1:
+            h = ceil(i[rows[0]] / 2 * rate)
+            parts += [(h, abs_(rows[0])), (-h, Lin({rows[0]: 1}))]
+        else:
+            parts.append((ceil(i[rows[0]] * rate), Own("max", [Lin(dict.fromkeys(rows, -1)), Lin({})])))
+    requirement = Own("shared", [Sum([(f, t) for f, t in parts if f])])
+    plain = [j for j, inst in enumerate(k.instruments) if inst["kind"] != "option"]
+
+    def value_of(s: int, f: int) -> Lin:
+        out = {j: q * q * k.value(j, mark) for j in range(len(k.instruments))}
+        for j in plain:
+            out[j] += q * f * (k.value(j, s) - k.value(j, mark))
+        return Lin(out)
+
+    def y(s: int, name: str, expiry: str) -> Term:
+        rows, rates = expiries[expiry], p["expiries"][expiry]
+        gain, loss = rates["gain_ppb"], rates["loss_ppb"]
+
+        def x(rate: int, sign: int) -> Lin:
+            return Lin({j: sign * (rate * k.value(j, s) - q * k.value(j, mark)) for j in rows})
+
+        out: Term = x(gain, 1)
+        if gain != loss:
+            short = Own("max", [Lin({j: -k.value(j, s) for j in rows}), Lin({})])
+            out = Sum([(1, out), (-(loss - gain), short)])
+        if p["scenarios"][name]["kind"] == "regular":
+            return out
+        piece = "long" if gain == loss else k.elections[f"{name}/{expiry}"]
+        return Own("min", [out, x(gain if piece == "long" else loss, -1)])
+
+    scenarios: list[Term] = []
+    for s, name in enumerate(k.scenarios):
+        if name in p["scenarios"]:
+            f = loss_factor(p["scenarios"][name].get("dampening_ppb", q))
+            shocked = [(f, y(s, name, expiry)) for expiry in sorted(expiries)] if f else []
+            scenarios.append(Sum([(1, value_of(s, f)), (-q * q, requirement), *shocked]))
+    basis: list[tuple[int, Term]] = []
+    for expiry in sorted(expiries):
+        moved = [Lin({j: k.value(j, s) - k.value(j, mark) for j in expiries[expiry]}) for s in (up_, down)]
+        basis.append((loss_factor(q) * p["expiries"][expiry]["basis_ppb"], Own("min", [*moved, Lin({})])))
+    scenarios.append(Sum([(1, value_of(mark, 0)), (-q * q, requirement), *basis]))
+    return scenarios, k.fine * q * q
+
+
+RULES: dict[str, Callable[[Market], Rule]] = {
+    "cross-margin/1": cross_margin,
+    "tiered-margin/1": tiered_margin,
+    "collateral-loan/1": collateral_loan,
+    "span-scan/1": span_scan,
+    "portfolio-margin/1": portfolio_margin,
+}
+
+
+def overlay_rows(k: Market, overlay: Tree) -> Iterator[tuple[Term, int]]:
+    """Constraints of one overlay that is no latency buffer."""
+    everything = range(len(k.instruments))
+    assets = [j for j in everything if k.instruments[j]["kind"] not in ("quote", "credit")]
+    place = {inst["id"]: j for j, inst in enumerate(k.instruments)}
+    corrections = [(-1, Side("short", j)) for j in everything if k.e(j).denominator != 1]
+    E = Sum([(1, Lin({j: floor(k.e(j)) for j in everything})), *corrections])
+    match overlay["type"]:
+        case "leverage-cap":
+            L = int(Fraction(overlay["max"]) * MILLION)
+            yield Sum([(L, E), *((-MILLION * ceil(k.v(j)), abs_(j)) for j in assets)]), L * k.fine
+        case "concentration":
+            for j in assets:
+                most = overlay["max_ppm"]
+                yield Sum([(most, E), (-MILLION * ceil(k.v(j)), abs_(j))]), most * k.fine
+        case "banned":
+            for name in overlay["instruments"]:
+                yield Sum([(-1, abs_(place[name]))]), 0
+        case "minimum-equity":
+            yield Sum([(1, E)], -int(Fraction(overlay["amount"]) * k.unit)), k.fine
+        case "greek-limit":
+            most = Fraction(overlay["max"])
+            g = {
+                j: Fraction(inst["greeks"][overlay["greek"]])
+                for j, inst in enumerate(k.instruments)
+                if overlay["greek"] in (inst.get("greeks") or {})
+            }
+            d = lcm(most.denominator, *(value.denominator for value in g.values()))
+            for sign in (-1, 1):
+                yield Lin({j: int(sign * value * d) for j, value in g.items()}, int(most * d)), 0
+
+
+def system_digest(snapshot: Tree, statement: Tree) -> str:
+    """The digest of the system of a statement on a snapshot, both as JSON trees."""
+    build = RULES[snapshot["rule"]["id"]]
+    k = Market(snapshot, statement, "maintenance")
+    if statement["level"] == "liquidation-end":
+        outer, factor = build(Market(snapshot, statement, "initial"))
+        inner, _ = build(k)
+        factor *= 100
+        scenarios: list[Term] = [Sum([(50, a), (50, b)]) for a, b in zip(outer, inner, strict=True)]
+    else:
+        scenarios, factor = build(Market(snapshot, statement, statement["level"]))
+    constraints: list[tuple[Term, int]] = []
+    for name in statement.get("overlays", []):
+        for overlay in snapshot["rule"]["overlays"][name]:
+            if overlay["type"] != "latency-buffer":
+                constraints += overlay_rows(k, overlay)
+                continue
+            place = {inst["id"]: j for j, inst in enumerate(k.instruments)}
+            all_assets = [j for j, inst in enumerate(k.instruments) if inst["kind"] not in ("quote", "credit")]
+            named = (
+                [place[n] for n in dict.fromkeys(overlay["instruments"])] if "instruments" in overlay else all_assets
+            )
+            charges = [(ceil(k.v(j) * k.latency(overlay["daily_ppm"])), abs_(j)) for j in named]
+            buffer = Own("shared", [Sum([(f, t) for f, t in charges if f])])
+            scenarios = [Sum([(1, net), (-(factor // k.fine), buffer)]) for net in scenarios]
+    limits = [int(Fraction(inst["position_limit"]) / Fraction(inst["lot"])) for inst in k.instruments]
+    machine = Machine(limits, [inst["kind"] == "credit" for inst in k.instruments])
+    for term in scenarios:
+        machine.demand(term, factor)
+    for term, own in constraints:
+        machine.demand(term, own)
+    return machine.digest()
