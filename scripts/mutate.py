@@ -46,13 +46,16 @@ TESTS: dict[str, tuple[str, ...]] = {
     "argument.py": ("test_frozen.py", "test_verify.py", "test_algebra.py", "test_cheating_steps.py"),
     "attestation.py": ("test_attestation.py",),
     "claim.py": ("test_frozen.py", "test_claim.py", "test_algebra.py"),
+    "credit_entry.py": ("test_credit_entry.py",),
     "curve.py": ("test_frozen.py", "test_decoders.py", "test_algebra.py", "test_proof_bytes.py"),
     "field.py": ("test_frozen.py", "test_decoders.py", "test_algebra.py", "test_proof_bytes.py"),
-    "jws.py": ("test_snapshot_signature.py", "test_attestation.py"),
+    "hub_keys.py": ("test_hub_keys.py",),
+    "jws.py": ("test_snapshot_signature.py", "test_attestation.py", "test_transparency.py"),
     "proof.py": ("test_frozen.py", "test_decoders.py", "test_proof_bytes.py"),
     "snapshot_signature.py": ("test_snapshot_signature.py",),
     "srs.py": ("test_frozen.py", "test_srs.py"),
     "transcript.py": ("test_frozen.py", "test_transcript.py"),
+    "transparency.py": ("test_transparency.py",),
     "verify.py": ("test_frozen.py", "test_verify.py", "test_batch.py"),
 }
 #: Third-party modules and the layer below, which no mutant changes: imported once, before the fork.
