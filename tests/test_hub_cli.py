@@ -10,6 +10,7 @@ import sys
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
+from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
@@ -181,6 +182,10 @@ def test_venues_breakers_and_keys(w: World) -> None:
     assert w("venue", "cap", "spoke-a", "--cap", "3999.5", by="ops")["cap"] == "3999.5"
     assert [v["venue"] for v in w("venue", "list", by="ops")["venues"]] == ["spoke-a"]
     assert w("venue", "show", "spoke-a", by="spoke-a")["zone"] == "zone-1"
+    paid = ("venue", "settle", "spoke-a", "--instrument", "QUOTE-0", "--quantity", "1", "--reference", "payment-1")
+    before = w("venue", "show", "spoke-a", by="ops")["claim"]
+    assert Decimal(w(*paid, by="ops")["claim"]) == Decimal(before) - 1
+    assert w(*paid, by="ops", code=12)["error"]["code"] == "conflict"
     assert w("venue", "open-breaker", "hub", by="ops")["breakers"][0]["reason"] == "operator"
     assert len(w("venue", "breakers", by="spoke-a")["breakers"]) == 1
     assert w("venue", "close-breaker", "hub", by="ops")["breakers"] == []
@@ -192,6 +197,7 @@ def test_venues_breakers_and_keys(w: World) -> None:
 
     kid = key_id(secret(w, "spoke-a").public_key().public_bytes_raw())
     w("key", "retire", kid, by="spoke-new")
+    time.sleep(1.1)  # a key's last second is inclusive
     assert w("venue", "show", "spoke-a", by="spoke-a", code=12)["error"]["code"] == "unknown-key"
     w("key", "add", "--public", w / "spoke-a.pub", by="spoke-new", code=12)  # a key is registered once
     for suffix in ("key", "pub"):

@@ -38,6 +38,7 @@ from .operator import (
     set_venue,
     set_venue_cap,
     set_zone,
+    settle_venue,
 )
 from .spoke import Credit, check_offer, consume, expire, fetch_credit, fetch_credits, release, request_credit
 from .transport import (
@@ -58,5 +59,6 @@ __all__ = [
     "expire", "fetch_account", "fetch_attestation", "fetch_breakers", "fetch_credit", "fetch_credits", "fetch_head",
     "fetch_holding", "fetch_prices", "fetch_venues", "follow_keys", "load_trust", "meet", "new_idempotency_key",
     "open_account", "publish_snapshot", "recommit", "register_venue", "release", "request_credit", "retire_key",
-    "save_trust", "set_account", "set_breaker", "set_grant", "set_venue", "set_venue_cap", "set_zone", "withdraw",
+    "save_trust", "set_account", "set_breaker", "set_grant", "set_venue", "set_venue_cap", "set_zone",
+    "settle_venue", "withdraw",
 ]  # fmt: skip

@@ -56,7 +56,7 @@ class _TrustModel(Strict):
     hub: Name
     pinned: Hex32
     keys: Annotated[list[_Signed], Field(max_length=MAX_KEYS)]
-    head: _Signed | None
+    head: _Signed | None = None
     epochs: Annotated[list[_EpochModel], Field(max_length=MAX_ACCOUNTS)]
 
 
@@ -73,19 +73,17 @@ class Trust:
 
     def to_bytes(self) -> bytes:
         """The document to keep."""
-        return canonical_bytes(
-            {
-                "schema": SCHEMA,
-                "hub": self.hub,
-                "pinned": self.pinned.hex(),
-                "keys": [_tree(document) for document in self.keys],
-                "head": None if self.head is None else _tree(self.head.document),
-                "epochs": [
-                    {"account": account, "epoch": epoch, "commitment": commitment.hex()}
-                    for account, (epoch, commitment) in self.epochs.items()
-                ],
-            }
-        )
+        tree = {
+            "schema": SCHEMA,
+            "hub": self.hub,
+            "pinned": self.pinned.hex(),
+            "keys": [_tree(document) for document in self.keys],
+            "epochs": [
+                {"account": account, "epoch": epoch, "commitment": commitment.hex()}
+                for account, (epoch, commitment) in self.epochs.items()
+            ],
+        }
+        return canonical_bytes(tree | ({} if self.head is None else {"head": _tree(self.head.document)}))
 
     def keep(self, keys: list[bytes]) -> None:
         """Take over a chain of key documents, which must begin with the one held."""

@@ -85,6 +85,21 @@ def resume(session: Session, venue: Venue) -> None:
     session.emit(session.run(set_venue(venue, "resume", key=session.key)))
 
 
+@command(venue_app, "settle")
+def settle(
+    session: Session,
+    venue: Venue,
+    instrument: Annotated[str, typer.Option(help="What was paid.")],
+    quantity: Annotated[str, typer.Option(help="How much the venue paid, in units; negative: was paid.")],
+    reference: Annotated[str, typer.Option(help="Custody's own name of the payment; books once.")],
+) -> None:
+    """Book what a venue paid of what it owes for the fills that it reported."""
+    from ..client import settle_venue
+
+    flow = settle_venue(venue, instrument=instrument, quantity=quantity, reference=reference, key=session.key)
+    session.emit(session.run(flow))
+
+
 @command(venue_app, "breakers")
 def breakers(session: Session) -> None:
     """List the circuit breakers that are open."""
