@@ -507,3 +507,13 @@ def test_answers_of_another_form_are_typed_errors(world: World) -> None:
             except ZkMarginError:
                 refused += 1
         assert refused >= 5, path
+
+
+def test_a_list_without_an_end_is_refused(world: World) -> None:
+    seen: dict[str, Any] = {}
+    trust = world.fresh()
+    world.credit("bob", trust)
+    world.run("venue/spoke-a", hubs.fetch_credits(trust), seen.setdefault)
+    for endless in (seen["/v1/credits"] | {"next": 7}, {"credits": [], "next": 7}):
+        with pytest.raises(MalformedInput, match="without an end"):
+            play(hubs.fetch_credits(trust), {"/v1/credits": endless})

@@ -183,15 +183,18 @@ def fetch_credit(trust: Trust, credit: str, *, held: CreditEntry | None = None) 
 
 def fetch_credits(trust: Trust, *, live: bool = False) -> Flow[list[Credit]]:
     """All credits that the caller may see, oldest first, each with its signed entry verified."""
-    out: list[Credit] = []
+    found: dict[str, Credit] = {}
     after = 0
     while True:
         page = (yield get("/v1/credits", signed=True, live=str(live).lower(), after=after, limit=200)).json()
+        before = len(found)
         for row in member(page, "credits", list):
             document = document_of(member(row, "entry", dict))
             entry: CreditEntry = yield from checked(trust, "entry", document)
-            out.append(Credit(entry, document))
+            found[entry.credit] = Credit(entry, document)
         following = page.get("next")
-        if not isinstance(following, int) or following <= after:
-            return out
+        if not isinstance(following, int):
+            return list(found.values())
+        if following <= after or len(found) == before:
+            raise MalformedInput("a list of credits without an end", field="response.next")
         after = following
