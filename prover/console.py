@@ -31,6 +31,8 @@ def fail(error: ZkMarginError, *, as_json: bool) -> typer.Exit:
         typer.echo(json.dumps({"ok": False, "error": error.to_json()}))
     else:
         typer.echo(f"{error.code}: {error}", err=True)
+        if remedy := error.to_json().get("remedy"):
+            typer.echo(remedy, err=True)
     return typer.Exit(error.exit_code)
 
 

@@ -2,8 +2,8 @@
 
 Exit codes: 0 done; 2 wrong usage; 3 malformed input; 4 parts that do not belong together; 5 stale; 6 proof or
 signature rejected; 7 rule refused or system too large; 8 not solvent (holder only); 9 corrupt data file; 10 market data
-refused; 11 a log with two histories; 12 refused by a hub; 13 no answer from a hub; 14 an optional part is not
-installed; 70 our bug.
+refused; 11 a hub showed two histories; 12 the hub, or its ledger, refused; 13 no answer from the hub, or from its
+database; 14 an extra of the package is not installed; 70 our bug.
 """
 
 from __future__ import annotations
@@ -18,8 +18,12 @@ import typer
 from prover.cli import In, Json, read_snapshot, register
 from prover.console import emit, progress, reports_errors, table
 
+from .commands.account import account_app
+from .commands.credit import credit_app
 from .commands.hub import hub_app, ledger_app
+from .commands.log import log_app, snapshot_app
 from .commands.serve import serve
+from .commands.venue import key_app, venue_app
 from .oracle.cli import oracle_app
 from .vectors.cli import vectors_app
 
@@ -150,6 +154,12 @@ app.command()(serve)
 app.add_typer(oracle_app, name="oracle")
 app.add_typer(hub_app, name="hub")
 app.add_typer(ledger_app, name="ledger")
+app.add_typer(account_app, name="account")
+app.add_typer(credit_app, name="credit")
+app.add_typer(venue_app, name="venue")
+app.add_typer(key_app, name="key")
+app.add_typer(log_app, name="log")
+app.add_typer(snapshot_app, name="snapshot")
 app.add_typer(vectors_app, name="vectors")
 
 

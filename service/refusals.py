@@ -155,3 +155,4 @@ class Unavailable(Refusal):
     """A part of the service does not answer; nothing is known to have changed."""
 
     code = "unavailable"
+    exit_code = 13

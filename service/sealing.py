@@ -31,6 +31,46 @@ def check_encryption_key(raw: bytes, *, field: str) -> None:
         raise MalformedInput("not a usable X25519 public key", field=field) from None
 
 
+def load_encryption_key(pem: bytes) -> X25519PrivateKey:
+    """A holder's encryption key from PEM; the message never quotes the input."""
+    from cryptography.exceptions import UnsupportedAlgorithm
+    from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey
+    from cryptography.hazmat.primitives.serialization import load_pem_private_key
+
+    try:
+        key = load_pem_private_key(pem, password=None)
+    except (ValueError, TypeError, UnsupportedAlgorithm):
+        raise MalformedInput("not an unencrypted PEM private key", field="encryption-key") from None
+    if not isinstance(key, X25519PrivateKey):
+        raise MalformedInput("not an X25519 private key", field="encryption-key")
+    return key
+
+
+def load_encryption_public(pem: bytes) -> bytes:
+    """A raw X25519 public key from PEM."""
+    from cryptography.exceptions import UnsupportedAlgorithm
+    from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PublicKey
+    from cryptography.hazmat.primitives.serialization import load_pem_public_key
+
+    try:
+        key = load_pem_public_key(pem)
+    except (ValueError, TypeError, UnsupportedAlgorithm):
+        raise MalformedInput("not a PEM public key", field="encryption-public") from None
+    if not isinstance(key, X25519PublicKey):
+        raise MalformedInput("not an X25519 public key", field="encryption-public")
+    return key.public_bytes_raw()
+
+
+def generate_encryption_key() -> tuple[bytes, bytes]:
+    """A fresh X25519 key as PEM: PKCS #8 private (secret) and SubjectPublicKeyInfo public."""
+    from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey
+    from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat, PublicFormat
+
+    key = X25519PrivateKey.generate()
+    private = key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
+    return private, key.public_key().public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo)
+
+
 def seal_to(public: bytes, plain: bytes, bound: bytes) -> bytes:
     """Encrypt to a raw X25519 public key; ``bound`` goes into HPKE's info behind the label. Gives ``encapsulated key
     || ciphertext``.

@@ -3,9 +3,14 @@
 from __future__ import annotations
 
 import json
+import os
+import re
 import secrets
+import subprocess
+import sys
 import time
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -28,12 +33,13 @@ from service.ledger import setup
 from service.ledger.book import Book
 from service.sealing import open_sealed
 from service.settings import Settings
-from service.signing import raw_public
+from service.signing import raw_public, sign_document
 from service.store.database import Database
 from service.store.vault import Vault, new_key, vault
 from tests.support import Tree, load_snapshot, snapshot_tree
 from verifier.attestation import verify_attestation
 from verifier.hub_keys import public_key
+from verifier.snapshot_signature import SCHEMA, TOKEN_TYPE, SnapshotSignature
 
 DAY = 86400
 
@@ -70,6 +76,12 @@ def hub_snapshot(now: int, *, instruments: int = 6, scenarios: int = 4, **change
     return load_snapshot(tree | changes)
 
 
+def sign_snapshot(key: Ed25519PrivateKey, snapshot: Snapshot, *, valid: int = DAY) -> bytes:
+    """As an oracle named ``feed``."""
+    fact = SnapshotSignature("feed", snapshot.digest, snapshot.time, snapshot.time + valid)
+    return sign_document(fact.payload(), key, schema=SCHEMA, token_type=TOKEN_TYPE)
+
+
 class Hub:
     """A hub on an empty database: its operator, oracle and what they did. Calls go through the whole application."""
 
@@ -93,6 +105,39 @@ class Hub:
     def client(self) -> TestClient:
         """The application, started."""
         return TestClient(create_app(self.settings), raise_server_exceptions=False)
+
+    @contextmanager
+    def running(self, log: Path, **settings: Any) -> Iterator[str]:
+        """The hub as a real ``zkmargin serve`` process on a free port: its address, once it is ready."""
+        keys = self.settings.storage_keys
+        assert keys is not None
+        given = {
+            "ROLE": "hub",
+            "DATABASE_URL": self.url,
+            "STORAGE_KEYS": keys.get_secret_value(),
+            "POOL_PROCESSES": "1",
+        }
+        given |= settings
+        with running(log, {f"ZKMARGIN_{name.upper()}": str(value) for name, value in given.items()}) as url:
+            yield url
+
+
+@contextmanager
+def running(log: Path, environment: dict[str, str]) -> Iterator[str]:
+    """A server process with these settings, logging to a file: its address, once it is ready."""
+    command = [sys.executable, "-m", "service.cli", "serve", "--port", "0"]
+    with log.open("wb") as out:
+        server = subprocess.Popen(command, stderr=out, env=os.environ | environment)
+    try:
+        while '"ready"' not in log.read_text():
+            assert server.poll() is None, log.read_text()
+            time.sleep(0.02)
+        found = re.search(r'"port": (\d+)', log.read_text())
+        assert found
+        yield f"http://127.0.0.1:{found[1]}"
+    finally:
+        server.kill()
+        server.wait()
 
 
 @dataclass
@@ -139,11 +184,7 @@ class Session:
 
     def publish(self, snapshot: Snapshot, *, valid: int = DAY) -> Tree:
         """Publish a snapshot as the oracle."""
-        from service.signing import sign_document
-        from verifier.snapshot_signature import SCHEMA, TOKEN_TYPE, SnapshotSignature
-
-        fact = SnapshotSignature("feed", snapshot.digest, snapshot.time, snapshot.time + valid)
-        signed = sign_document(fact.payload(), self.hub.oracle.key, schema=SCHEMA, token_type=TOKEN_TYPE)
+        signed = sign_snapshot(self.hub.oracle.key, snapshot, valid=valid)
         body = {"snapshot": json.loads(snapshot.to_bytes()), "signed": json.loads(signed)}
         return self.ok("oracle/feed", "POST", "/v1/snapshots", body)
 

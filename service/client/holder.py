@@ -3,23 +3,23 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from circuits import snapshot as snapshots
 from circuits.canonical import MAX_JSON_BYTES, canonical_bytes, parse_json
-from circuits.errors import SignatureRejected, StatementMismatch
+from circuits.errors import MalformedInput, SignatureRejected, StatementMismatch
 from circuits.snapshot import Snapshot
-from circuits.statement import Statement
 from prover.commitment import Opening
-from prover.documents import parse_opening
+from prover.documents import make_statement, parse_opening, proof_bytes
+from prover.prove import prove
 from verifier.attestation import Attestation
 from verifier.snapshot_signature import SnapshotSignature, verify_snapshot_signature
 
 from ..sealing import open_sealed
 from .exchange import Flow, Request, get, new_idempotency_key, post, segment
-from .trust import Trust, accept_inclusion, checked, document_of, member
+from .trust import Trust, accept_inclusion, checked, document_of, member, octets
 
 if TYPE_CHECKING:
     from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
@@ -38,10 +38,17 @@ class Prices:
 
 @dataclass(frozen=True)
 class Attested:
-    """An attestation that the hub signed and logged."""
+    """An attestation that the hub signed and logged, and its leaf in the log."""
 
     attestation: Attestation
     document: bytes = field(repr=False)
+    leaf: int
+
+    def expect_after(self, epoch: int) -> Attested:
+        """Itself; ``StatementMismatch`` unless of a later epoch than the one proved at: what a change must make."""
+        if self.attestation.epoch <= epoch:
+            raise StatementMismatch("the hub answered with an earlier epoch", field="attestation.epoch")
+        return self
 
 
 @dataclass(frozen=True)
@@ -62,10 +69,18 @@ def fetch_prices(
     name = "latest" if digest is None else segment(digest)
     answer = (yield get(f"/v1/snapshots/{name}", max_response=MAX_JSON_BYTES)).json()
     document = canonical_bytes(member(answer, "snapshot", dict))
-    snapshot = snapshots.from_bytes(document)
-    if digest is not None and snapshot.digest.hex() != digest:
-        raise StatementMismatch("the hub answered with another snapshot", field="response.snapshot")
     signed = document_of(member(answer, "signed", dict))
+    prices = check_prices(document, signed, oracle_keys, now=now)
+    if digest is not None and prices.snapshot.digest.hex() != digest:
+        raise StatementMismatch("the hub answered with another snapshot", field="response.snapshot")
+    return prices
+
+
+def check_prices(
+    document: bytes, signed: bytes, oracle_keys: Sequence[Ed25519PublicKey], *, now: int | None = None
+) -> Prices:
+    """A snapshot document and its signature as prices; raises as :func:`fetch_prices`."""
+    snapshot = snapshots.from_bytes(document)
     at = int(time.time()) if now is None else now
     for key in oracle_keys:
         try:
@@ -78,26 +93,36 @@ def fetch_prices(
 
 def fetch_attestation(trust: Trust, account: str, *, epoch: int | None = None) -> Flow[Attested]:
     """An account's attestation, the latest by default: signed by the hub, and in its log, which has one history."""
+    floor = trust.newest(account) if epoch is None else -1
     query = () if epoch is None else (("epoch", str(epoch)),)
     answer = (yield Request("GET", f"/v1/accounts/{segment(account)}/attestation", query)).json()
-    return (yield from _accept(trust, account, answer))
+    attested = yield from _accept(trust, account, answer, floor=floor)
+    if epoch is not None and attested.attestation.epoch != epoch:
+        raise StatementMismatch("the attestation is of another epoch", field="attestation.epoch")
+    return attested
 
 
-def _accept(trust: Trust, account: str, answer: Any) -> Flow[Attested]:
+def _accept(trust: Trust, account: str, answer: Any, *, floor: int = -1) -> Flow[Attested]:
     document = document_of(member(answer, "attestation", dict))
     attestation: Attestation = yield from checked(trust, "attestation", document)
     if attestation.account != account:
         raise StatementMismatch("the attestation is another account's", field="attestation.account")
+    leaf = member(answer, "leaf", int)
     inclusion = answer.get("inclusion")
     if inclusion is None:
-        leaf = member(answer, "leaf", int)
         inclusion = (yield get("/v1/log/inclusion", leaf=leaf)).json()
+    if member(inclusion, "leaf", int) != leaf:
+        raise StatementMismatch("the inclusion proof is of another leaf", field="inclusion.leaf")
     yield from accept_inclusion(trust, document, inclusion)
-    return Attested(attestation, document)
+    trust.see(attestation, floor=floor)
+    return Attested(attestation, document, leaf)
 
 
 def accept_attested(trust: Trust, account: str, answer: Any) -> Flow[Attested]:
-    """Check the attestation inside another call's answer, and its place in the log."""
+    """Check the attestation inside another call's answer, and its place in the log.
+
+    A repeated call gets its first answer, so this may be an earlier epoch than the newest seen.
+    """
     return (yield from _accept(trust, account, member(answer, "attested", dict)))
 
 
@@ -107,13 +132,16 @@ def fetch_holding(trust: Trust, account: str, key: X25519PrivateKey, snapshot: S
     ``StatementMismatch`` on ``opening.registry`` means that the snapshot lists other instruments than those attested:
     run :func:`recommit` and fetch again.
     """
+    floor = trust.newest(account)
     answer = (yield get(f"/v1/accounts/{segment(account)}/opening", signed=True)).json()
-    attested = yield from _accept(trust, account, answer)
-    sealed = bytes.fromhex(member(answer, "sealed_opening", str))
+    attested = yield from _accept(trust, account, answer, floor=floor)
+    (sealed,) = octets([member(answer, "sealed_opening", str)], "sealed_opening")
     plain = open_sealed(key, sealed, attested.attestation.commitment)
     opening = parse_opening(plain, snapshot)
     if opening.commitment() != attested.attestation.commitment:
         raise StatementMismatch("the opening is of another commitment", field="opening.commitment")
+    if opening.domain != attested.attestation.domain:
+        raise StatementMismatch("the opening is of another domain", field="opening.domain")
     return Holding(opening, attested)
 
 
@@ -123,18 +151,39 @@ def fetch_account(account: str) -> Flow[Any]:
 
 
 def withdraw(
-    trust: Trust, statement: Statement, proof: bytes, instrument: str, quantity: str, *, key: str | None = None
+    trust: Trust,
+    prices: Prices,
+    holding: Holding,
+    *,
+    instrument: str,
+    quantity: str,
+    elections: Mapping[str, str] = {},
+    overlays: Sequence[str] = (),
+    horizon: int = 3600,
+    key: str | None = None,
 ) -> Flow[Attested]:
-    """Withdraw what the statement proves the account can do without; gives the new epoch's attestation."""
-    account = statement.context.account
+    """Prove here that the account can do without it, and withdraw it; gives the new epoch's attestation.
+
+    The statement is of amount 0 after taking ``quantity`` out, for the hub itself as spoke. ``overlays`` name the
+    account's jurisdiction, if it has one. Raises ``NotSolvent`` when the account cannot do without.
+    """
+    fact = holding.attested.attestation
+    if not quantity[:1].isdigit():
+        raise MalformedInput("must be a positive decimal", field="quantity")
+    statement = make_statement(
+        prices.snapshot, fact, spoke=fact.hub, amount="0", expiry=int(time.time()) + 600, horizon=horizon,
+        delta=[(instrument, f"-{quantity}")], elections=elections, overlays=overlays,
+    )  # fmt: skip
+    proof = prove(statement, prices.snapshot, holding.opening)
     body = {
         "instrument": instrument,
         "quantity": quantity,
         "statement": parse_json(statement.to_bytes(), name="statement"),
-        "proof": {"schema": "zkmargin/proof/1", "statement": statement.digest.hex(), "proof": proof.hex()},
+        "proof": parse_json(proof_bytes(statement, proof), name="proof"),
     }
-    answer = (yield _change(f"/v1/accounts/{segment(account)}/withdrawals", body, key)).json()
-    return (yield from accept_attested(trust, account, answer))
+    path = f"/v1/accounts/{segment(fact.account)}/withdrawals"
+    answer = (yield post(path, body, idempotency_key=key or new_idempotency_key())).json()
+    return (yield from accept_attested(trust, fact.account, answer)).expect_after(fact.epoch)
 
 
 def recommit(trust: Trust, account: str, *, key: str | None = None) -> Flow[Attested]:
@@ -149,7 +198,3 @@ def set_grant(account: str, venue: str, *, granted: bool, key: str | None = None
     """Let a venue see the account's attestations, or no longer."""
     path = f"/v1/accounts/{segment(account)}/grants/{segment(venue)}"
     yield Request("PUT" if granted else "DELETE", path, idempotency_key=key or new_idempotency_key())
-
-
-def _change(path: str, body: Any, key: str | None) -> Request:
-    return post(path, body, idempotency_key=key or new_idempotency_key())

@@ -8,7 +8,7 @@ from circuits.canonical import canonical_bytes, parse_json
 
 from .exchange import Flow, Request, get, new_idempotency_key, post, segment
 from .holder import Attested, accept_attested
-from .trust import Trust
+from .trust import Trust, member
 
 
 def _send(method: str, path: str, body: Any, key: str | None) -> Flow[Any]:
@@ -37,12 +37,17 @@ def set_venue_cap(venue: str, cap: str, *, key: str | None = None) -> Flow[Any]:
     return (yield from _send("PUT", f"/v1/venues/{segment(venue)}/cap", {"cap": cap}, key))
 
 
+def settle_venue(venue: str, *, instrument: str, quantity: str, reference: str, key: str | None = None) -> Flow[Any]:
+    """Book what a venue paid (negative: was paid) of what it owes for fills; ``reference`` is custody's, books once."""
+    body = {"instrument": instrument, "quantity": quantity, "reference": reference}
+    return (yield from _send("POST", f"/v1/venues/{segment(venue)}/settlements", body, key))
+
+
 def fetch_venues(venue: str | None = None) -> Flow[list[Any]]:
     """All venues, or one."""
     if venue is not None:
         return [(yield get(f"/v1/venues/{segment(venue)}", signed=True)).json()]
-    found: list[Any] = (yield get("/v1/venues", signed=True)).json()["venues"]
-    return found
+    return member((yield get("/v1/venues", signed=True)).json(), "venues", list)
 
 
 def set_breaker(scope: str, verb: str, *, key: str | None = None) -> Flow[Any]:
@@ -52,8 +57,7 @@ def set_breaker(scope: str, verb: str, *, key: str | None = None) -> Flow[Any]:
 
 def fetch_breakers() -> Flow[list[Any]]:
     """Open breakers."""
-    found: list[Any] = (yield get("/v1/breakers", signed=True)).json()["breakers"]
-    return found
+    return member((yield get("/v1/breakers", signed=True)).json(), "breakers", list)
 
 
 def open_account(
@@ -88,7 +92,7 @@ def set_account(account: str, verb: str, *, key: str | None = None) -> Flow[Any]
 
 
 def publish_snapshot(snapshot: bytes, signed: bytes, *, key: str | None = None) -> Flow[Any]:
-    """As an oracle: publish a snapshot document with its signature."""
+    """As an oracle: publish a snapshot document with its signature; gives its digest and validity as the hub says."""
     body = {"snapshot": parse_json(snapshot, name="snapshot"), "signed": parse_json(signed, name="signed-snapshot")}
     return (yield post("/v1/snapshots", body, idempotency_key=key or new_idempotency_key())).json()
 

@@ -1,38 +1,25 @@
-"""The spoke's flows: check what a holder sends, request a credit, report, release. All is checked."""
+"""The spoke's flows: check what a holder offers, request a credit, report, release. All is checked."""
 
 from __future__ import annotations
 
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from fractions import Fraction
 from typing import Any
 
 from circuits.canonical import parse_json
-from circuits.errors import StaleStatement, StatementMismatch
-from circuits.statement import Statement
+from circuits.errors import MalformedInput, StaleStatement, StatementMismatch
 from circuits.units import parse_decimal
+from prover.documents import proof_bytes
+from verifier.attestation import Attestation
 from verifier.credit_entry import CreditEntry, check_credit, check_follows
 from verifier.verify import verify_account
 
 from .exchange import Flow, Request, get, new_idempotency_key, post, segment
 from .holder import Attested, Prices, accept_attested
-from .trust import Trust, checked, document_of, member
-
-
-@dataclass(frozen=True)
-class Demand:
-    """What a spoke asked of a holder: the statement must say exactly this, or more.
-
-    ``nonce`` is the spoke's own for this request, ``max_horizon`` the oldest prices it takes, in seconds.
-    """
-
-    spoke: str
-    nonce: str
-    amount: str
-    multiplier: str = "1"
-    max_horizon: int = 3600
-    overlays: tuple[str, ...] = ()
-    delta: tuple[tuple[str, str], ...] = ()
+from .offer import Demand, Offer
+from .trust import Trust, accept_inclusion, checked, document_of, member
 
 
 @dataclass(frozen=True)
@@ -44,76 +31,82 @@ class Credit:
     attested: Attested | None = None
 
 
-def check_proof(
-    trust: Trust,
-    demand: Demand,
-    statement: Statement,
-    proof: bytes,
-    attestation: bytes,
-    prices: Prices,
-    *,
-    now: int | None = None,
-) -> Flow[None]:
-    """All that a spoke must know before it trusts an account for an amount, without asking the hub about the account.
+def check_offer(
+    trust: Trust, demand: Demand, offer: Offer, prices: Prices, *, now: int | None = None
+) -> Flow[Attested]:
+    """All that a spoke must know before it trusts an account for an amount; gives the attestation, checked.
 
-    The statement is the one demanded, initial level or better; the attestation is the hub's; the snapshot is the
-    oracle's and in force; times hold; the proof holds. Whether the epoch is the account's latest only the hub can
-    say: it does when the credit is requested. Raises the typed error of the first check that fails.
+    In order: the statement is the one demanded, at initial level or better; the snapshot is the oracle's and in force;
+    the attestation is the hub's; times hold; the proof holds; the attestation is in the hub's log, of which the hub
+    shows one history. Whether the epoch is the account's latest only the hub can say, and does when the credit is
+    requested. A nonce must be demanded once: that is for the spoke to see to.
+
+    Raises the typed error of the first check that fails; ``StaleStatement`` also where a later epoch was seen before.
     """
+    floor = trust.newest(offer.statement.context.account)
+    attested = yield from _check_offer(trust, demand, offer, prices, now)
+    trust.see(attested.attestation, floor=floor)
+    return attested
+
+
+def _check_offer(trust: Trust, demand: Demand, offer: Offer, prices: Prices, now: int | None) -> Flow[Attested]:
     at = int(time.time()) if now is None else now
-    _check_demand(demand, statement)
+    demand.check(offer.statement)
     if not prices.signature.in_force(at):
         raise StaleStatement("the snapshot is not in force", field="snapshot")
-    attested = yield from checked(trust, "attestation", attestation)
-    verify_account(statement, prices.snapshot, proof, attested, now=at)
-
-
-def _check_demand(demand: Demand, statement: Statement) -> None:
-    terms = statement.terms
-    wanted = [
-        ("context.spoke", statement.context.spoke == demand.spoke),
-        ("context.nonce", statement.context.nonce == demand.nonce),
-        ("amount", parse_decimal(statement.amount, field="amount") >= parse_decimal(demand.amount, field="amount")),
-        ("level", terms.level == "initial"),
-        ("multiplier", terms.multiplier >= parse_decimal(demand.multiplier, field="multiplier")),
-        ("horizon", terms.horizon <= demand.max_horizon),
-        ("overlays", set(demand.overlays) <= set(terms.overlays)),
-        ("delta", statement.delta == demand.delta),
-    ]
-    for name, holds in wanted:
-        if not holds:
-            raise StatementMismatch("is not what was demanded", field=f"statement.{name}")
+    fact: Attestation = yield from checked(trust, "attestation", offer.attestation)
+    verify_account(offer.statement, prices.snapshot, offer.proof, fact, now=at)
+    inclusion = (yield get("/v1/log/inclusion", leaf=offer.leaf)).json()
+    yield from accept_inclusion(trust, offer.attestation, inclusion)
+    return Attested(fact, offer.attestation, offer.leaf)
 
 
 def request_credit(
     trust: Trust,
-    statement: Statement,
-    proof: bytes,
-    attested: Attested,
+    demand: Demand,
+    offer: Offer,
     prices: Prices,
     *,
-    amount: str,
     expires: int,
+    amount: str | None = None,
     key: str | None = None,
 ) -> Flow[Credit]:
-    """Reserve a credit at the hub on a holder's proof; gives the signed entry, checked against what was asked.
+    """Check an offer and reserve the credit at the hub: the signed entry, checked against what was asked.
 
-    ``key`` is the idempotency key: after an unknown outcome ask again with the same one, and it happens once.
-    ``HubProblem`` with code ``stale-epoch`` means that another change came first: the holder proves again.
+    ``amount`` is the demand's by default. ``key`` is the idempotency key: after an unknown outcome ask again with the
+    same one, and it happens once. ``HubProblem`` with code ``stale-epoch`` means that another change came first: the
+    holder fetches its holding again and makes a new offer.
     """
+    wanted = demand.amount if amount is None else amount
+    # A later epoch than the offer's may be this very credit's, whose answer was lost: the hub says which.
+    attested = yield from _check_offer(trust, demand, offer, prices, None)
+    trust.see(attested.attestation)
+    statement = offer.statement
     body = {
         "statement": parse_json(statement.to_bytes(), name="statement"),
-        "proof": {"schema": "zkmargin/proof/1", "statement": statement.digest.hex(), "proof": proof.hex()},
-        "amount": amount,
+        "proof": parse_json(proof_bytes(statement, offer.proof), name="proof"),
+        "amount": wanted,
         "expires": expires,
     }
-    request = post("/v1/credits", body, idempotency_key=key or new_idempotency_key())
-    answer = (yield request).json()
+    answer = (yield post("/v1/credits", body, idempotency_key=key or new_idempotency_key())).json()
     credit = yield from _accept(trust, answer, statement.context.account)
-    check_credit(credit.entry, statement, attested.attestation, prices.snapshot)
-    if parse_decimal(credit.entry.amount, field="amount") != parse_decimal(amount, field="amount"):
-        raise StatementMismatch("the hub issued another amount", field="credit.amount")
+    entry = credit.entry
+    check_credit(entry, statement, attested.attestation, prices.snapshot, caip2=demand.caip2)
+    _expect(entry, {"amount": wanted, "used": "0", "released": "0", "sequence": 0, "expires": expires})
+    if credit.attested is None:
+        raise MalformedInput("the hub's answer is not of its form", field="response.attested")
+    credit.attested.expect_after(statement.context.epoch)
     return credit
+
+
+def _expect(entry: CreditEntry, wanted: dict[str, Any]) -> None:
+    """The entry says what was asked for; ``StatementMismatch`` naming the field."""
+    for name, value in wanted.items():
+        has: Any = getattr(entry, name)
+        if isinstance(has, str):
+            has, value = parse_decimal(has, field=name), Fraction(value)  # noqa: PLW2901
+        if has != value:
+            raise StatementMismatch("the hub signed another than was asked for", field=f"credit.{name}")
 
 
 def _accept(trust: Trust, answer: Any, account: str) -> Flow[Credit]:
@@ -141,20 +134,31 @@ def consume(
         "amount": amount,
         "fills": [{"instrument": name, "quantity": quantity} for name, quantity in fills],
     }
-    return (yield from _follow(trust, held, "consume", body, key))
+    credit = yield from _follow(trust, held, "consume", body, key)
+    used = Fraction(held.used) + parse_decimal(amount, field="amount")
+    _expect(credit.entry, {"sequence": held.sequence + 1, "used": used, "released": held.released})
+    return credit
 
 
 def release(
     trust: Trust, held: CreditEntry, *, free: str = "0", used: str = "0", key: str | None = None
 ) -> Flow[Credit]:
-    """Give back parts of a credit; gives the next signed entry."""
+    """Give back parts of a credit, free or used; gives the next signed entry. All released closes it."""
     body = {"sequence": held.sequence + 1, "free": free, "used": used}
-    return (yield from _follow(trust, held, "release", body, key))
+    credit = yield from _follow(trust, held, "release", body, key)
+    back = parse_decimal(used, field="used")
+    released = Fraction(held.released) + back + parse_decimal(free, field="free")
+    wanted = {"sequence": held.sequence + 1, "used": Fraction(held.used) - back, "released": released}
+    _expect(credit.entry, wanted)
+    return credit
 
 
 def expire(trust: Trust, held: CreditEntry, *, key: str | None = None) -> Flow[Credit]:
-    """Free what is unused of a credit whose time is over."""
-    return (yield from _follow(trust, held, "expire", None, key))
+    """Free what is unused of a credit whose time is over; gives its newest signed entry, in which nothing is free."""
+    credit = yield from _follow(trust, held, "expire", None, key)
+    if credit.entry.open:
+        raise StatementMismatch("the hub left something free", field="credit.released")
+    return credit
 
 
 def _follow(trust: Trust, held: CreditEntry, verb: str, body: Any, key: str | None) -> Flow[Credit]:
@@ -165,27 +169,32 @@ def _follow(trust: Trust, held: CreditEntry, verb: str, body: Any, key: str | No
     return credit
 
 
-def fetch_credit(trust: Trust, credit: str) -> Flow[Credit]:
-    """One credit's newest signed entry."""
+def fetch_credit(trust: Trust, credit: str, *, held: CreditEntry | None = None) -> Flow[Credit]:
+    """One credit's newest signed entry, which must follow the one held, if given."""
     answer = (yield get(f"/v1/credits/{segment(credit)}", signed=True)).json()
     document = document_of(member(answer, "entry", dict))
     entry: CreditEntry = yield from checked(trust, "entry", document)
     if entry.credit != credit:
         raise StatementMismatch("the entry is of another credit", field="credit.credit")
+    if held is not None:
+        check_follows(held, entry)
     return Credit(entry, document)
 
 
 def fetch_credits(trust: Trust, *, live: bool = False) -> Flow[list[Credit]]:
     """All credits that the caller may see, oldest first, each with its signed entry verified."""
-    out: list[Credit] = []
+    found: dict[str, Credit] = {}
     after = 0
     while True:
         page = (yield get("/v1/credits", signed=True, live=str(live).lower(), after=after, limit=200)).json()
+        before = len(found)
         for row in member(page, "credits", list):
             document = document_of(member(row, "entry", dict))
             entry: CreditEntry = yield from checked(trust, "entry", document)
-            out.append(Credit(entry, document))
+            found[entry.credit] = Credit(entry, document)
         following = page.get("next")
-        if not isinstance(following, int) or following <= after:
-            return out
+        if not isinstance(following, int):
+            return list(found.values())
+        if following <= after or len(found) == before:
+            raise MalformedInput("a list of credits without an end", field="response.next")
         after = following

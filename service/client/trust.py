@@ -1,6 +1,7 @@
-"""What a client holds against a hub: one pinned key, the chain of keys that followed, the newest tree head seen.
+"""What a client holds against a hub: one pinned key, the chain of keys that followed, the newest tree head and epochs.
 
-Kept in a file between runs, this is what catches a hub that shows two histories: every head must extend the one held.
+Kept in a file between runs, this is what catches a hub that shows two histories: every head must extend the one held,
+no account goes back to an earlier epoch, and no epoch has two commitments.
 """
 
 from __future__ import annotations
@@ -11,9 +12,9 @@ from typing import Annotated, Any, Literal, TypeVar
 
 from pydantic import Field
 
-from circuits.canonical import canonical_bytes
-from circuits.errors import MalformedInput, SignatureRejected, StatementMismatch
-from circuits.schema import Hex32, Name, Strict, load
+from circuits.canonical import MAX_SAFE_INTEGER, canonical_bytes, parse_json
+from circuits.errors import MalformedInput, SignatureRejected, StaleStatement, StatementMismatch
+from circuits.schema import Hex32, Hex48, Name, Strict, load
 from verifier.attestation import Attestation, verify_attestation
 from verifier.credit_entry import CreditEntry, verify_credit_entry
 from verifier.hub_keys import MAX_KEYS, KeyChain, public_key
@@ -29,6 +30,8 @@ from .exchange import Flow, get
 
 T = TypeVar("T")
 SCHEMA = "zkmargin/trust/1"
+#: Accounts whose newest epoch is remembered, the least recently seen dropped first: some 2 MB of a file.
+MAX_ACCOUNTS = 10_000
 
 
 class _Signed(Strict):
@@ -38,37 +41,49 @@ class _Signed(Strict):
     jws: str
 
 
+class _EpochModel(Strict):
+    """The newest attestation seen of an account."""
+
+    account: Name
+    epoch: Annotated[int, Field(ge=0, le=MAX_SAFE_INTEGER)]
+    commitment: Hex48
+
+
 class _TrustModel(Strict):
-    """``zkmargin/trust/1``: the pinned key, the chain followed, the newest head. Public; write-protect it."""
+    """``zkmargin/trust/1``: the pinned key, the chain followed, the newest head and epochs. Write-protect it."""
 
     schema_: Literal["zkmargin/trust/1"] = Field(alias="schema")
     hub: Name
     pinned: Hex32
     keys: Annotated[list[_Signed], Field(max_length=MAX_KEYS)]
-    head: _Signed | None
+    head: _Signed | None = None
+    epochs: Annotated[list[_EpochModel], Field(max_length=MAX_ACCOUNTS)]
 
 
 @dataclass
 class Trust:
-    """One hub as this client knows it. Changed by the flows, in place."""
+    """One hub as this client knows it. Changed by the flows, in place; flows of one thread may share it."""
 
     hub: str
     pinned: bytes
     keys: list[bytes] = field(default_factory=list)
     chain: KeyChain | None = None
     head: TreeHead | None = None
+    epochs: dict[str, tuple[int, bytes]] = field(default_factory=dict)
 
     def to_bytes(self) -> bytes:
         """The document to keep."""
-        return canonical_bytes(
-            {
-                "schema": SCHEMA,
-                "hub": self.hub,
-                "pinned": self.pinned.hex(),
-                "keys": [_tree(document) for document in self.keys],
-                "head": None if self.head is None else _tree(self.head.document),
-            }
-        )
+        tree = {
+            "schema": SCHEMA,
+            "hub": self.hub,
+            "pinned": self.pinned.hex(),
+            "keys": [_tree(document) for document in self.keys],
+            "epochs": [
+                {"account": account, "epoch": epoch, "commitment": commitment.hex()}
+                for account, (epoch, commitment) in self.epochs.items()
+            ],
+        }
+        return canonical_bytes(tree | ({} if self.head is None else {"head": _tree(self.head.document)}))
 
     def keep(self, keys: list[bytes]) -> None:
         """Take over a chain of key documents, which must begin with the one held."""
@@ -96,10 +111,27 @@ class Trust:
         """A verified tree head of this hub."""
         return self._chain().verify(verify_tree_head, document)
 
+    def newest(self, account: str) -> int:
+        """The newest epoch seen of an account; -1 for none."""
+        return self.epochs.get(account, (-1, b""))[0]
+
+    def see(self, fact: Attestation, *, floor: int = -1) -> None:
+        """Compare an attestation with what was seen of its account, and remember it if newer.
+
+        ``floor`` is an epoch that was seen before the hub was asked for the newest. Raises ``StaleStatement`` below
+        it, ``StatementMismatch`` for a second commitment of one epoch.
+        """
+        held = self.epochs.pop(fact.account, (-1, b""))
+        self.epochs[fact.account] = max(held, (fact.epoch, fact.commitment), key=lambda pair: pair[0])
+        if len(self.epochs) > MAX_ACCOUNTS:
+            del self.epochs[next(iter(self.epochs))]
+        if fact.epoch == held[0] and fact.commitment != held[1]:
+            raise StatementMismatch("the hub signed two commitments of one epoch", field="attestation.commitment")
+        if fact.epoch < floor:
+            raise StaleStatement(f"older than epoch {floor}, which was seen before", field="attestation.epoch")
+
 
 def _tree(document: bytes) -> Any:
-    from circuits.canonical import parse_json
-
     return parse_json(document, name="document")
 
 
@@ -111,19 +143,39 @@ def from_bytes(data: bytes) -> Trust:
         trust.keep([canonical_bytes({"schema": key.schema_, "jws": key.jws}) for key in model.keys])
     if model.head is not None:
         trust.head = trust.tree_head(canonical_bytes({"schema": model.head.schema_, "jws": model.head.jws}))
+    trust.epochs = {seen.account: (seen.epoch, bytes.fromhex(seen.commitment)) for seen in model.epochs}
     return trust
 
 
-def open_trust(path: Path | None, hub: str, pinned: bytes) -> Trust:
-    """The kept trust of a file, which must be about this hub and key; a fresh one where there is none."""
+def load_trust(path: Path) -> Trust | None:
+    """The trust kept in a file; None where there is none yet."""
     from prover.files import read_file
 
-    if path is None or not path.exists():
-        return Trust(hub, pinned)
-    held = from_bytes(read_file(path))
-    if (held.hub, held.pinned) != (hub, pinned):
-        raise StatementMismatch("is about another hub or key", field=str(path))
-    return held
+    return from_bytes(read_file(path)) if path.exists() else None
+
+
+def save_trust(path: Path, trust: Trust) -> None:
+    """Keep it for the next run, in one atomic step. One process at a time: the last one to write wins."""
+    from prover.files import write_file
+
+    write_file(path, trust.to_bytes())
+
+
+def meet(pinned: bytes, *, hub: str | None = None) -> Flow[Trust]:
+    """Trust in the hub whose key is pinned: its chain of keys followed, its name the one that the key signed.
+
+    ``pinned`` is the raw public key, got from the hub's operator and not from the network. Raises
+    ``SignatureRejected`` or ``StatementMismatch`` for a hub that does not have it, or has not the name ``hub``.
+    """
+    documents = yield from _fetch_keys()
+    trust = Trust(KeyChain.follow(documents, public_key(pinned)).hub if hub is None else hub, pinned)
+    trust.keep(documents)
+    return trust
+
+
+def _fetch_keys() -> Flow[list[bytes]]:
+    answer = (yield get("/v1/keys")).json()
+    return [document_of(key) for key in member(answer, "keys", list)]
 
 
 def document_of(tree: Any) -> bytes:
@@ -135,8 +187,7 @@ def document_of(tree: Any) -> bytes:
 
 def follow_keys(trust: Trust) -> Flow[KeyChain]:
     """Fetch the hub's chain of keys and follow it from the pinned one."""
-    answer = (yield get("/v1/keys")).json()
-    trust.keep([document_of(key) for key in member(answer, "keys", list)])
+    trust.keep((yield from _fetch_keys()))
     return trust._chain()
 
 
@@ -151,23 +202,32 @@ def checked(trust: Trust, check: str, document: bytes) -> Flow[Any]:
     return getattr(trust, check)(document)
 
 
+def fetch_head(trust: Trust) -> Flow[TreeHead]:
+    """The hub's newest tree head, checked to be of the one history held."""
+    answer = (yield get("/v1/log/head")).json()
+    return (yield from accept_head(trust, document_of(member(answer, "head", dict))))
+
+
 def accept_head(trust: Trust, document: bytes) -> Flow[TreeHead]:
     """Verify a tree head and that it and the one held are of one history; keeps the larger. ``LogForked`` otherwise,
     with both heads as evidence.
     """
     head: TreeHead = yield from checked(trust, "tree_head", document)
-    held = trust.head
-    if held is None:
-        trust.head = head
-        return head
-    old, new = sorted((held, head), key=lambda h: h.size)
-    path: list[bytes] = []
-    if 0 < old.size < new.size:
-        answer = (yield get("/v1/log/consistency", first=old.size, second=new.size)).json()
-        path = hashes(answer, "path")
-    check_extends(old, new, path)
-    trust.head = new
-    return head
+    while True:
+        held = trust.head
+        if held is None:
+            trust.head = head
+            return head
+        old, new = sorted((held, head), key=lambda h: h.size)
+        path: list[bytes] = []
+        if 0 < old.size < new.size:
+            answer = (yield get("/v1/log/consistency", first=old.size, second=new.size)).json()
+            path = hashes(answer, "path")
+        check_extends(old, new, path)
+        # Another flow may have kept a head meanwhile: then this one must be of its history too.
+        if trust.head is held:
+            trust.head = new
+            return head
 
 
 def accept_inclusion(trust: Trust, attestation: bytes, inclusion: Any) -> Flow[TreeHead]:
@@ -188,12 +248,14 @@ def member(tree: Any, name: str, kind: type[T]) -> T:
     return value
 
 
+def octets(texts: list[Any], name: str) -> list[bytes]:
+    """Hexadecimal strings of an answer."""
+    try:
+        return [bytes.fromhex(text) for text in texts]
+    except (TypeError, ValueError):
+        raise MalformedInput("the hub's answer is not of its form", field=f"response.{name}") from None
+
+
 def hashes(tree: Any, name: str) -> list[bytes]:
     """A list of hashes in an answer."""
-    out = []
-    for text in member(tree, name, list):
-        try:
-            out.append(bytes.fromhex(text))
-        except (TypeError, ValueError):
-            raise MalformedInput("the hub's answer is not of its form", field=f"response.{name}") from None
-    return out
+    return octets(member(tree, name, list), name)

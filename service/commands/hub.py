@@ -8,9 +8,11 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from circuits.errors import MalformedInput, MissingExtra
+from circuits.errors import MalformedInput
 from prover.cli import Json
 from prover.console import emit, progress, reports_errors
+
+from .extras import extra
 
 if TYPE_CHECKING:
     from ..ledger.book import Book
@@ -24,12 +26,11 @@ PublicKey = Annotated[Path, typer.Option(help="Its public key (PEM).")]
 
 
 def _settings(config: Path | None) -> Settings:
-    from .serve import MISSING
+    with extra("service"):
+        import fastapi  # noqa: F401
+        import sqlalchemy  # noqa: F401
 
-    try:
         from ..settings import load_settings
-    except ImportError:
-        raise MissingExtra(MISSING, field="hub") from None
     return load_settings(config, role="hub")
 
 

@@ -10,8 +10,10 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from circuits.errors import MalformedInput, MissingExtra
+from circuits.errors import MalformedInput
 from prover.console import reports_errors
+
+from .extras import extra
 
 if TYPE_CHECKING:
     from ..settings import Settings
@@ -19,7 +21,6 @@ if TYPE_CHECKING:
 #: Bytes of request line and headers; httptools gives up beyond.
 MAX_HEADER_BYTES = 32 * 1024
 BACKLOG = 1024
-MISSING = "the service is not installed here: pip install 'zkmargin[service]'"
 
 
 @reports_errors
@@ -31,12 +32,10 @@ def serve(
     workers: Annotated[int | None, typer.Option(help="Server processes.")] = None,
 ) -> None:
     """Serve HTTP until SIGTERM or SIGINT; requests in progress are finished first. Logs go to standard error."""
-    try:
+    with extra("service"):
         import uvicorn  # noqa: F401
 
         from ..settings import load_settings
-    except ImportError:
-        raise MissingExtra(MISSING, field="serve") from None
     # The environment carries the command line to further server processes.
     given = {"role": role, "host": host, "port": port, "workers": workers}
     run(load_settings(config, **given), config, given)

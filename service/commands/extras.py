@@ -1,0 +1,21 @@
+"""Parts of the package that are installed only where they are wanted."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from circuits.errors import MissingExtra
+
+_OURS = ("circuits", "verifier", "prover", "service")
+
+
+@contextmanager
+def extra(name: str) -> Iterator[None]:
+    """Around the imports of a command: ``MissingExtra`` when a package of the extra is not there."""
+    try:
+        yield
+    except ModuleNotFoundError as err:
+        if (err.name or "").partition(".")[0] in _OURS:
+            raise
+        raise MissingExtra(f"not installed here: pip install 'zkmargin[{name}]'", field=name) from None

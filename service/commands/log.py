@@ -1,0 +1,189 @@
+"""``zkmargin log`` and ``zkmargin snapshot``: what anybody may check, and the oracle's publishing."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from circuits.errors import LogForked, MalformedInput
+
+from .session import OracleKeys, Session, command, oracle_keys
+
+if TYPE_CHECKING:
+    from verifier.transparency import TreeHead
+
+log_app = typer.Typer(help="The hub's transparency log and signing keys.", no_args_is_help=True)
+snapshot_app = typer.Typer(help="Prices at the hub.", no_args_is_help=True)
+Evidence = Annotated[Path | None, typer.Option(help="If the log has forked, write both signed heads here.")]
+
+
+def _head(head: TreeHead | None) -> dict[str, Any]:
+    return {} if head is None else {"size": head.size, "root": head.root.hex(), "time": head.time}
+
+
+@contextmanager
+def _keeps(evidence: Path | None) -> Iterator[None]:
+    """If the log has forked, both signed heads are written for others to see."""
+    from circuits.canonical import canonical_bytes, parse_json
+    from prover.files import check_targets, write_file
+    from verifier.transparency import TreeHead
+
+    if evidence is not None:
+        check_targets(evidence)
+    try:
+        yield
+    except LogForked as fork:
+        if evidence is not None and isinstance(fork.held, TreeHead) and isinstance(fork.shown, TreeHead):
+            heads = [parse_json(head.document, name="tree-head") for head in (fork.held, fork.shown)]
+            write_file(evidence, canonical_bytes({"held": heads[0], "shown": heads[1], "proven": fork.proven}))
+        raise
+
+
+@command(log_app, "head")
+def head(
+    session: Session,
+    out: Annotated[Path | None, typer.Option(help="Write the signed head here, to compare with others.")] = None,
+    evidence: Evidence = None,
+) -> None:
+    """Fetch the newest tree head; it must extend the one held in the trust file, if there is one."""
+    from prover.files import check_targets, write_file
+
+    from ..client import fetch_head
+
+    if out is not None:
+        check_targets(out)
+    with _keeps(evidence):
+        found = session.run(fetch_head(session.trust))
+    if out is not None:
+        write_file(out, found.document)
+    session.emit(_head(found))
+
+
+@command(log_app, "verify")
+def verify(
+    session: Session,
+    attestation: Annotated[Path | None, typer.Option(help="Check that this attestation is in the log.")] = None,
+    leaf: Annotated[int | None, typer.Option(min=0, help="Its leaf.")] = None,
+    with_head: Annotated[Path | None, typer.Option(help="Check a signed head that somebody else got.")] = None,
+    evidence: Evidence = None,
+) -> None:
+    """Check that the hub shows one history: to you over time, to you and others, and with an attestation in it."""
+    from prover.files import read_file
+
+    from ..client import fetch_head
+    from ..client.exchange import get
+    from ..client.trust import accept_head, accept_inclusion, checked
+
+    if (attestation is None) != (leaf is None):
+        raise MalformedInput("--attestation and --leaf go together", field="leaf")
+    before = session.trust.head
+    with _keeps(evidence):
+        found = session.run(fetch_head(session.trust))
+        if with_head is not None:
+            session.run(accept_head(session.trust, read_file(with_head)))
+    answer: dict[str, Any] = {"held": _head(before) or None, **_head(found), "attestation": "not checked"}
+    if attestation is not None and leaf is not None:
+        document = read_file(attestation)
+        session.run(checked(session.trust, "attestation", document))
+
+        def included() -> Any:
+            tree = (yield get("/v1/log/inclusion", leaf=leaf)).json()
+            return (yield from accept_inclusion(session.trust, document, tree))
+
+        session.run(included())
+        answer["attestation"] = "checked"
+    told = "no head was held before" if before is None else f"extends the head of {before.size} leaves held before"
+    session.emit(answer, f"{found.size} leaves, root {found.root.hex()}: {told}\nattestation {answer['attestation']}")
+
+
+@command(log_app, "show")
+def show(session: Session) -> None:
+    """Show what the trust file holds against the hub, without asking the hub."""
+    from ..client import load_trust
+
+    held = None if session.path is None else load_trust(session.path)
+    if held is None:
+        raise MalformedInput("name a trust file that exists", field="trust")
+    keys = [] if held.chain is None else [key.key.hex() for key in held.chain.keys]
+    session.emit(
+        {
+            "hub": held.hub,
+            "pinned": held.pinned.hex(),
+            "keys": keys,
+            "head": _head(held.head),
+            "accounts": len(held.epochs),
+        }
+    )
+
+
+@command(log_app, "keys")
+def keys(
+    session: Session,
+    out: Annotated[
+        Path | None, typer.Option(help="Write the newest key that is valid now (PEM), for --hub-key.")
+    ] = None,
+) -> None:
+    """Fetch the hub's signing keys and follow them from the pinned one."""
+    from prover.files import check_targets, write_file
+
+    from ..client import follow_keys
+    from ..hub import public_pem_of
+
+    if out is not None:
+        check_targets(out)
+    chain = session.run(follow_keys(session.trust))
+    if out is not None:
+        valid = chain.keys_at(int(time.time()))
+        if not valid:
+            raise MalformedInput("the hub has no key that is valid now", field="hub-keys")
+        write_file(out, public_pem_of(valid[0]))
+    rows = [{"key": k.key.hex(), "not_before": k.not_before, "not_after": k.not_after} for k in chain.keys]
+    session.emit({"hub": chain.hub, "keys": rows}, "\n".join("  ".join(map(str, row.values())) for row in rows))
+
+
+@command(snapshot_app, "publish")
+def publish(
+    session: Session,
+    snapshot: Annotated[Path, typer.Option(help="The snapshot.")],
+    signed_snapshot: Annotated[Path, typer.Option(help="Your signature of it, as oracle build writes it.")],
+) -> None:
+    """As an oracle: publish a signed snapshot."""
+    from prover.files import read_file
+
+    from ..client import publish_snapshot
+
+    session.emit(session.run(publish_snapshot(read_file(snapshot), read_file(signed_snapshot), key=session.key)))
+
+
+@command(snapshot_app, "fetch")
+def fetch(
+    session: Session,
+    out: Annotated[Path, typer.Option(help="Where to write the snapshot.")],
+    oracle_key: OracleKeys,
+    signed_snapshot: Annotated[Path | None, typer.Option(help="Write the oracle's signature here.")] = None,
+    digest: Annotated[str | None, typer.Option(help="The newest by default.")] = None,
+) -> None:
+    """Fetch a snapshot, checked to be signed by a trusted oracle and in force."""
+    from prover.files import check_targets, write_file
+
+    from ..client import fetch_prices
+
+    check_targets(out, *([signed_snapshot] if signed_snapshot else []))
+    found = session.run(fetch_prices(oracle_keys(oracle_key), digest=digest))
+    write_file(out, found.document)
+    if signed_snapshot is not None:
+        write_file(signed_snapshot, found.signed)
+    fact = found.signature
+    session.emit(
+        {
+            "snapshot": found.snapshot.digest.hex(),
+            "oracle": fact.oracle,
+            "time": fact.time,
+            "valid_until": fact.valid_until,
+        }
+    )

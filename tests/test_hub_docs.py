@@ -1,0 +1,141 @@
+"""docs/HUB.md says what the code says, and its examples run against a real hub."""
+
+from __future__ import annotations
+
+import ast
+import json
+import os
+import re
+import subprocess
+import sys
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+import pytest
+from pydantic import SecretStr
+from typer.testing import CliRunner
+
+from service.cli import app
+from service.problems import PROBLEMS
+from service.settings import Settings
+
+ROOT = Path(__file__).resolve().parent.parent
+EXAMPLES = ROOT / "docs" / "examples"
+HUB = (ROOT / "docs" / "HUB.md").read_text()
+
+
+def settings_table() -> str:
+    lines = ["| name | default | meaning |", "|---|---|---|"]
+    for name, field in Settings.model_fields.items():
+        default = field.default
+        if isinstance(default, SecretStr):
+            default = default.get_secret_value()
+        shown = "" if default is None or default == () else f"`{default}`"
+        about = field.description or {"log_level": "debug, info, warning, error", "log_format": "json or text"}[name]
+        lines.append(f"| {name} | {shown} | {about} |")
+    return "\n".join(lines)
+
+
+def problems_table() -> str:
+    lines = ["| code | status | what it means | what to do |", "|---|---|---|---|"]
+    lines += [f"| `{p.code}` | {p.status} | {p.title} | {p.remedy} |" for p in PROBLEMS.values()]
+    return "\n".join(lines)
+
+
+def test_the_settings_are_those_of_the_service() -> None:
+    assert settings_table() in HUB, settings_table()
+
+
+def test_the_problem_types_are_those_of_the_service() -> None:
+    assert problems_table() in HUB, problems_table()
+
+
+def commands() -> list[tuple[str, ...]]:
+    """Every command that the document shows in a block, with its options."""
+    blocks = "\n".join(re.findall(r"```sh\n(.*?)```", HUB, re.S)).replace("\\\n", " ")
+    return sorted({tuple(line.split()[1:]) for line in blocks.splitlines() if line.startswith("zkmargin ")})
+
+
+@pytest.mark.parametrize("words", commands(), ids=lambda words: "-".join(words[:2]))
+def test_every_command_of_the_document_exists_with_its_options(words: tuple[str, ...]) -> None:
+    path = [words[0]] if words[0] == "keygen" or words[0] == "serve" else list(words[:2])
+    wide = {"COLUMNS": "200", "TERMINAL_WIDTH": "200", "NO_COLOR": "1"}
+    answer = CliRunner().invoke(app, [*path, "--help"], env=wide)
+    assert answer.exit_code == 0
+    assert {word for word in words if word.startswith("--") and word not in answer.output} == set()
+
+
+def test_the_spoke_has_30_lines() -> None:
+    text = (EXAMPLES / "spoke.py").read_text()
+    documented = (ast.Module, ast.ClassDef, ast.FunctionDef)
+    about = {
+        line
+        for node in ast.walk(ast.parse(text))
+        if isinstance(node, documented) and ast.get_docstring(node)
+        for line in range(node.body[0].lineno, (node.body[0].end_lineno or 0) + 1)
+    }
+    lines = [line for number, line in enumerate(text.splitlines(), 1) if number not in about]
+    assert len([line for line in lines if line.strip() and not line.strip().startswith("#")]) <= 30
+
+
+@contextmanager
+def example(name: str, *words: str, log: Path) -> Iterator[subprocess.Popen[bytes]]:
+    environment = os.environ | {"ZKMARGIN_POOL_PROCESSES": "1", "PYTHONPATH": str(ROOT)}
+    with log.open("wb") as out:
+        process = subprocess.Popen(
+            [sys.executable, str(EXAMPLES / name), *words],
+            stdout=out,
+            stderr=out,
+            env=environment,
+            start_new_session=True,
+        )
+    try:
+        yield process
+    finally:
+        with suppress(ProcessLookupError):
+            os.killpg(process.pid, 9)
+        process.wait()
+
+
+def wait_for(url: str, process: subprocess.Popen[bytes], log: Path) -> None:
+    while True:
+        assert process.poll() is None, log.read_text()
+        try:
+            urllib.request.urlopen(url)  # noqa: S310 - our own server
+            return
+        except OSError:
+            time.sleep(0.1)
+
+
+def free_ports(count: int) -> list[str]:
+    import socket
+
+    with_sockets = [socket.create_server(("127.0.0.1", 0)) for _ in range(count)]
+    ports = [str(s.getsockname()[1]) for s in with_sockets]
+    for s in with_sockets:
+        s.close()
+    return ports
+
+
+def test_the_examples_run_against_each_other(tmp_path: Path) -> None:
+    hub_port, spoke_port = free_ports(2)
+    hub, spoke = f"http://127.0.0.1:{hub_port}", f"http://127.0.0.1:{spoke_port}"
+    with example("hub_demo.py", str(tmp_path), hub_port, log=tmp_path / "hub.log") as server:
+        while "ready: " not in (tmp_path / "hub.log").read_text():
+            assert server.poll() is None, (tmp_path / "hub.log").read_text()
+            time.sleep(0.1)
+        with example("spoke.py", hub, spoke_port, str(tmp_path), log=tmp_path / "spoke.log") as process:
+            wait_for(spoke, process, tmp_path / "spoke.log")
+            holder = subprocess.run(
+                [sys.executable, str(EXAMPLES / "holder.py"), hub, spoke, str(tmp_path)],
+                capture_output=True, text=True, check=False, env=os.environ | {"PYTHONPATH": str(ROOT)},
+            )  # fmt: skip
+            assert holder.returncode == 0, holder.stderr + (tmp_path / "spoke.log").read_text()
+            assert json.loads(holder.stdout)["schema"] == "zkmargin/credit/1"
+            with pytest.raises(urllib.error.HTTPError) as refused:
+                urllib.request.urlopen(spoke, data=b"{}")
+            assert refused.value.code == 422
