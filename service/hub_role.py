@@ -17,7 +17,7 @@ from starlette.concurrency import run_in_threadpool
 from circuits.errors import MalformedInput, ZkMarginError
 
 from . import logs
-from .api import accounts, credits, describe, log, snapshots, venues
+from .api import accounts, credits, describe, log, snapshots, trades, venues
 from .ledger import access, idempotency
 from .ledger import credits as ledger_credits
 from .ledger import snapshots as ledger_snapshots
@@ -39,7 +39,7 @@ def install(app: FastAPI, service: Service) -> None:
     service.resources.insert(0, ledger_of)
     service.large_paths["/v1/snapshots"] = "POST"
     service.security.update(describe.SCHEME)
-    for part in (snapshots, venues, accounts, credits, log):
+    for part in (snapshots, venues, accounts, credits, trades, log):
         app.include_router(part.router)
 
 
@@ -104,11 +104,8 @@ async def _sweep(book: Book, seconds: float) -> None:
     """Expire credits and forget nonces, for as long as the application runs. One failure is not the end."""
     while True:
         await asyncio.sleep(seconds)
-        try:
-            done = await run_in_threadpool(ledger_credits.sweep, book)
-            await run_in_threadpool(access.forget_nonces, book, book.clock())
-            await run_in_threadpool(idempotency.forget, book, book.clock())
-            if done:
-                logs.logger().info("expired", credits=done)
-        except Exception as err:
-            logs.logger().warning("sweep", kind=type(err).__name__, place=logs.place(err))
+        for work in (ledger_credits.sweep, access.forget_nonces, idempotency.forget):
+            try:
+                await run_in_threadpool(work, book)
+            except Exception as err:
+                logs.logger().warning("sweep", kind=type(err).__name__, place=logs.place(err))

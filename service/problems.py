@@ -75,7 +75,6 @@ _TYPES = (
     ProblemType("sequence-conflict", 409, "Not the next report of this credit", "Send the expected sequence."),
     ProblemType("credit-expired", 409, "The credit's time is over", "Request a new credit."),
     ProblemType("not-expired", 409, "The credit is not due", "Wait until it is, or let its venue release it."),
-    ProblemType("fill-refused", 422, "The legs are not a trade at market prices", "Report both legs of each trade."),
     ProblemType("position-limit", 409, "Beyond what the snapshot can prove", "Reduce the position, or recommit."),
     ProblemType("snapshot-refused", 422, "Not a snapshot for this hub", "Publish in its currency, with a credit line."),
     ProblemType(

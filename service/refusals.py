@@ -115,12 +115,6 @@ class NotExpired(Refusal):
     code = "not-expired"
 
 
-class FillRefused(Refusal):
-    """A fill whose legs are not worth about the same: it would be a gift."""
-
-    code = "fill-refused"
-
-
 class IdempotencyMismatch(Refusal):
     """An idempotency key that was used before, with another request."""
 

@@ -48,11 +48,11 @@ class Settings(BaseSettings):
     sweep_seconds: Annotated[float, Field(gt=0, le=3600)] = Field(
         default=5.0, description="hub: how often due credits are expired and old nonces dropped"
     )
+    min_horizon: int = Field(default=60, ge=1, le=366 * 86400, description="hub: smallest horizon of a statement")
     max_horizon: int = Field(default=3600, ge=1, le=366 * 86400, description="hub: largest horizon of a statement")
     snapshot_grace: int = Field(default=60, ge=0, le=86400, description="hub: how long a superseded snapshot is good")
     max_credit_seconds: int = Field(default=7 * 86400, ge=1, le=366 * 86400, description="hub: longest credit")
     report_grace: int = Field(default=60, ge=0, le=86400, description="hub: late reports after a credit's end")
-    fill_band_ppm: int = Field(default=50_000, ge=0, le=1_000_000, description="hub: legs' difference in value")
     max_failed_proofs: int = Field(default=100, ge=1, description="hub: false proofs in a row that open a breaker")
     jump_ppm: int = Field(default=500_000, ge=1, description="hub: a mark's jump that opens the hub's breaker")
 

@@ -129,7 +129,8 @@ async def withdraw(
     )  # fmt: skip
 
     def unit(tx: Connection) -> Tree:
-        return accounts.withdraw(book, tx, account, body.instrument, body.quantity, statement)
+        proof = bytes.fromhex(body.proof.proof)
+        return accounts.withdraw(book, tx, account, body.instrument, body.quantity, statement, proof)
 
     answer, _ = await run_in_threadpool(idempotency.once, book, caller.caller, key, digest, unit, status=201)
     return AccountView.model_validate(answer)

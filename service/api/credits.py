@@ -106,13 +106,13 @@ def get(caller: Caller, book: Ledger, credit: CreditPath) -> CreditView:
     "/{credit}/consume",
     **signed(
         "consume_credit", "credits", "not-found", "sequence-conflict", "credit-expired", "amount-unavailable",
-        "fill-refused", "position-limit", "cap-exceeded", changes=True, body=True,
+        changes=True, body=True,
     ),
 )  # fmt: skip
 def consume(
     caller: Caller, key: IdempotencyKey, request: RequestDigest, book: Ledger, credit: CreditPath, body: ConsumeBody
 ) -> CreditChange:
-    """Report what was used, and the fills. Legs are booked in the account under a new epoch; the credit stays live."""
+    """Report what is used, and for which fills. The journal keeps it; the credit stays live."""
     caller.expect("venue")
     amount = _quanta(book, body.amount, "amount")
     fills = [(fill.instrument, fill.quantity) for fill in body.fills]
@@ -132,12 +132,16 @@ def consume(
 def release(
     caller: Caller, key: IdempotencyKey, request: RequestDigest, book: Ledger, credit: CreditPath, body: ReleaseBody
 ) -> CreditChange:
-    """Give back parts of a credit. Only its venue can."""
-    caller.expect("venue")
-    free, used = _quanta(book, body.free, "free"), _quanta(book, body.used, "used")
+    """Give back parts of a credit; of the used part, ``paid`` goes to the venue from the account's cash.
+
+    Only its venue can, or an operator for a venue that is gone, without payment.
+    """
+    caller.expect("venue", "operator")
+    free, used, paid = (_quanta(book, getattr(body, name), name) for name in ("free", "used", "paid"))
+    venue = caller.name if caller.kind == "venue" else None
     answer, _ = idempotency.once(
         book, caller.caller, key, request,
-        lambda tx: credits.release(book, tx, caller.name, credit, body.sequence, free, used),
+        lambda tx: credits.release(book, tx, venue, credit, body.sequence, free, used, paid),
     )  # fmt: skip
     return CreditChange.model_validate(answer)
 

@@ -73,3 +73,11 @@ def retire_key(caller: Caller, key: IdempotencyKey, request: RequestDigest, book
         book, caller.caller, key, request, lambda tx: access.retire(tx, caller.kind, caller.name, kid, book.clock())
     )
     return KeyView.model_validate(answer)
+
+
+@router.post("/keys/{kid}/revoke", **signed("revoke_key", "keys", "not-found", "conflict", changes=True))
+def revoke_key(caller: Caller, key: IdempotencyKey, request: RequestDigest, book: Ledger, kid: Kid) -> KeyView:
+    """End anybody's key now, when it is lost or stolen. Operators only."""
+    caller.expect("operator")
+    answer, _ = idempotency.once(book, caller.caller, key, request, lambda tx: access.revoke_key(tx, kid, book.clock()))
+    return KeyView.model_validate(answer)

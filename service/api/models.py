@@ -95,23 +95,14 @@ class VenueBody(Strict):
     key: PublicKey
 
 
-class SettlementBody(Strict):
-    """What a venue paid of what it owes; ``reference`` is custody's and books once."""
-
-    instrument: Name
-    quantity: Decimal
-    reference: Name
-
-
 class VenueView(Answer):
-    """A venue. ``exposure`` is its live credit, ``claim`` what it owes for fills at the newest marks."""
+    """A venue. ``exposure`` is its live credit."""
 
     venue: Id
     caip2: Caip2
     zone: Id
     cap: Amount
     exposure: Amount
-    claim: Decimal | None
     state: Literal["active", "suspended"]
     registered: Time
 
@@ -273,7 +264,7 @@ class FillBody(Strict):
 
 
 class ConsumeBody(Strict):
-    """A venue's report: so much more is used, and these legs were traded. ``sequence`` counts the credit's changes."""
+    """A venue's report: so much more is used, for these fills. ``sequence`` counts the credit's changes."""
 
     sequence: Sequence
     amount: Amount
@@ -281,11 +272,35 @@ class ConsumeBody(Strict):
 
 
 class ReleaseBody(Strict):
-    """Parts of a credit to give back."""
+    """Parts of a credit to give back. ``paid``, at most ``used``, is what the account pays the venue of it."""
 
     sequence: Sequence
     free: Amount = "0"
     used: Amount = "0"
+    paid: Amount = "0"
+
+
+class SideBody(Strict):
+    """One side of a trade: the statement says that the account is solvent after its legs (``delta``)."""
+
+    statement: StatementModel
+    proof: ProofModel
+
+
+class TradeBody(Strict):
+    """A trade between two accounts: what one gives the other receives, leg by leg."""
+
+    maker: SideBody
+    taker: SideBody
+
+
+class TradeView(Answer):
+    """A booked trade and the new epochs of its two accounts."""
+
+    trade: CreditId
+    venue: Id
+    maker: AttestedView
+    taker: AttestedView
 
 
 class CreditView(Answer):

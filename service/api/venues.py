@@ -22,7 +22,6 @@ from .models import (
     BreakerBody,
     BreakerList,
     CapBody,
-    SettlementBody,
     VenueBody,
     VenueList,
     VenueView,
@@ -78,7 +77,7 @@ def get(caller: Caller, book: Ledger, venue: VenueId) -> VenueView:
     """One venue: for operators and the venue itself."""
     if caller.kind != "operator" and (caller.kind, caller.name) != ("venue", venue):
         raise Forbidden("only for operators and the venue itself")
-    return VenueView.model_validate(book.database.read(lambda tx: venues.view(book, tx, venues.read(tx, venue))))
+    return VenueView.model_validate(book.database.read(lambda tx: venues.view(book, venues.read(tx, venue))))
 
 
 @router.put(
@@ -111,27 +110,6 @@ def suspend(caller: Caller, key: IdempotencyKey, request: RequestDigest, book: L
 def resume(caller: Caller, key: IdempotencyKey, request: RequestDigest, book: Ledger, venue: VenueId) -> VenueView:
     """New credit for this venue again. Operators only."""
     return _set_state(caller, key, request, book, venue, "active")
-
-
-@router.post(
-    "/venues/{venue}/settlements",
-    **signed("settle_venue", "venues", "unknown-venue", "conflict", changes=True, body=True, status=201),
-)
-def settle(
-    caller: Caller,
-    key: IdempotencyKey,
-    request: RequestDigest,
-    book: Ledger,
-    venue: VenueId,
-    body: SettlementBody,
-) -> VenueView:
-    """Book what a venue paid of what it owes for reported fills (negative: what it was paid). Operators only."""
-    caller.expect("operator")
-    answer, _ = idempotency.once(
-        book, caller.caller, key, request,
-        lambda tx: venues.settle(book, tx, venue, body.instrument, body.quantity, body.reference), status=201,
-    )  # fmt: skip
-    return VenueView.model_validate(answer)
 
 
 @router.get("/breakers", **signed("list_breakers", "breakers"))

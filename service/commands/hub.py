@@ -169,7 +169,7 @@ def reseal(config: Config = None, as_json: Json = False) -> None:
     """Seal everything at rest anew under the first storage key of the ring. The service may go on meanwhile."""
     from ..ledger.setup import reseal as run
 
-    steps = ("signing_keys", "accounts", "venues", "settlements", "events", "idempotency")
+    steps = ("signing_keys", "accounts", "events", "idempotency")
     with progress("reseal", steps, as_json=as_json) as step:
         done = run(_book(config), step)
     emit({"sealed": done}, as_json=as_json, text=lambda: typer.echo(f"{sum(done.values())} values sealed anew"))

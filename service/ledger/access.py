@@ -20,6 +20,8 @@ from .idempotency import insert_new
 
 #: A key without an end is valid until the year 9999.
 FOREVER = 253_402_300_799
+#: Seconds by which the clocks of two hosts of one hub may differ: a nonce is kept so much longer.
+NONCE_MARGIN = 120
 KINDS = ("operator", "oracle", "venue", "account")
 
 
@@ -67,11 +69,28 @@ def keys_of(tx: Connection, kind: str, owner: str) -> list[Any]:
 
 def retire(tx: Connection, kind: str, owner: str, kid: str, now: int) -> Tree:
     """End a key's validity now. The last valid key of a principal stays: nobody locks himself out. ``NotFound``."""
-    valid = [row for row in keys_of(tx, kind, owner) if row.not_after > now]
+    c = tables.keys.c
+    mine = select(tables.keys).where(c.kind == kind, c.owner == owner).order_by(c.kid)
+    # All of them are locked, in one order: two keys that retire each other cannot both go.
+    valid = [row for row in tx.execute(mine.with_for_update(key_share=True)) if row.not_after > now]
     if kid not in {row.kid for row in valid}:
         raise NotFound("no such valid key", field="kid")
     if not any(row.kid != kid and row.not_before <= now for row in valid):
         raise Conflict("the only valid key: add another first", field="kid")
+    return _end(tx, kid, now)
+
+
+def revoke_key(tx: Connection, kid: str, now: int) -> Tree:
+    """As an operator: end anybody's key now, even the last. Not an operator's last. ``NotFound``."""
+    row = tx.execute(select(tables.keys).where(tables.keys.c.kid == kid)).one_or_none()
+    if row is None or row.not_after <= now:
+        raise NotFound("no such valid key", field="kid")
+    if row.kind == "operator":
+        return retire(tx, "operator", row.owner, kid, now)
+    return _end(tx, kid, now)
+
+
+def _end(tx: Connection, kid: str, now: int) -> Tree:
     tx.execute(update(tables.keys).where(tables.keys.c.kid == kid).values(not_after=now))
     row = tx.execute(select(tables.keys).where(tables.keys.c.kid == kid)).one()
     return {"kid": row.kid, "not_before": row.not_before, "not_after": row.not_after}
@@ -100,10 +119,10 @@ def burn_nonce(book: Book, kid: str, nonce: str, expires: int, ticket: str) -> N
     book.database.apart(unit)
 
 
-def forget_nonces(book: Book, now: int) -> int:
-    """Drop nonces whose signatures have expired anyway; gives how many."""
-    table = tables.nonces
-    return book.database.write(lambda tx: tx.execute(delete(table).where(table.c.expires < now)).rowcount)
+def forget_nonces(book: Book) -> int:
+    """Drop nonces whose signatures have expired by any host's clock; gives how many."""
+    table, limit = tables.nonces, book.clock() - NONCE_MARGIN
+    return book.database.write(lambda tx: tx.execute(delete(table).where(table.c.expires < limit)).rowcount)
 
 
 def grant(tx: Connection, account: str, venue: str) -> None:

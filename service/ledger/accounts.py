@@ -51,7 +51,7 @@ def open_account(
     commitment, opening = commit([0] * len(snapshot.instruments), domain)
     empty = Portfolio(snapshot.registry_digest, domain, {}, opening.blinding)
     terms = {"rule": snapshot.rule_id, "jurisdiction": jurisdiction or "", "encryption_key": encryption_key}
-    content = events.salted(terms)
+    content = events.salted(terms | empty.commitment_data())
     first = Event(name, 1, 1, "opened", now, events.GENESIS, content)
     tx.execute(
         insert(tables.accounts).values(
@@ -67,25 +67,50 @@ def open_account(
 
 
 def listed(book: Book, tx: Connection, account: Account, snapshot: Snapshot) -> dict[str, int]:
-    """The account's positions in lots of a snapshot's registry."""
-    if account.portfolio.registry == snapshot.registry_digest:
-        return dict(account.portfolio.lots)
+    """The account's positions in lots of a snapshot's registry; ``PositionLimit`` where they are not to be had there.
+
+    The credit line is always counted from the live credits themselves, each rounded up: a change of lots cannot
+    lose any.
+    """
+    held = account.portfolio
+    old = snapshot if held.registry == snapshot.registry_digest else _of_registry(book, tx, held.registry)
+    out = portfolio.relisted(held, old, snapshot)
+    c = tables.credits.c
+    query = select(c.free + c.used).where(c.account == account.id, c.free + c.used > 0)
+    owed = sum(portfolio.credit_lots(live, snapshot) for live in tx.execute(query).scalars())
+    return portfolio.changed(out, {portfolio.credit_line(snapshot): owed} if owed else {})
+
+
+def _of_registry(book: Book, tx: Connection, registry: bytes) -> Snapshot:
+    """The newest snapshot of a registry."""
     digest = tx.execute(
         select(tables.snapshots.c.digest)
-        .where(tables.snapshots.c.registry == account.portfolio.registry.hex())
+        .where(tables.snapshots.c.registry == registry.hex())
         .order_by(tables.snapshots.c.time.desc())
         .limit(1)
     ).scalar_one()
-    return portfolio.relisted(account.portfolio, book.snapshot(tx, digest), snapshot)
+    return book.snapshot(tx, digest)
+
+
+def workable(book: Book, tx: Connection, account: Account) -> tuple[Snapshot, dict[str, int]]:
+    """A snapshot on which the account can be committed, with its positions there: the newest, or the newest of the
+    registry that it is committed under, so that exposure can fall whatever was delisted meanwhile.
+    """
+    newest = book.snapshot(tx, snapshots.latest(tx).digest)
+    try:
+        return newest, listed(book, tx, account, newest)
+    except PositionLimit:
+        own = _of_registry(book, tx, account.portfolio.registry)
+        return own, listed(book, tx, account, own)
 
 
 def deposit(book: Book, tx: Connection, name: str, instrument: str, quantity: str, reference: str) -> Tree:
     """Book what custody received. ``reference`` is custody's own and books once, whatever the idempotency key."""
     now = book.clock()
     account = epochs.read_account(book, tx, name, lock=True)
-    snapshot = book.snapshot(tx, snapshots.latest(tx).digest)
+    snapshot, held = workable(book, tx, account)
     lots = asset_lots(snapshot, instrument, quantity)
-    after = portfolio.changed(listed(book, tx, account, snapshot), {instrument: lots})
+    after = portfolio.changed(held, {instrument: lots})
     portfolio.check(after, [instrument], snapshot, field="instrument")
     content = {"reference": reference, "delta": {instrument: quantity}}
     moved, state = epochs.advance(book, tx, account, snapshot, after, "deposited", content, live=account.live, now=now)
@@ -109,8 +134,9 @@ def asset_lots(snapshot: Snapshot, instrument: str, quantity: str) -> int:
 def expect_terms(book: Book, account: Account, statement: Statement, *, spoke: str) -> None:
     """What this hub asks of a statement, whatever it proves; ``StatementRefused`` names the field.
 
-    Initial level, multiplier of at least 1, a horizon within policy, the account's rule and its jurisdiction's overlay
-    set: a looser statement would be true of an account that is not good for the amount.
+    Initial level, multiplier of at least 1, a horizon within policy (with it the prover chooses the latency buffer),
+    the account's rule and its jurisdiction's overlay set: a looser statement would be true of an account that is not
+    good for the amount.
     """
     terms = statement.terms
     wanted = [
@@ -119,7 +145,11 @@ def expect_terms(book: Book, account: Account, statement: Statement, *, spoke: s
         ("context.spoke", statement.context.spoke == spoke, "names another spoke"),
         ("level", terms.level == "initial", "must be initial"),
         ("multiplier", terms.multiplier >= Fraction(1), "must be at least 1"),
-        ("horizon", terms.horizon <= book.policy.max_horizon, f"must be at most {book.policy.max_horizon} s"),
+        (
+            "horizon",
+            book.policy.min_horizon <= terms.horizon <= book.policy.max_horizon,
+            f"must be from {book.policy.min_horizon} to {book.policy.max_horizon} s",
+        ),
         ("rule", statement.rule_id == account.rule, "is not the account's"),
         (
             "overlays",
@@ -132,38 +162,57 @@ def expect_terms(book: Book, account: Account, statement: Statement, *, spoke: s
             raise StatementRefused(message, field=f"statement.{name}")
 
 
-def withdraw(book: Book, tx: Connection, name: str, instrument: str, quantity: str, statement: Statement) -> Tree:
+def legs(statement: Statement, snapshot: Snapshot) -> dict[str, int]:
+    """A statement's delta in lots."""
+    out: dict[str, int] = {}
+    for i, (name, quantity) in enumerate(statement.delta):
+        inst = snapshot.instruments[snapshot.row_of(name, field=f"statement.delta.{i}.instrument")]
+        out[name] = to_lots(quantity, inst.lot, field=f"statement.delta.{i}.quantity")
+    return out
+
+
+def expect_movable(
+    book: Book, tx: Connection, account: Account, statement: Statement, *, spoke: str, now: int
+) -> Snapshot:
+    """That value may leave this account on this statement: latest epoch, open, breakers closed, the newest prices.
+
+    Whoever knows better prices than a superseded snapshot's could take out what is not there any more, so there is no
+    grace here. Gives the snapshot.
+    """
+    expect_terms(book, account, statement, spoke=spoke)
+    epochs.expect_epoch(account, statement.context.epoch)
+    if account.state != "open":
+        raise AccountFrozen("nothing leaves a frozen account", field="account")
+    breakers.expect_closed(tx, breakers.HUB)
+    snapshot = snapshots.usable(book, tx, statement.snapshot.hex(), now, grace=0)
+    statement.check_time(snapshot, now)
+    return snapshot
+
+
+def evidence(statement: Statement, proof: bytes) -> Tree:
+    """What the journal keeps of a proof, so that the audit can verify it again."""
+    return {"statement": parse_json(statement.to_bytes(), name="statement"), "proof": proof.hex()}
+
+
+def withdraw(
+    book: Book, tx: Connection, name: str, instrument: str, quantity: str, statement: Statement, proof: bytes
+) -> Tree:
     """Pay out what a verified statement shows the account can do without: its delta is this one leg.
 
     The proof itself was checked before; here that it is about the latest epoch, now that the row is locked.
     """
     now = book.clock()
     account = epochs.read_account(book, tx, name, lock=True)
-    epochs.expect_epoch(account, statement.context.epoch)
-    expect_terms(book, account, statement, spoke=book.name)
-    if account.state != "open":
-        raise AccountFrozen("nothing leaves a frozen account", field="account")
-    breakers.expect_closed(tx, breakers.HUB)
-    snapshot = snapshots.usable(book, tx, statement.snapshot.hex(), now)
-    statement.check_time(snapshot, now)
+    snapshot = expect_movable(book, tx, account, statement, spoke=book.name, now=now)
     lots = asset_lots(snapshot, instrument, quantity)
-    row = snapshot.row_of(instrument, field="instrument")
-    proved = {
-        leg: to_lots(text, snapshot.instruments[snapshot.row_of(leg, field="statement.delta")].lot, field="delta")
-        for leg, text in statement.delta
-    }
-    if proved != {instrument: -lots}:
+    if legs(statement, snapshot) != {instrument: -lots}:
         raise StatementRefused("must take out exactly what is withdrawn", field="statement.delta")
     held = listed(book, tx, account, snapshot)
     if held.get(instrument, 0) < lots:
         # Borrowing is a trade, not a withdrawal: custody pays out what it holds for the account.
         raise PositionLimit("the account does not hold so much", field="quantity")
     after = portfolio.changed(held, {instrument: -lots})
-    content = {
-        "delta": {instrument: f"-{quantity}"},
-        "statement": parse_json(statement.to_bytes(), name="statement"),
-        "row": row,
-    }
+    content = {"delta": {instrument: f"-{quantity}"}, **evidence(statement, proof)}
     moved, state = epochs.advance(book, tx, account, snapshot, after, "withdrawn", content, live=account.live, now=now)
     return view(book, moved, state)
 
@@ -194,13 +243,8 @@ def encrypted_opening(book: Book, tx: Connection, name: str) -> Tree:
     """
     account = epochs.read_account(book, tx, name)
     state = epochs.attested(tx, name, account.epoch)
-    digest = tx.execute(
-        select(tables.snapshots.c.digest)
-        .where(tables.snapshots.c.registry == account.portfolio.registry.hex())
-        .order_by(tables.snapshots.c.time.desc())
-        .limit(1)
-    ).scalar_one()
-    plain = opening_bytes(account.portfolio.opening(book.snapshot(tx, digest)), account.portfolio.registry)
+    snapshot = _of_registry(book, tx, account.portfolio.registry)
+    plain = opening_bytes(account.portfolio.opening(snapshot), account.portfolio.registry)
     key = tx.execute(select(tables.accounts.c.encryption_key).where(tables.accounts.c.id == name)).scalar_one()
     from ..sealing import seal_to
 

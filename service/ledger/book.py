@@ -36,17 +36,17 @@ _SIGNING_KEY = (
 class Policy:
     """What a hub asks of statements and reports. Times in seconds.
 
-    ``max_horizon`` bounds how old a price a proof may rest on. A snapshot that was superseded stays good for
-    ``snapshot_grace``, so that a proof under way is not lost. ``fill_band_ppm`` is how far a fill's legs may differ
-    in value at the marks. A venue may report fills until ``report_grace`` after a credit's end. ``max_failed_proofs``
-    in a row open a venue's breaker. ``jump_ppm`` of any mark between snapshots opens the hub's.
+    ``min_horizon`` and ``max_horizon`` bound the horizon: the latency buffer, and how old a price a proof may rest
+    on. A snapshot that was superseded stays good for ``snapshot_grace``, so that a proof under way is not lost. A
+    venue may report use until ``report_grace`` after a credit's end. ``max_failed_proofs`` in a row open a venue's
+    breaker. ``jump_ppm`` of any mark between snapshots opens the hub's.
     """
 
+    min_horizon: int = 60
     max_horizon: int = 3600
     snapshot_grace: int = 60
     max_credit_seconds: int = 7 * 86400
     report_grace: int = 60
-    fill_band_ppm: int = 50_000
     max_failed_proofs: int = 100
     jump_ppm: int = 500_000
 

@@ -90,12 +90,13 @@ def attested(tx: Connection, account: str, epoch: int | None = None) -> Attested
 
 
 def expect_epoch(account: Account, epoch: int) -> None:
-    """``StaleEpoch`` unless a statement's epoch is the latest; says which one to prove at."""
+    """``StaleEpoch`` unless a statement's epoch is the latest. It does not say which one is: a venue that was shown one
+    epoch could follow the account's activity for ever. Its holder and granted venues can ask.
+    """
     if epoch != account.epoch:
         raise StaleEpoch(
             "the account has moved on: fetch the attestation and opening of its latest epoch and prove again",
             field="statement.context.epoch",
-            epoch=account.epoch,
         )
 
 
@@ -134,7 +135,7 @@ def advance(
     commitment, opening = commit(portfolio.vector(lots, snapshot), domain)
     after = Portfolio(snapshot.registry_digest, domain, dict(lots), opening.blinding)
     epoch, sequence = account.epoch + 1, account.events + 1
-    event = Event(account.id, sequence, epoch, kind, now, account.head, salted(content))
+    event = Event(account.id, sequence, epoch, kind, now, account.head, salted(content | after.commitment_data()))
     digest = record(book, tx, event)
     values: dict[str, Any] = {
         "epoch": epoch,

@@ -64,9 +64,9 @@ def answered(tx: Connection, caller: str, key: str, request: bytes) -> bool:
     return row is not None
 
 
-def forget(book: Book, now: int) -> int:
+def forget(book: Book) -> int:
     """Drop answers older than :data:`KEEP_SECONDS`; gives how many."""
     table = tables.idempotency
     return book.database.write(
-        lambda tx: tx.execute(delete(table).where(table.c.created < now - KEEP_SECONDS)).rowcount
+        lambda tx: tx.execute(delete(table).where(table.c.created < book.clock() - KEEP_SECONDS)).rowcount
     )

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from fractions import Fraction
+from typing import Any
 
 from py_arkworks_bls12381 import Scalar
 
@@ -30,6 +31,11 @@ class Portfolio:
     def opening(self, snapshot: Snapshot) -> Opening:
         """The opening on any snapshot of the registry."""
         return Opening(self.domain, tuple(vector(self.lots, snapshot)), self.blinding)
+
+    def commitment_data(self) -> dict[str, Any]:
+        """What an event keeps besides its change, so that the audit can make every commitment again. Secret."""
+        blinding = [encode_scalar(b).hex() for b in self.blinding]
+        return {"registry": self.registry.hex(), "domain": self.domain, "blinding": blinding}
 
     def to_bytes(self) -> bytes:
         """For the vault."""
@@ -69,9 +75,18 @@ def vector(lots: Mapping[str, int], snapshot: Snapshot) -> list[int]:
 
 def credit_line(snapshot: Snapshot) -> str:
     """The id of the one instrument in which credits are booked."""
-    lines = [inst.id for inst in snapshot.instruments if inst.kind == "credit"]
+    return _only(snapshot, "credit")
+
+
+def cash_line(snapshot: Snapshot) -> str:
+    """The id of the one instrument that is the quote currency."""
+    return _only(snapshot, "quote")
+
+
+def _only(snapshot: Snapshot, kind: str) -> str:
+    lines = [inst.id for inst in snapshot.instruments if inst.kind == kind]
     if len(lines) != 1:
-        raise SnapshotRefused("a hub's snapshot has exactly one credit line", field="snapshot.instruments")
+        raise SnapshotRefused(f"a hub's snapshot has exactly one {kind} line", field="snapshot.instruments")
     return lines[0]
 
 
@@ -106,14 +121,19 @@ def check(lots: Mapping[str, int], names: Iterable[str], snapshot: Snapshot, *, 
 
 
 def relisted(portfolio: Portfolio, old: Snapshot, new: Snapshot) -> dict[str, int]:
-    """The same quantities in lots of another registry; ``PositionLimit`` where the new lots do not divide them."""
-    if portfolio.registry == new.registry_digest:
-        return dict(portfolio.lots)
+    """The same quantities in lots of another registry, without the credit line, which is booked anew.
+
+    ``PositionLimit`` where the new registry does not list an instrument, lists it as another kind, or has lots that do
+    not divide the quantity.
+    """
     out: dict[str, int] = {}
     for name, count in portfolio.lots.items():
-        if name not in new.index:
+        before = old.instruments[old.index[name]]
+        if before.kind == "credit":
+            continue
+        if name not in new.index or new.instruments[new.index[name]].kind != before.kind:
             raise PositionLimit("the new registry does not list what the account holds", field="account")
-        quantity = count * old.instruments[old.index[name]].lot / new.instruments[new.index[name]].lot
+        quantity = count * before.lot / new.instruments[new.index[name]].lot
         if quantity.denominator != 1:
             raise PositionLimit("not a whole number of the new registry's lots", field="account")
         out[name] = quantity.numerator

@@ -13,11 +13,13 @@ from typing import Any
 
 from circuits.errors import ZkMarginError
 from circuits.schema import StatementModel, validate
+from circuits.snapshot import Snapshot
 from circuits.statement import Statement, from_model
-from circuits.units import parse_decimal, to_quanta
+from circuits.units import format_fraction, parse_decimal, to_lots, to_quanta
 from verifier.attestation import Attestation
+from verifier.field import decode_scalar
 
-from . import credits, events
+from . import credits, events, portfolio
 from .book import Book
 from .events import Event
 
@@ -38,6 +40,7 @@ class Credit:
     venue: str
     statement: Statement
     issued: int
+    expires: int
     amount: int
     free: int
     used: int = 0
@@ -56,6 +59,7 @@ class Account:
     state: str = "open"
     opened: int = 0
     terms: Mapping[str, Any] = field(default_factory=dict)
+    credits: list[Credit] = field(default_factory=list)
     quantities: dict[str, Fraction] = field(default_factory=quantities, repr=False)
 
 
@@ -69,11 +73,16 @@ class Replay:
     attested: Mapping[tuple[str, int], Attestation]
     transfers: dict[str, list[tuple[str, str, int]]]
     findings: list[str]
+    #: A snapshot of each registry.
+    registries: Mapping[str, Snapshot]
     accounts: dict[str, Account] = field(default_factory=dict)
     credits: dict[str, Credit] = field(default_factory=dict)
     receipts: dict[str, tuple[str, str]] = field(default_factory=dict)
-    legs: dict[str, dict[str, Fraction]] = field(default_factory=lambda: defaultdict(quantities), repr=False)
-    #: Statement and proof of every credit, to be verified again.
+    #: What each trade's sides moved, which must sum to nothing.
+    trades: dict[str, dict[str, Fraction]] = field(default_factory=lambda: defaultdict(quantities), repr=False)
+    #: Epochs that an event made.
+    made: set[tuple[str, int]] = field(default_factory=set)
+    #: Statement and proof of every credit, withdrawal and trade, to be verified again.
     statements: list[tuple[str, Statement, bytes]] = field(default_factory=list, repr=False)
 
     def check(self, holds: bool, finding: str) -> None:
@@ -99,7 +108,7 @@ class Replay:
         self.check(event.previous == state.head, f"{name} does not follow the one before")
         self.check(event.sequence == state.count + 1, f"{name} is out of sequence")
         self.check((event.kind == "opened") == (event.sequence == 1), f"{name} is of another kind")
-        still = event.kind in ("frozen", "unfrozen") or (event.kind == "credit-consumed" and not content["delta"])
+        still = event.kind in ("frozen", "unfrozen", "credit-consumed")
         self.check(event.epoch == state.epoch + (not still), f"{name} is of another epoch")
         state.head, state.count, state.epoch = event.digest, event.sequence, event.epoch
         for instrument, quantity in content.get("delta", {}).items():
@@ -107,6 +116,26 @@ class Replay:
         expected = self._change(event, state, name)
         made = self.transfers.pop(event.digest, [])
         self.check(made == expected, f"{name} made other transfers than its content says")
+        if not still:
+            self._committed(event, state, name)
+
+    def _committed(self, event: Event, state: Account, name: str) -> None:
+        """Make the epoch's commitment again, from the positions and credits as replayed and the event's blinding."""
+        self.made.add((event.account, event.epoch))
+        snapshot, attested = self.registries[event.content["registry"]], self.attested.get((event.account, event.epoch))
+        lots = {
+            k: to_lots(format_fraction(v), snapshot.instruments[snapshot.index[k]].lot, field=k)
+            for k, v in state.quantities.items() if v
+        }  # fmt: skip
+        live = [c.free + c.used for c in state.credits]
+        if owed := sum(portfolio.credit_lots(amount, snapshot) for amount in live):
+            lots[portfolio.credit_line(snapshot)] = owed
+        blinding = tuple(decode_scalar(bytes.fromhex(b), field="blinding") for b in event.content["blinding"])
+        held = portfolio.Portfolio(snapshot.registry_digest, event.content["domain"], lots, blinding)
+        same = attested is not None and (attested.commitment, attested.domain, attested.registry) == (
+            held.opening(snapshot).commitment(), held.domain, held.registry,
+        )  # fmt: skip
+        self.check(same, f"{name}: the attested commitment is not of what the account then held")
 
     def _change(self, event: Event, state: Account, name: str) -> list[tuple[str, str, int]]:
         """What an event does besides moving positions; gives the transfers that it must have made."""
@@ -120,27 +149,43 @@ class Replay:
                 state.state = "frozen" if event.kind == "frozen" else "open"
             case "credit-issued":
                 amount = int(content["amount"])
-                statement = from_model(validate(StatementModel, content["statement"], name="statement"))
-                self._issued(event, statement, amount, name)
-                fresh = Credit(event.account, content["venue"], statement, event.time, amount, amount)
-                self.credits[content["credit"]] = fresh
+                statement = self._proved(event, state, content["venue"], name)
+                proved = to_quanta(statement.amount, self.book.decimals, field="statement.amount")
+                self.check(amount <= proved and not statement.delta, f"{name}: more than was proved")
+                credit = Credit(
+                    event.account, content["venue"], statement, event.time, content["expires"], amount, amount
+                )
+                self.credits[content["credit"]] = credit
+                state.credits.append(credit)
                 state.live += amount
                 return [(pledged, credits.side(content["credit"], "free"), amount)]
             case "credit-consumed":
                 credit, used = self._next(content["credit"]), int(content["used"])
-                for instrument, quantity in content["delta"].items():
-                    self.legs[credit.venue][instrument] += parse_decimal(quantity, field="delta")
                 credit.free, credit.used = credit.free - used, credit.used + used
-                sides = (credits.side(content["credit"], "free"), credits.side(content["credit"], "used"))
-                return [(*sides, used)] if used else []
+                return [(credits.side(content["credit"], "free"), credits.side(content["credit"], "used"), used)]
             case "credit-released" | "credit-expired":
-                credit, free, used = self._next(content["credit"]), int(content["free"]), int(content["used"])
+                credit = self._next(content["credit"])
+                free, used, paid = (int(content[part]) for part in ("free", "used", "paid"))
                 credit.free, credit.used = credit.free - free, credit.used - used
                 credit.released += free + used
                 state.live -= free + used
-                parts = (("free", free), ("used", used))
-                return [(credits.side(content["credit"], part), pledged, amount) for part, amount in parts if amount]
-            case "withdrawn" | "recommitted":
+                cash = sum(parse_decimal(text, field="delta") for text in content.get("delta", {}).values())
+                self.check(-cash * 10**self.book.decimals == paid, f"{name}: paid is not what the account gave")
+                sides = (credits.side(content["credit"], "free"), credits.side(content["credit"], "used"))
+                moves = [
+                    (sides[0], pledged, free), (sides[1], pledged, used - paid),
+                    (sides[1], credits.payable(credit.venue), paid),
+                ]  # fmt: skip
+                return [move for move in moves if move[2]]
+            case "withdrawn":
+                statement = self._proved(event, state, self.book.name, name)
+                self.check(dict(statement.delta) == content["delta"], f"{name}: took out other than was proved")
+            case "traded":
+                statement = self._proved(event, state, content["venue"], name)
+                self.check(dict(statement.delta) == content["delta"], f"{name}: moved other than was proved")
+                for instrument, quantity in content["delta"].items():
+                    self.trades[content["trade"]][instrument] += parse_decimal(quantity, field="delta")
+            case "recommitted":
                 pass
             case _:
                 self.findings.append(f"{name} is of no known kind")
@@ -151,17 +196,26 @@ class Replay:
         found.sequence += 1
         return found
 
-    def _issued(self, event: Event, statement: Statement, amount: int, name: str) -> None:
-        attested = self.attested.get((event.account, event.epoch - 1))
-        proved = to_quanta(statement.amount, self.book.decimals, field="statement.amount")
-        self.check(amount <= proved, f"{name}: more than was proved")
-        context = statement.context
-        same = (context.hub, context.account, context.epoch, context.spoke) == (
-            self.book.name, event.account, event.epoch - 1, event.content["venue"],
+    def _proved(self, event: Event, state: Account, spoke: str, name: str) -> Statement:
+        """The statement of an event, which must be one that the hub takes, about the epoch before."""
+        statement = from_model(validate(StatementModel, event.content["statement"], name="statement"))
+        attested, context, terms = (
+            self.attested.get((event.account, event.epoch - 1)),
+            statement.context,
+            statement.terms,
+        )
+        same = (context.hub, context.account, context.epoch, context.spoke, statement.rule_id) == (
+            self.book.name, event.account, event.epoch - 1, spoke, state.terms["rule"],
         )  # fmt: skip
         self.check(same, f"{name}: the statement is about something else")
+        jurisdiction = state.terms["jurisdiction"]
+        strict = terms.level == "initial" and terms.multiplier >= 1 and event.time <= context.expiry
+        self.check(
+            strict and (not jurisdiction or jurisdiction in terms.overlays), f"{name}: the statement is a looser one"
+        )
         self.check(
             attested is not None and (attested.commitment, attested.domain) == (statement.commitment, statement.domain),
             f"{name}: the statement is about another commitment than the epoch's",
         )
         self.statements.append((name, statement, bytes.fromhex(event.content["proof"])))
+        return statement

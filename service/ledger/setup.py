@@ -18,7 +18,7 @@ from ..store import tables
 from ..store.database import Database
 from ..store.migrate import upgrade
 from ..store.vault import Vault
-from . import access, epochs, events, venues
+from . import access, epochs, events
 from .book import Book
 from .events import Tree
 
@@ -112,8 +112,6 @@ def _purposes() -> list[tuple[Table, Callable[[Any], str]]]:
     return [
         (t.signing_keys, lambda row: f"signing-key/{row.number}"),
         (t.accounts, lambda row: epochs.sealed_purpose(row.id, row.epoch)),
-        (t.venues, lambda row: venues.sealed_purpose(row.id)),
-        (t.settlements, lambda row: f"settlement/{row.reference}"),
         (t.events, lambda row: events.purpose(row.account, row.sequence)),
         (t.idempotency, lambda row: f"idempotency/{row.caller}/{row.key}"),
     ]

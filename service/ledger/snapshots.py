@@ -19,7 +19,7 @@ from ..store import tables
 from . import breakers
 from .book import Book
 from .events import Tree
-from .portfolio import credit_line
+from .portfolio import cash_line, credit_line
 
 
 @dataclass(frozen=True)
@@ -90,10 +90,10 @@ def in_force(book: Book, tx: Connection, now: int) -> Snapshot:
     return book.snapshot(tx, newest.digest)
 
 
-def usable(book: Book, tx: Connection, digest: str, now: int) -> Snapshot:
+def usable(book: Book, tx: Connection, digest: str, now: int, *, grace: int | None = None) -> Snapshot:
     """The snapshot that a statement names, if a proof may rest on it now.
 
-    It must be the newest, or have been superseded at most ``snapshot_grace`` seconds ago, and be in force:
+    It must be the newest, or have been superseded at most ``grace`` seconds ago (the policy's), and be in force:
     otherwise an account could choose the prices that suit it. ``StaleSnapshot`` names the newest.
     """
     newest = latest(tx)
@@ -112,7 +112,7 @@ def usable(book: Book, tx: Connection, digest: str, now: int) -> Snapshot:
             .order_by(tables.snapshots.c.time)
             .limit(1)
         ).scalar_one()
-        if now > successor + book.policy.snapshot_grace:
+        if now > successor + (book.policy.snapshot_grace if grace is None else grace):
             raise StaleSnapshot("superseded: prove on the newest", field="statement.snapshot", newest=newest.digest)
     return book.snapshot(tx, digest)
 
@@ -127,6 +127,7 @@ def publish(book: Book, tx: Connection, snapshot: Snapshot, signed: SnapshotSign
     if (snapshot.currency, snapshot.decimals) != (book.currency, book.decimals):
         raise SnapshotRefused("the hub's currency and decimals are others", field="snapshot.quote")
     credit_line(snapshot)
+    cash_line(snapshot)
     now = book.clock()
     # Publishing is rare: one at a time.
     tx.execute(select(tables.hub).with_for_update(key_share=True))

@@ -122,7 +122,7 @@ snapshots = Table(
     CheckConstraint("time < valid_until", name="validity"),
 )
 
-#: A zone is a partition of exposure: its venues together can never cost more than its cap.
+#: A zone is a partition of exposure: its venues together can never have more live credit than its cap.
 zones = Table(
     "zones",
     metadata,
@@ -142,20 +142,9 @@ venues = Table(
     _amount("exposure"),
     Column("state", String(16), nullable=False),
     Column("failed_proofs", Integer, nullable=False, server_default="0"),
-    Column("sealed", LargeBinary, nullable=False),
     Column("registered", BigInteger, nullable=False),
     CheckConstraint("exposure >= 0 AND exposure <= cap", name="exposure"),
     CheckConstraint("state IN ('active', 'suspended')", name="state"),
-)
-
-#: What venues paid of what they owe for reported fills.
-settlements = Table(
-    "settlements",
-    metadata,
-    Column("reference", _NAME, primary_key=True),
-    Column("venue", _NAME, ForeignKey("venues.id"), nullable=False),
-    Column("time", BigInteger, nullable=False),
-    Column("sealed", LargeBinary, nullable=False),
 )
 
 #: Open circuit breakers: no row, no breaker. Scope is ``hub`` or ``venue/ID``.
