@@ -6,13 +6,18 @@ VERIFIER_TESTS = test_frozen.py test_decoders.py test_claim.py test_verify.py te
   test_snapshot_signature.py test_transcript.py test_srs.py
 PIP = $(BIN)/python -m pip --disable-pip-version-check --quiet
 
-.PHONY: demo test lint coverage mutants fuzz soundness bench bench-peers growth agree vectors lock clean
+.PHONY: demo test lint fuzz-service coverage mutants fuzz soundness bench bench-peers growth agree vectors lock clean
 
 demo: $(VENV)/.run
 	$(BIN)/zkmargin demo
 
 test: $(VENV)/.dev
 	$(BIN)/python -m pytest -n 2
+
+# Long: generated requests and garbage at every call of a real hub, on both databases.
+fuzz-service: $(VENV)/.dev
+	ZKMARGIN_FUZZ_ROUNDS=40 ZKMARGIN_FUZZ_EXAMPLES=300 ZKMARGIN_FUZZ_SEED=$$$$ \
+	  $(BIN)/python -m pytest -n 2 tests/test_hub_fuzz.py tests/test_hub_openapi.py
 
 lint: $(VENV)/.dev
 	$(BIN)/ruff check .

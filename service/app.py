@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
+from functools import lru_cache
+from importlib import resources
 from pathlib import Path
 from typing import Any
 
@@ -15,14 +18,14 @@ from fastapi.exceptions import RequestValidationError
 from fastapi.openapi.utils import get_openapi
 from pydantic.json_schema import models_json_schema
 from starlette.exceptions import HTTPException
-from starlette.requests import Request
+from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
 
 from circuits.errors import InternalError, MalformedInput, ZkMarginError
 
 from . import logs, problems
 from .api import proofs, system
-from .errors import MethodNotAllowed, NotFound
+from .errors import MethodNotAllowed, NotFound, RequestTimeout
 from .metrics import Metrics
 from .middleware import Limit, Observe, context_of
 from .settings import CONFIG_VARIABLE, Settings, load_settings
@@ -149,6 +152,11 @@ def _handle_errors(app: FastAPI) -> None:
             return answer(request, MalformedInput("the request could not be read", field="body"))
         return answer(request, InternalError("unexpected"))
 
+    async def gone(request: Request, error: Exception) -> Response:
+        # Nobody reads this answer; it is for the log and the metrics, where it is no fault of ours.
+        return answer(request, RequestTimeout("the client went away before the body was complete"))
+
+    app.add_exception_handler(ClientDisconnect, gone)
     app.add_exception_handler(ZkMarginError, typed)
     app.add_exception_handler(RequestValidationError, invalid)
     app.add_exception_handler(HTTPException, http)
@@ -160,6 +168,13 @@ def _malformed(fault: dict[str, Any]) -> MalformedInput:
     extra = fault.get("type") == "extra_forbidden"
     path = ".".join(part if _SAFE_PART.fullmatch(part) else "?" for part in place)
     return MalformedInput("unknown key" if extra else fault.get("msg", "not valid"), field=path or "body")
+
+
+@lru_cache
+def _examples() -> dict[str, Any]:
+    """Examples of models, from a real session."""
+    tree: dict[str, Any] = json.loads(resources.files("service.api").joinpath("examples.json").read_bytes())
+    return tree
 
 
 def _describe(app: FastAPI, service: Service) -> None:
@@ -187,6 +202,10 @@ def _describe(app: FastAPI, service: Service) -> None:
                 [(model, "validation") for model in service.models], ref_template="#/components/schemas/{model}"
             )
             schemas.update(more["$defs"])
+            for name, example in _examples().items():
+                if name in schemas:
+                    # After FastAPI, which drops members that are null from examples.
+                    schemas[name]["examples"] = [example]
             app.openapi_schema = tree
         return app.openapi_schema
 

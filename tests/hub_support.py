@@ -9,7 +9,7 @@ import secrets
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -146,6 +146,8 @@ class Session:
 
     hub: Hub
     http: TestClient | httpx2.Client
+    #: What callers sign by; turn it together with the book's.
+    clock: Callable[[], int] = lambda: int(time.time())
 
     def call(
         self, caller: str | None, method: str, path: str, body: Tree | None = None, *, key: str | None = None
@@ -160,7 +162,7 @@ class Session:
         if caller is not None:
             bare, _, query = path.partition("?")
             signer = RequestSigner(self.hub.signers[caller].key, "hub-1")
-            headers = signer.sign(method, bare, query, headers, data, now=int(time.time()))
+            headers = signer.sign(method, bare, query, headers, data, now=self.clock())
         return self.http.request(method, path, content=data, headers=headers)
 
     def ok(self, caller: str | None, method: str, path: str, body: Tree | None = None, **options: Any) -> Tree:
@@ -219,7 +221,7 @@ class Session:
         """As the holder: a statement on the latest epoch with its proof document."""
         opening, document = self.opening(account, snapshot)
         attested = verify_attestation(document, public_key(bytes.fromhex(self.hub.made["key"])))
-        expiry = int(time.time()) + 600
+        expiry = self.clock() + 600
         stated = make_statement(snapshot, attested, spoke=spoke, amount=amount, **({"expiry": expiry} | changes))
         return stated, json.loads(proof_bytes(stated, prove(stated, snapshot, opening)))
 
@@ -230,7 +232,7 @@ class Session:
             "statement": json.loads(stated.to_bytes()),
             "proof": proof,
             "amount": amount,
-            "expires": int(time.time()) + 3600,
+            "expires": self.clock() + 3600,
         }
 
 

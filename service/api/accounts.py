@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any
+from typing import Annotated
 
 from fastapi import APIRouter, Path, Query, Request
 from sqlalchemy import Connection
@@ -27,6 +27,7 @@ from .models import (
     AccountView,
     AttestationProof,
     DepositBody,
+    GrantView,
     OpeningView,
     WithdrawalBody,
 )
@@ -196,7 +197,7 @@ def attestation(
 @router.put("/{account}/grants/{venue}", **signed("grant", "accounts", "not-found", "unknown-venue", changes=True))
 def grant(
     caller: Caller, key: IdempotencyKey, request: RequestDigest, book: Ledger, account: AccountId, venue: VenueId
-) -> dict[str, Any]:
+) -> GrantView:
     """Let a venue see the account's attestations. Owner only."""
     return _grant(caller, key, request, book, account, venue, granted=True)
 
@@ -204,14 +205,14 @@ def grant(
 @router.delete("/{account}/grants/{venue}", **signed("revoke", "accounts", "not-found", "unknown-venue", changes=True))
 def revoke(
     caller: Caller, key: IdempotencyKey, request: RequestDigest, book: Ledger, account: AccountId, venue: VenueId
-) -> dict[str, Any]:
+) -> GrantView:
     """Take the grant back. Owner only."""
     return _grant(caller, key, request, book, account, venue, granted=False)
 
 
 def _grant(
     caller: Principal, key: str, request: bytes, book: Book, account: str, venue: str, *, granted: bool
-) -> dict[str, Any]:
+) -> GrantView:
     expect_owner(caller, account)
 
     def unit(tx: Connection) -> Tree:
@@ -221,4 +222,4 @@ def _grant(
         return {"account": account, "venue": venue, "granted": granted}
 
     answer, _ = idempotency.once(book, caller.caller, key, request, unit)
-    return answer
+    return GrantView.model_validate(answer)

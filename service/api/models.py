@@ -195,6 +195,14 @@ class AccountView(Answer):
     attested: AttestedView
 
 
+class GrantView(Answer):
+    """Whether a venue may see an account's attestations."""
+
+    account: Id
+    venue: Id
+    granted: bool
+
+
 class InclusionView(Answer):
     """RFC 9162 inclusion proof of a leaf under a signed tree head."""
 

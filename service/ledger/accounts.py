@@ -50,7 +50,8 @@ def open_account(
     domain = cheapest_domain(snapshot)
     commitment, opening = commit([0] * len(snapshot.instruments), domain)
     empty = Portfolio(snapshot.registry_digest, domain, {}, opening.blinding)
-    content = events.salted({"rule": snapshot.rule_id, "jurisdiction": jurisdiction or ""})
+    terms = {"rule": snapshot.rule_id, "jurisdiction": jurisdiction or "", "encryption_key": encryption_key}
+    content = events.salted(terms)
     first = Event(name, 1, 1, "opened", now, events.GENESIS, content)
     tx.execute(
         insert(tables.accounts).values(
@@ -180,7 +181,10 @@ def recommit(book: Book, tx: Connection, name: str) -> Tree:
 def set_state(book: Book, tx: Connection, name: str, state: str) -> Tree:
     """Freeze an account or open it again."""
     account = epochs.read_account(book, tx, name, lock=True)
-    tx.execute(update(tables.accounts).where(tables.accounts.c.id == name).values(state=state))
+    if account.state != state:
+        kind = "frozen" if state == "frozen" else "unfrozen"
+        epochs.note(book, tx, account, kind, {}, book.clock())
+        tx.execute(update(tables.accounts).where(tables.accounts.c.id == name).values(state=state))
     return view(book, epochs.read_account(book, tx, name), epochs.attested(tx, name, account.epoch))
 
 

@@ -24,7 +24,7 @@ Tree = dict[str, Any]
 GENESIS = "00" * 32
 KINDS = (
     "opened", "deposited", "withdrawn", "recommitted", "credit-issued", "credit-consumed", "credit-released",
-    "credit-expired",
+    "credit-expired", "frozen", "unfrozen",
 )  # fmt: skip
 
 

@@ -164,9 +164,9 @@ def settle(book: Book, tx: Connection, venue: str, instrument: str, quantity: st
     row, _ = _lock(tx, venue)
     held = positions(book, row)
     held[instrument] = held.get(instrument, Fraction(0)) - parse_decimal(quantity, field="quantity")
-    content = {"instrument": instrument, "quantity": quantity}
-    sealed = book.vault.seal(canonical_bytes(content), purpose=f"settlement/{reference}")
     now = book.clock()
+    content = {"venue": venue, "time": now, "instrument": instrument, "quantity": quantity}
+    sealed = book.vault.seal(canonical_bytes(content), purpose=f"settlement/{reference}")
     if not insert_new(tx, tables.settlements, reference=reference, venue=venue, time=now, sealed=sealed):
         raise Conflict("this settlement is booked", field="reference")
     table = tables.venues
