@@ -144,6 +144,7 @@ def compile_terms(snapshot: Snapshot, terms: Terms) -> Program:
     return _program(snapshot, terms)
 
 
+@lru_cache(maxsize=64)
 def cheapest_domain(snapshot: Snapshot) -> int:
     """The domain on which a hub should commit: the cheapest (n, K) of the rule at maintenance level."""
     terms = Terms("maintenance", Fraction(1), 3600)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from fractions import Fraction
 
-from sqlalchemy import Connection, insert, select, update
+from sqlalchemy import Connection, bindparam, insert, select, update
 
 from circuits.canonical import parse_json
 from circuits.errors import MalformedInput
@@ -22,6 +22,10 @@ from .epochs import Account, Attested
 from .events import Event, Tree
 from .idempotency import insert_new
 from .portfolio import Portfolio
+
+_LIVE = select(tables.credits.c.free + tables.credits.c.used).where(
+    tables.credits.c.account == bindparam("of"), tables.credits.c.free + tables.credits.c.used > 0
+)
 
 
 def view(book: Book, account: Account, state: Attested) -> Tree:
@@ -75,9 +79,8 @@ def listed(book: Book, tx: Connection, account: Account, snapshot: Snapshot) -> 
     held = account.portfolio
     old = snapshot if held.registry == snapshot.registry_digest else _of_registry(book, tx, held.registry)
     out = portfolio.relisted(held, old, snapshot)
-    c = tables.credits.c
-    query = select(c.free + c.used).where(c.account == account.id, c.free + c.used > 0)
-    owed = sum(portfolio.credit_lots(live, snapshot) for live in tx.execute(query).scalars())
+    live = tx.execute(_LIVE, {"of": account.id}).scalars()
+    owed = sum(portfolio.credit_lots(amount, snapshot) for amount in live)
     return portfolio.changed(out, {portfolio.credit_line(snapshot): owed} if owed else {})
 
 

@@ -24,6 +24,8 @@ from ..store.vault import Vault
 
 #: Parsed snapshots kept in memory; one may take some ten megabytes.
 _SNAPSHOTS = 8
+#: Seconds for which the signing key in use is not looked up again.
+KEY_SECONDS = 5
 _SIGNING_KEY = (
     select(tables.signing_keys)
     .where(tables.signing_keys.c.not_before <= bindparam("now"), tables.signing_keys.c.not_after >= bindparam("now"))
@@ -96,6 +98,7 @@ class Book:
     policy: Policy = field(default_factory=Policy)
     clock: Callable[[], int] = field(default=lambda: int(time.time()))
     cache: SnapshotCache = field(default_factory=SnapshotCache)
+    _current: tuple[float, SigningKey | None] = field(default=(0.0, None), repr=False)
     _signing: dict[str, SigningKey] = field(default_factory=dict, repr=False)
 
     @classmethod
@@ -142,7 +145,18 @@ class Book:
         return self.cache.get(digest, read)
 
     def signing_key(self, tx: Connection, now: int) -> SigningKey:
-        """The newest signing key that is valid now; ``Unavailable`` when the hub has none."""
+        """The newest signing key that is valid now; ``Unavailable`` when the hub has none.
+
+        Looked up again after :data:`KEY_SECONDS`, so that a new key is taken into use soon and not at every signature.
+        """
+        until, key = self._current
+        if key is not None and time.monotonic() < until and key.not_before <= now <= key.not_after:
+            return key
+        key = self._find_key(tx, now)
+        self._current = (time.monotonic() + KEY_SECONDS, key)
+        return key
+
+    def _find_key(self, tx: Connection, now: int) -> SigningKey:
         row = tx.execute(_SIGNING_KEY, {"now": now}).one_or_none()
         if row is None:
             raise Unavailable("the hub has no signing key that is valid now: run zkmargin hub rotate-signing-key")

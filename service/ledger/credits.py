@@ -32,7 +32,6 @@ from ..refusals import (
     NotExpired,
     SequenceConflict,
     StatementRefused,
-    VenueSuspended,
 )
 from ..signing import sign_credit_entry
 from ..store import tables
@@ -107,9 +106,8 @@ def view(book: Book, row: Any) -> Tree:
 
 
 def precheck(book: Book, tx: Connection, venue: str, statement: Statement, amount: int) -> Attested:
-    """All of :func:`reserve` that can be said before the proof is verified, so that a doomed one costs nothing.
-
-    Gives the attestation to verify against. It is all said again under the locks.
+    """What is said before the proof is verified, so that most that are doomed cost nothing; gives the attestation to
+    verify against. :func:`reserve` says all of it, under the locks.
     """
     claimed = statement.context
     try:
@@ -119,29 +117,32 @@ def precheck(book: Book, tx: Connection, venue: str, statement: Statement, amoun
     if named is None or named.commitment != statement.commitment:
         # Who knows the commitment was shown it. To others an account, its epochs and its state do not exist.
         raise StatementMismatch("not a commitment that this hub attested", field="statement.commitment")
-    account = epochs.read_account(book, tx, claimed.account)
-    _expect_eligible(book, tx, account, venue, statement, amount, book.clock())
-    if venues.read(tx, venue).state != "active":
-        raise VenueSuspended("the venue gets no new credit", field="venue")
-    return epochs.attested(tx, account.id, account.epoch)
+    row = find(tx, tables.accounts, id=claimed.account)
+    _expect_fitting(book, row, venue, statement, amount)
+    return named
 
 
-def _expect_eligible(
-    book: Book, tx: Connection, account: Account, venue: str, statement: Statement, amount: int, now: int
-) -> Snapshot:
+def _expect_fitting(book: Book, account: Any, venue: str, statement: Statement, amount: int) -> None:
+    """What statement, account and amount say by themselves."""
     accounts.expect_terms(book, account, statement, spoke=venue)
     if statement.delta:
         # A delta could be a gift, or an order that never trades: the account is good for it only after.
         raise StatementRefused("a credit rests on what is held, not on an order", field="statement.delta")
     epochs.expect_epoch(account, statement.context.epoch)
+    proved = to_quanta(statement.amount, book.decimals, field="statement.amount")
+    if amount > proved:
+        raise AmountAboveProof("more than the statement's amount", field="amount", proved=book.money(proved))
+
+
+def _expect_eligible(
+    book: Book, tx: Connection, account: Account, venue: str, statement: Statement, amount: int, now: int
+) -> Snapshot:
+    _expect_fitting(book, account, venue, statement, amount)
     if account.state != "open":
         raise AccountFrozen("no new credit on a frozen account", field="account")
     breakers.expect_closed(tx, breakers.HUB, breakers.venue_scope(venue))
     snapshot = snapshots.usable(book, tx, statement.snapshot.hex(), now)
     statement.check_time(snapshot, now)
-    proved = to_quanta(statement.amount, book.decimals, field="statement.amount")
-    if amount > proved:
-        raise AmountAboveProof("more than the statement's amount", field="amount", proved=book.money(proved))
     return snapshot
 
 

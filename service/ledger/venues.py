@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from sqlalchemy import Connection, select, update
+from sqlalchemy import BigInteger, ColumnElement, Connection, Table, bindparam, select, update
 
 from ..refusals import CapBelowExposure, CapExceeded, Conflict, UnknownVenue, VenueSuspended
 from ..store import tables
@@ -77,34 +77,42 @@ def set_state(book: Book, tx: Connection, venue: str, state: str) -> Tree:
     return view(book, read(tx, venue))
 
 
+def _shift(table: Table, chosen: ColumnElement[bool], *conditions: ColumnElement[bool], **besides: Any) -> Any:
+    """A prepared change of exposure by :amount, on condition; gives the row if it was made."""
+    amount = bindparam("amount", type_=BigInteger)
+    values = {"exposure": table.c.exposure + amount, **besides}
+    return update(table).where(chosen, *conditions).values(values).returning(table)
+
+
+_OF_VENUE = (
+    tables.zones.c.id == select(tables.venues.c.zone).where(tables.venues.c.id == bindparam("of")).scalar_subquery()
+)
+_ITSELF = tables.venues.c.id == bindparam("of")
+#: Written so that nothing overflows: exposure and cap are at most 2^63 - 1.
+_ZONE_ROOM = tables.zones.c.exposure <= tables.zones.c.cap - bindparam("amount", type_=BigInteger)
+_VENUE_ROOM = tables.venues.c.exposure <= tables.venues.c.cap - bindparam("amount", type_=BigInteger)
+_RAISE_ZONE = _shift(tables.zones, _OF_VENUE, _ZONE_ROOM)
+_RAISE_VENUE = _shift(tables.venues, _ITSELF, tables.venues.c.state == "active", _VENUE_ROOM, failed_proofs=0)
+_LOWER_ZONE, _LOWER_VENUE = _shift(tables.zones, _OF_VENUE), _shift(tables.venues, _ITSELF)
+
+
 def expose(tx: Connection, venue: str, amount: int) -> Any:
-    """Raise the exposure of a venue and its zone, both locked; ``VenueSuspended``, ``CapExceeded``. Gives its row,
-    whose count of failed proofs begins anew: a proof held.
+    """Raise the exposure of a venue and its zone, which locks both; ``VenueSuspended``, ``CapExceeded``. Gives the
+    venue's row, whose count of failed proofs begins anew: a proof held.
     """
-    row, zone = _lock(tx, venue)
-    if row.state != "active":
+    change = {"of": venue, "amount": amount}
+    zone = tx.execute(_RAISE_ZONE, change).one_or_none()
+    row = tx.execute(_RAISE_VENUE, change).one_or_none() if zone is not None else None
+    if row is not None:
+        return row
+    if read(tx, venue).state != "active":
         raise VenueSuspended("the venue gets no new credit", field="venue")
-    if zone.exposure + amount > zone.cap:
-        raise CapExceeded("the zone has no room for this amount", field="amount", scope="zone")
-    if row.exposure + amount > row.cap:
-        raise CapExceeded("the venue has no room for this amount", field="amount", scope="venue")
-    _shift(tx, row, amount, failed_proofs=0)
-    return row
+    scope = "zone" if zone is None else "venue"
+    raise CapExceeded(f"the {scope} has no room for this amount", field="amount", scope=scope)
 
 
 def relieve(tx: Connection, venue: str, amount: int) -> Any:
     """Lower the exposure of a venue and its zone; gives the venue's row."""
-    row, _ = _lock(tx, venue)
-    _shift(tx, row, -amount)
-    return row
-
-
-def _lock(tx: Connection, venue: str) -> tuple[Any, Any]:
-    zone_of = read(tx, venue).zone
-    zone = find(tx, tables.zones, lock=True, id=zone_of)
-    return read(tx, venue, lock=True), zone
-
-
-def _shift(tx: Connection, row: Any, amount: int, **besides: Any) -> None:
-    for table, name, more in ((tables.zones, row.zone, {}), (tables.venues, row.id, besides)):
-        tx.execute(update(table).where(table.c.id == name).values(exposure=table.c.exposure + amount, **more))
+    change = {"of": venue, "amount": -amount}
+    tx.execute(_LOWER_ZONE, change).one()
+    return tx.execute(_LOWER_VENUE, change).one()
