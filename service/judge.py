@@ -115,6 +115,7 @@ class Judge:
                 error.field = "proof"
             case.checks["proof"] = "failed" if error else "passed"
             case.failed = error
+            self._compiled(case)
 
     def _verify(self, items: list[Item]) -> list[ZkMarginError | None]:
         """One batch; if that fails unexpectedly, each by itself, so that only the guilty one is lost."""
@@ -206,14 +207,24 @@ class Judge:
 
     def _admit(self, statement: Statement, snap: Snapshot, heavy: bool) -> None:
         """Let nobody compile a large system in the light lane."""
-        mark = (snap.digest, statement.terms, statement.domain)
-        if mark not in self.compiled:
-            if len(snap.instruments) * len(snap.scenarios) > HEAVY_CELLS and not heavy:
-                raise _Heavy
-            self.compiled[mark] = None
+        large = len(snap.instruments) * len(snap.scenarios) > HEAVY_CELLS
+        if large and not heavy and _mark(statement, snap) not in self.compiled:
+            raise _Heavy
+
+    def _compiled(self, case: _Case) -> None:
+        """Remember what was compiled, and only that: a refusal takes as long, and is not cached."""
+        if case.snapshot is None or not (case.failed is None or isinstance(case.failed, ProofRejected)):
+            return
+        mark = _mark(case.statement, case.snapshot)
+        self.compiled[mark] = None
         self.compiled.move_to_end(mark)
         while len(self.compiled) > COMPILED:
             self.compiled.popitem(last=False)
+
+
+def _mark(statement: Statement, snap: Snapshot) -> tuple[Any, ...]:
+    """What a compiled system depends on."""
+    return snap.digest, statement.terms, statement.domain
 
 
 @dataclass

@@ -44,7 +44,9 @@ class Settings(BaseSettings):
         default=None, description="hub: keys of the encryption at rest, 64 hex digits each; the first one seals"
     )
     storage_keys_file: Path | None = Field(default=None, description="hub: file that holds storage_keys instead")
-    database_pool: int = Field(default=10, ge=1, le=200, description="hub: database connections of a server process")
+    database_pool: int = Field(
+        default=3, ge=1, le=200, description="hub: database connections of a server process; more wait for each other"
+    )
     sweep_seconds: Annotated[float, Field(gt=0, le=3600)] = Field(
         default=5.0, description="hub: how often due credits are expired and old nonces dropped"
     )

@@ -211,7 +211,9 @@ class VerifierPool:
         weight = 1 + len(job.body) // BYTES_PER_PROOF if isinstance(job, BodyJob) and many else 1
         if self._closed:
             raise NotReady("the service is starting or stopping")
-        if len(self._light) + len(self._heavy) >= self.max_queue:
+        # The hub's own jobs come from signed callers: strangers who fill the queue do not keep them out.
+        limit = self.max_queue * (2 if isinstance(job, VerifyJob) else 1)
+        if len(self._light) + len(self._heavy) >= limit:
             raise Overloaded("too many proofs wait for verification")
         ticket = _Ticket(Envelope(job, heavy=many), asyncio.get_running_loop().create_future(), weight)
         self._put(ticket)
