@@ -100,11 +100,15 @@ async def ledger_of(service: Service) -> AsyncIterator[None]:
         await run_in_threadpool(book.database.close)
 
 
+def _checkpoint(book: Book) -> None:
+    book.database.checkpoint()
+
+
 async def _sweep(book: Book, seconds: float) -> None:
     """Expire credits and forget nonces, for as long as the application runs. One failure is not the end."""
     while True:
         await asyncio.sleep(seconds)
-        for work in (ledger_credits.sweep, access.forget_nonces, idempotency.forget):
+        for work in (ledger_credits.sweep, access.forget_nonces, idempotency.forget, _checkpoint):
             try:
                 await run_in_threadpool(work, book)
             except Exception as err:
