@@ -279,14 +279,14 @@ def test_two_offers_that_are_no_trade_are_not_sent(world: World) -> None:
         ((counter, replace(other, statement=wrong)), "taker.statement.delta"),
         ((replace(counter, nonce=asked), other), "statement.context.nonce"),
     ]
-    for taker, field in cases:
+    for taker, place in cases:
         flow = hubs.book_trade(world.fresh(), (demand, offer), taker, world.prices())
         with pytest.raises(StatementMismatch) as refused:
             world.run("venue/spoke-a", flow)
-        assert refused.value.field == field
+        assert refused.value.field == place
     flipped = replace(other, proof=bytes([*other.proof[:-1], other.proof[-1] ^ 1]))
+    flow = hubs.book_trade(world.fresh(), (demand, offer), (counter, flipped), world.prices())
     with pytest.raises(ProofRejected):
-        flow = hubs.book_trade(world.fresh(), (demand, offer), (counter, flipped), world.prices())
         world.run("venue/spoke-a", flow)
 
 
