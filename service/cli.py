@@ -23,6 +23,7 @@ from .commands.credit import credit_app
 from .commands.hub import hub_app, ledger_app
 from .commands.log import log_app, snapshot_app
 from .commands.serve import serve
+from .commands.trade import trade_app
 from .commands.venue import key_app, venue_app
 from .oracle.cli import oracle_app
 from .vectors.cli import vectors_app
@@ -156,6 +157,7 @@ app.add_typer(hub_app, name="hub")
 app.add_typer(ledger_app, name="ledger")
 app.add_typer(account_app, name="account")
 app.add_typer(credit_app, name="credit")
+app.add_typer(trade_app, name="trade")
 app.add_typer(venue_app, name="venue")
 app.add_typer(key_app, name="key")
 app.add_typer(log_app, name="log")

@@ -10,7 +10,6 @@ import sys
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
-from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
@@ -138,7 +137,9 @@ def test_a_credit_from_files_by_the_commands_of_the_local_prover(w: World) -> No
     fills = ("--fill", "PERPETUAL-2=1", "--fill", "QUOTE-0=-64.25")
     entry = ("--entry", w / "credit.json")
     assert w("credit", "consume", *entry, "--amount", 100, *fills, by="spoke-a")["used"] == "100"
-    assert w("credit", "release", *entry, "--free", 200, "--used", 50, by="spoke-a")["released"] == "250"
+    give = ("credit", "release", *entry, "--free", 200, "--used", 50, "--paid")
+    assert w(*give, 51, by="spoke-a", code=3)["error"]["field"] == "paid"
+    assert w(*give, 20, by="spoke-a")["released"] == "250"
     assert w("credit", "expire", *entry, by="spoke-a", code=12)["error"]["code"] == "not-expired"
     assert w("credit", "show", made["credit"], *entry, by="spoke-a")["sequence"] == 2
     assert [c["used"] for c in w("credit", "list", "--live", by="alice")["credits"]] == ["50"]
@@ -156,6 +157,33 @@ def test_a_credit_from_a_demand_and_an_offer(w: World) -> None:
     offer = ("account", "offer", "alice", "--demand", w / "d3.json", "--out", w / "o3.json", *key)
     assert w(*offer, by="alice", code=8)["error"]["code"] == "not-solvent"
     assert not (w / "o3.json").exists()
+
+
+def test_a_trade_from_two_offers(w: World) -> None:
+    w(
+        "account", "keygen", "--key", w / "bob.key", "--public", w / "bob.pub", "--encryption-key",
+        w / "bob.x25519", "--encryption-public", w / "bob.xpub",
+    )  # fmt: skip
+    w("account", "open", "bob", "--public", w / "bob.pub", "--encryption-public", w / "bob.xpub", by="ops")
+    w("account", "deposit", "bob", "--instrument", "QUOTE-0", "--quantity", 500, "--reference", "receipt-2", by="ops")
+    legs = ("--leg", "PERPETUAL-2=1", "--leg", "QUOTE-0=-64.25")
+    asked = ("trade", "demand", "--venue", "spoke-a", "--maker", w / "maker.json", "--taker", w / "taker.json")
+    assert w(*asked, "--leg", "QUOTE-0", code=3)["error"]["field"] == "leg"
+    assert len(set(w(*asked, *legs).values())) >= 2
+    files = []
+    for side, name in (("maker", "alice"), ("taker", "bob")):
+        out, key = w / f"{side}-offer.json", w / f"{name}.x25519"
+        w(
+            "account", "offer", name, "--demand", w / f"{side}.json", "--out", out, "--encryption-key", key, by=name
+        )  # fmt: skip
+        files += [f"--{side}-demand", w / f"{side}.json", f"--{side}-offer", out]
+    before = [w("account", "show", name, by=name)["epoch"] for name in ("alice", "bob")]
+    book = ("trade", "book", *files, "--idempotency-key", "t-1")
+    done = w(*book, by="spoke-a")
+    assert [done[side]["account"] for side in ("maker", "taker")] == ["alice", "bob"]
+    assert [done[side]["epoch"] for side in ("maker", "taker")] == [epoch + 1 for epoch in before]
+    assert w(*book, by="spoke-a") == done
+    assert w("trade", "book", *files, by="spoke-a", code=12)["error"]["code"] == "stale-epoch"
 
 
 def test_the_account_from_both_sides(w: World) -> None:
@@ -182,10 +210,6 @@ def test_venues_breakers_and_keys(w: World) -> None:
     assert w("venue", "cap", "spoke-a", "--cap", "3999.5", by="ops")["cap"] == "3999.5"
     assert [v["venue"] for v in w("venue", "list", by="ops")["venues"]] == ["spoke-a"]
     assert w("venue", "show", "spoke-a", by="spoke-a")["zone"] == "zone-1"
-    paid = ("venue", "settle", "spoke-a", "--instrument", "QUOTE-0", "--quantity", "1", "--reference", "payment-1")
-    before = w("venue", "show", "spoke-a", by="ops")["claim"]
-    assert Decimal(w(*paid, by="ops")["claim"]) == Decimal(before) - 1
-    assert w(*paid, by="ops", code=12)["error"]["code"] == "conflict"
     assert w("venue", "open-breaker", "hub", by="ops")["breakers"][0]["reason"] == "operator"
     assert len(w("venue", "breakers", by="spoke-a")["breakers"]) == 1
     assert w("venue", "close-breaker", "hub", by="ops")["breakers"] == []
@@ -200,6 +224,12 @@ def test_venues_breakers_and_keys(w: World) -> None:
     time.sleep(1.1)  # a key's last second is inclusive
     assert w("venue", "show", "spoke-a", by="spoke-a", code=12)["error"]["code"] == "unknown-key"
     w("key", "add", "--public", w / "spoke-a.pub", by="spoke-new", code=12)  # a key is registered once
+    keygen(w, "spoke-lost")
+    lost = w("key", "add", "--public", w / "spoke-lost.pub", by="spoke-new")["kid"]
+    assert w("key", "revoke", lost, by="spoke-new", code=12)["error"]["code"] == "forbidden"
+    ended = w("key", "revoke", lost, by="ops")["not_after"]
+    assert ended <= int(time.time())
+    assert w("key", "revoke", lost, by="ops", code=12)["error"]["code"] == "not-found"
     for suffix in ("key", "pub"):
         os.replace(w / f"spoke-new.{suffix}", w / f"spoke-a.{suffix}")
 

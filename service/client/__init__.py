@@ -33,14 +33,15 @@ from .operator import (
     publish_snapshot,
     register_venue,
     retire_key,
+    revoke_key,
     set_account,
     set_breaker,
     set_venue,
     set_venue_cap,
     set_zone,
-    settle_venue,
 )
 from .spoke import Credit, check_offer, consume, expire, fetch_credit, fetch_credits, release, request_credit
+from .trade import Trade, book_trade, trade_demands
 from .transport import (
     AsyncHubClient,
     Flow,
@@ -55,10 +56,10 @@ from .trust import Trust, fetch_head, follow_keys, load_trust, meet, save_trust
 
 __all__ = [
     "AsyncHubClient", "Attested", "Credit", "Demand", "Flow", "Holding", "HubClient", "HubProblem", "HubUnreachable",
-    "Offer", "Prices", "RequestSigner", "Retry", "Trust", "add_key", "answer", "check_offer", "consume", "deposit",
-    "expire", "fetch_account", "fetch_attestation", "fetch_breakers", "fetch_credit", "fetch_credits", "fetch_head",
-    "fetch_holding", "fetch_prices", "fetch_venues", "follow_keys", "load_trust", "meet", "new_idempotency_key",
-    "open_account", "publish_snapshot", "recommit", "register_venue", "release", "request_credit", "retire_key",
-    "save_trust", "set_account", "set_breaker", "set_grant", "set_venue", "set_venue_cap", "set_zone",
-    "settle_venue", "withdraw",
+    "Offer", "Prices", "RequestSigner", "Retry", "Trade", "Trust", "add_key", "answer", "book_trade", "check_offer",
+    "consume", "deposit", "expire", "fetch_account", "fetch_attestation", "fetch_breakers", "fetch_credit",
+    "fetch_credits", "fetch_head", "fetch_holding", "fetch_prices", "fetch_venues", "follow_keys", "load_trust",
+    "meet", "new_idempotency_key", "open_account", "publish_snapshot", "recommit", "register_venue", "release",
+    "request_credit", "retire_key", "revoke_key", "save_trust", "set_account", "set_breaker", "set_grant", "set_venue",
+    "set_venue_cap", "set_zone", "trade_demands", "withdraw",
 ]  # fmt: skip

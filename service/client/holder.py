@@ -45,9 +45,9 @@ class Attested:
     leaf: int
 
     def expect_after(self, epoch: int) -> Attested:
-        """Itself; ``StatementMismatch`` unless of a later epoch than the one proved at: what a change must make."""
-        if self.attestation.epoch <= epoch:
-            raise StatementMismatch("the hub answered with an earlier epoch", field="attestation.epoch")
+        """Itself; ``StatementMismatch`` unless of the epoch after the one proved at: what a change on a proof makes."""
+        if self.attestation.epoch != epoch + 1:
+            raise StatementMismatch("not the epoch after the one proved at", field="attestation.epoch")
         return self
 
 
@@ -118,12 +118,12 @@ def _accept(trust: Trust, account: str, answer: Any, *, floor: int = -1) -> Flow
     return Attested(attestation, document, leaf)
 
 
-def accept_attested(trust: Trust, account: str, answer: Any) -> Flow[Attested]:
+def accept_attested(trust: Trust, account: str, answer: Any, *, name: str = "attested") -> Flow[Attested]:
     """Check the attestation inside another call's answer, and its place in the log.
 
     A repeated call gets its first answer, so this may be an earlier epoch than the newest seen.
     """
-    return (yield from _accept(trust, account, member(answer, "attested", dict)))
+    return (yield from _accept(trust, account, member(answer, name, dict)))
 
 
 def fetch_holding(trust: Trust, account: str, key: X25519PrivateKey, snapshot: Snapshot) -> Flow[Holding]:

@@ -37,12 +37,6 @@ def set_venue_cap(venue: str, cap: str, *, key: str | None = None) -> Flow[Any]:
     return (yield from _send("PUT", f"/v1/venues/{segment(venue)}/cap", {"cap": cap}, key))
 
 
-def settle_venue(venue: str, *, instrument: str, quantity: str, reference: str, key: str | None = None) -> Flow[Any]:
-    """Book what a venue paid (negative: was paid) of what it owes for fills; ``reference`` is custody's, books once."""
-    body = {"instrument": instrument, "quantity": quantity, "reference": reference}
-    return (yield from _send("POST", f"/v1/venues/{segment(venue)}/settlements", body, key))
-
-
 def fetch_venues(venue: str | None = None) -> Flow[list[Any]]:
     """All venues, or one."""
     if venue is not None:
@@ -110,3 +104,8 @@ def add_key(
 def retire_key(kid: str, *, key: str | None = None) -> Flow[Any]:
     """End one of the caller's keys now."""
     return (yield from _send("POST", f"/v1/keys/{segment(kid)}/retire", None, key))
+
+
+def revoke_key(kid: str, *, key: str | None = None) -> Flow[Any]:
+    """As an operator: end anybody's key now, when it is lost or stolen."""
+    return (yield from _send("POST", f"/v1/keys/{segment(kid)}/revoke", None, key))

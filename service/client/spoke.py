@@ -44,12 +44,13 @@ def check_offer(
     Raises the typed error of the first check that fails; ``StaleStatement`` also where a later epoch was seen before.
     """
     floor = trust.newest(offer.statement.context.account)
-    attested = yield from _check_offer(trust, demand, offer, prices, now)
+    attested = yield from check_proof(trust, demand, offer, prices, now)
     trust.see(attested.attestation, floor=floor)
     return attested
 
 
-def _check_offer(trust: Trust, demand: Demand, offer: Offer, prices: Prices, now: int | None) -> Flow[Attested]:
+def check_proof(trust: Trust, demand: Demand, offer: Offer, prices: Prices, now: int | None) -> Flow[Attested]:
+    """All of :func:`check_offer` but that no later epoch was seen before."""
     at = int(time.time()) if now is None else now
     demand.check(offer.statement)
     if not prices.signature.in_force(at):
@@ -79,7 +80,7 @@ def request_credit(
     """
     wanted = demand.amount if amount is None else amount
     # A later epoch than the offer's may be this very credit's, whose answer was lost: the hub says which.
-    attested = yield from _check_offer(trust, demand, offer, prices, None)
+    attested = yield from check_proof(trust, demand, offer, prices, None)
     trust.see(attested.attestation)
     statement = offer.statement
     body = {
@@ -93,10 +94,15 @@ def request_credit(
     entry = credit.entry
     check_credit(entry, statement, attested.attestation, prices.snapshot, caip2=demand.caip2)
     _expect(entry, {"amount": wanted, "used": "0", "released": "0", "sequence": 0, "expires": expires})
+    _changed(credit).expect_after(statement.context.epoch)
+    return credit
+
+
+def _changed(credit: Credit) -> Attested:
+    """The new epoch that a change of live credit makes."""
     if credit.attested is None:
         raise MalformedInput("the hub's answer is not of its form", field="response.attested")
-    credit.attested.expect_after(statement.context.epoch)
-    return credit
+    return credit.attested
 
 
 def _expect(entry: CreditEntry, wanted: dict[str, Any]) -> None:
@@ -128,7 +134,10 @@ def consume(
     fills: Sequence[tuple[str, str]] = (),
     key: str | None = None,
 ) -> Flow[Credit]:
-    """Report that so much more of a credit is used, and the legs that traded; gives the next signed entry."""
+    """Report that so much more of a credit is used, and for which fills; gives the next signed entry.
+
+    The hub keeps the report and changes no position: what a venue holds for an account is the venue's to margin.
+    """
     body = {
         "sequence": held.sequence + 1,
         "amount": amount,
@@ -137,19 +146,28 @@ def consume(
     credit = yield from _follow(trust, held, "consume", body, key)
     used = Fraction(held.used) + parse_decimal(amount, field="amount")
     _expect(credit.entry, {"sequence": held.sequence + 1, "used": used, "released": held.released})
+    if credit.attested is not None:
+        raise StatementMismatch("a report changes no position", field="response.attested")
     return credit
 
 
 def release(
-    trust: Trust, held: CreditEntry, *, free: str = "0", used: str = "0", key: str | None = None
+    trust: Trust, held: CreditEntry, *, free: str = "0", used: str = "0", paid: str = "0", key: str | None = None
 ) -> Flow[Credit]:
-    """Give back parts of a credit, free or used; gives the next signed entry. All released closes it."""
-    body = {"sequence": held.sequence + 1, "free": free, "used": used}
-    credit = yield from _follow(trust, held, "release", body, key)
+    """Give back parts of a credit, free or used; gives the next signed entry. All released closes it.
+
+    Of the used part ``paid`` goes to the venue: the account loses the cash, the hub owes it to the venue. The entry
+    does not tell the payment apart. An operator may release for a venue that is gone, without payment.
+    """
     back = parse_decimal(used, field="used")
+    if parse_decimal(paid, field="paid") > back:
+        raise MalformedInput("at most the used part that is released", field="paid")
+    body = {"sequence": held.sequence + 1, "free": free, "used": used, "paid": paid}
+    credit = yield from _follow(trust, held, "release", body, key)
     released = Fraction(held.released) + back + parse_decimal(free, field="free")
     wanted = {"sequence": held.sequence + 1, "used": Fraction(held.used) - back, "released": released}
     _expect(credit.entry, wanted)
+    _changed(credit)
     return credit
 
 

@@ -253,7 +253,7 @@ def _set_state(session: Session, account: str, verb: str) -> None:
 
 @command(account_app, "freeze")
 def freeze(session: Session, account: Account) -> None:
-    """As an operator: no new credit and no withdrawal."""
+    """As an operator: no new credit, withdrawal or trade."""
     _set_state(session, account, "freeze")
 
 

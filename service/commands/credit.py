@@ -11,7 +11,7 @@ from circuits.errors import MalformedInput
 from prover.cli import Json
 from prover.console import emit, reports_errors
 
-from .session import OracleKeys, Session, command, oracle_keys
+from .session import OracleKeys, Session, command, legs_of, oracle_keys
 
 if TYPE_CHECKING:
     from verifier.credit_entry import CreditEntry
@@ -169,15 +169,10 @@ def consume(
     amount: Annotated[str, typer.Option(help="So much more is used.")],
     fill: Annotated[list[str] | None, typer.Option(help="A leg traded, INSTRUMENT=QUANTITY; repeatable.")] = None,
 ) -> None:
-    """Report what was used of a credit, and the fills."""
+    """Report what was used of a credit, and the fills. The hub keeps the report; no position changes."""
     from ..client import consume as flow
 
-    legs = []
-    for text in fill or []:
-        name, sep, quantity = text.partition("=")
-        if not sep:
-            raise MalformedInput("must be INSTRUMENT=QUANTITY", field="fill")
-        legs.append((name, quantity))
+    legs = legs_of(fill or [], "fill")
     held = _held(session, entry)
     _show(session, session.run(flow(session.trust, held, amount=amount, fills=legs, key=session.key)), entry)
 
@@ -188,13 +183,13 @@ def release(
     entry: Entry,
     free: Annotated[str, typer.Option(help="Of what is not used.")] = "0",
     used: Annotated[str, typer.Option(help="Of what is used.")] = "0",
+    paid: Annotated[str, typer.Option(help="Of the used part, what the account pays the venue.")] = "0",
 ) -> None:
-    """Give back parts of a credit; all given back closes it."""
+    """Give back parts of a credit, paid or not; all given back closes it. Operators: for a venue that is gone."""
     from ..client import release as flow
 
-    _show(
-        session, session.run(flow(session.trust, _held(session, entry), free=free, used=used, key=session.key)), entry
-    )
+    made = flow(session.trust, _held(session, entry), free=free, used=used, paid=paid, key=session.key)
+    _show(session, session.run(made), entry)
 
 
 @command(credit_app, "expire")

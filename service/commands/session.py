@@ -184,3 +184,14 @@ def write_secret_key(path: Path, pem: bytes, *, unencrypted: bool) -> None:
     from prover.files import write_secret
 
     write_secret(path, pem, unencrypted=unencrypted)
+
+
+def legs_of(texts: Sequence[str], option: str) -> tuple[tuple[str, str], ...]:
+    """Legs from INSTRUMENT=QUANTITY; ``MalformedInput`` names the option."""
+    out = []
+    for text in texts:
+        name, sep, quantity = text.rpartition("=")
+        if not sep:
+            raise MalformedInput("must be INSTRUMENT=QUANTITY", field=option)
+        out.append((name, quantity))
+    return tuple(out)

@@ -1,4 +1,4 @@
-"""``zkmargin venue`` and ``zkmargin key``: an operator's commands on venues, zones and breakers; callers' own keys."""
+"""``zkmargin venue`` and ``zkmargin key``: an operator's commands on venues, zones and breakers; callers' keys."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import typer
 from .session import Session, command, raw_public
 
 venue_app = typer.Typer(help="Venues, zones and circuit breakers, as an operator.", no_args_is_help=True)
-key_app = typer.Typer(help="Your own keys at the hub.", no_args_is_help=True)
+key_app = typer.Typer(help="Keys at the hub: your own, and as an operator anybody's.", no_args_is_help=True)
 Venue = Annotated[str, typer.Argument(help="Name of the venue.")]
 Cap = Annotated[str, typer.Option(help="Most live credit, in the hub's currency.")]
 Scope = Annotated[str, typer.Argument(help="hub, or venue/NAME.")]
@@ -85,21 +85,6 @@ def resume(session: Session, venue: Venue) -> None:
     session.emit(session.run(set_venue(venue, "resume", key=session.key)))
 
 
-@command(venue_app, "settle")
-def settle(
-    session: Session,
-    venue: Venue,
-    instrument: Annotated[str, typer.Option(help="What was paid.")],
-    quantity: Annotated[str, typer.Option(help="How much the venue paid, in units; negative: was paid.")],
-    reference: Annotated[str, typer.Option(help="Custody's own name of the payment; books once.")],
-) -> None:
-    """Book what a venue paid of what it owes for the fills that it reported."""
-    from ..client import settle_venue
-
-    flow = settle_venue(venue, instrument=instrument, quantity=quantity, reference=reference, key=session.key)
-    session.emit(session.run(flow))
-
-
 @command(venue_app, "breakers")
 def breakers(session: Session) -> None:
     """List the circuit breakers that are open."""
@@ -144,3 +129,11 @@ def retire(session: Session, kid: Annotated[str, typer.Argument(help="Id of the 
     from ..client import retire_key
 
     session.emit(session.run(retire_key(kid, key=session.key)))
+
+
+@command(key_app, "revoke")
+def revoke(session: Session, kid: Annotated[str, typer.Argument(help="Id of the key.")]) -> None:
+    """As an operator: end anybody's key now, when it is lost or stolen."""
+    from ..client import revoke_key
+
+    session.emit(session.run(revoke_key(kid, key=session.key)))
