@@ -59,9 +59,11 @@ def record() -> dict[str, Tree]:
         fills = [{"instrument": "PERPETUAL-2", "quantity": "1"}, {"instrument": "QUOTE-0", "quantity": "-64.25"}]
         report = {"sequence": 1, "amount": "100", "fills": fills}
         s.ok(spoke, "POST", f"/v1/credits/{credit}/consume", report)
-        s.ok(spoke, "POST", f"/v1/credits/{credit}/release", {"sequence": 2, "free": "150", "used": "50"})
-        paid = {"instrument": "QUOTE-0", "quantity": "10", "reference": "settlement-1"}
-        s.ok(ops, "POST", "/v1/venues/spoke-a/settlements", paid)
+        s.ok(spoke, "POST", f"/v1/credits/{credit}/release", {"sequence": 2, "free": "150", "used": "50", "paid": "20"})
+        s.account("bob")
+        legs = (("PERPETUAL-2", "1"), ("QUOTE-0", "-64.25"))
+        trade = s.trade_body("alice", "bob", world.snapshot, spoke="spoke-a", legs=legs, overlays=["retail"])
+        s.ok(spoke, "POST", "/v1/trades", trade)
         statement, proof = s.proof(
             "alice", world.snapshot, spoke="hub-1", amount="0", delta=(("QUOTE-0", "-10"),), overlays=["retail"]
         )

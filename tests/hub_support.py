@@ -9,7 +9,7 @@ import secrets
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -234,6 +234,27 @@ class Session:
             "amount": amount,
             "expires": self.clock() + 3600,
         }
+
+    def side(
+        self, account: str, snapshot: Snapshot, *, spoke: str, legs: Sequence[tuple[str, str]], **changes: Any
+    ) -> Tree:
+        """As the holder: one side of a trade, proved."""
+        stated, proof = self.proof(account, snapshot, spoke=spoke, amount="0", delta=tuple(legs), **changes)
+        return {"statement": json.loads(stated.to_bytes()), "proof": proof}
+
+    def trade_body(
+        self, maker: str, taker: str, snapshot: Snapshot, *, spoke: str, legs: Sequence[tuple[str, str]], **changes: Any
+    ) -> Tree:
+        """A trade of what the maker receives (negative: gives), proved by both; ``changes`` are of the maker's side."""
+        return {
+            "maker": self.side(maker, snapshot, spoke=spoke, legs=legs, **changes),
+            "taker": self.side(taker, snapshot, spoke=spoke, legs=opposite(legs)),
+        }
+
+
+def opposite(legs: Sequence[tuple[str, str]]) -> tuple[tuple[str, str], ...]:
+    """The legs of the other side."""
+    return tuple((name, text.removeprefix("-") if text.startswith("-") else f"-{text}") for name, text in legs)
 
 
 def sqlite_url(directory: Path) -> str:

@@ -58,10 +58,9 @@ def populate(world: World) -> None:
     fills = [{"instrument": "PERPETUAL-2", "quantity": "1"}, {"instrument": "QUOTE-0", "quantity": "-64"}]
     s.ok(SPOKE_A, "POST", f"{path}/consume", {"sequence": 1, "amount": "100", "fills": fills})
     s.ok(SPOKE_A, "POST", f"{path}/consume", {"sequence": 2, "amount": "7"})
-    s.ok(SPOKE_A, "POST", f"{path}/release", {"sequence": 3, "free": "20", "used": "30"})
-    for number in (1, 2):
-        settled = {"instrument": "QUOTE-0", "quantity": f"{number}", "reference": f"settled-{number}"}
-        s.ok(OPS, "POST", "/v1/venues/spoke-a/settlements", settled)
+    s.ok(SPOKE_A, "POST", f"{path}/release", {"sequence": 3, "free": "20", "used": "30", "paid": "12.5"})
+    legs = (("PERPETUAL-2", "1"), ("QUOTE-0", "-64"))
+    s.ok(SPOKE_A, "POST", "/v1/trades", s.trade_body("alice", "bob", world.snapshot, spoke="spoke-a", legs=legs))
     statement, proof = s.proof("bob", world.snapshot, spoke="hub-1", amount="0", delta=(("QUOTE-0", "-10"),))
     paid = {"instrument": "QUOTE-0", "quantity": "10", "statement": json.loads(statement.to_bytes()), "proof": proof}
     s.ok("account/bob", "POST", "/v1/accounts/bob/withdrawals", paid)
@@ -151,7 +150,8 @@ def test_a_clean_ledger_has_no_findings(hub: Hub) -> None:
     done = audit.run(hub.book, pinned=pinned, progress=steps.append)
     assert done.findings == []
     assert steps == list(audit.STEPS)
-    assert done.counts["proofs"] == done.counts["credits"] == 2
+    # Two credits, two sides of a trade, a withdrawal.
+    assert (done.counts["proofs"], done.counts["credits"], done.counts["trades"]) == (5, 2, 1)
     assert (done.counts["accounts"], done.counts["live credits"], done.counts["signing keys"]) == (3, 2, 2)
     # Another hub's history would be clean in itself.
     assert audit.run(hub.book, pinned=bytes.fromhex(hub.operator.public)).findings
@@ -260,7 +260,6 @@ def test_money_from_nowhere_is_found(hub: Hub) -> None:
         copy(tables.credits, id="0" * 32, number=99, epoch=99, statement="00" * 32),
         copy(tables.events, sequence=99, digest="00" * 32),
         copy(tables.receipts, reference="never"),
-        copy(tables.settlements, reference="never"),
         copy(tables.log_nodes, level=60),
         copy(tables.tree_heads, size=99),
         copy(tables.attestations, epoch=99, leaf=99),

@@ -44,7 +44,7 @@ def calls(live: Live) -> list[Call]:
             caller = "operator/ops"
             if path == "/v1/snapshots":
                 caller = "oracle/feed"
-            elif path.startswith("/v1/credits"):
+            elif path.startswith(("/v1/credits", "/v1/trades")):
                 caller = "venue/spoke-a"
             elif path.endswith(("/withdrawals", "/opening", "/grants/{venue}")):
                 caller = "account/alice"
@@ -57,13 +57,13 @@ def valid_bodies(live: Live) -> dict[str, Any]:
     s = live.session
     key = "ab" * 32
     credit = s.credit_body("alice", live.snapshot, spoke="spoke-a", amount="1")
+    side = {"statement": credit["statement"], "proof": credit["proof"]}
     latest = s.ok(None, "GET", "/v1/snapshots/latest")
     return {
         "/v1/snapshots": {"snapshot": latest["snapshot"], "signed": latest["signed"]},
         "/v1/zones/zone-1": {"cap": "6000000"},
         "/v1/venues": {"venue": "v", "caip2": "eip155:1", "zone": "zone-1", "cap": "1", "key": key},
         "/v1/venues/spoke-b/cap": {"cap": "1"},
-        "/v1/venues/spoke-b/settlements": {"instrument": "QUOTE-0", "quantity": "1", "reference": "r"},
         "/v1/breakers/open": {"scope": "hub"},
         "/v1/breakers/close": {"scope": "hub"},
         "/v1/keys": {"key": key, "not_before": 1, "not_after": 2},
@@ -72,10 +72,11 @@ def valid_bodies(live: Live) -> dict[str, Any]:
         "/v1/accounts/alice/withdrawals": {k: v for k, v in credit.items() if k in ("statement", "proof")}
         | {"instrument": "QUOTE-0", "quantity": "1"},
         "/v1/credits": credit,
+        "/v1/trades": {"maker": side, "taker": side},
         f"/v1/credits/{live.credit}/consume": {
             "sequence": 1, "amount": "1", "fills": [{"instrument": "QUOTE-0", "quantity": "-1"}],
         },
-        f"/v1/credits/{live.credit}/release": {"sequence": 1, "free": "1", "used": "0"},
+        f"/v1/credits/{live.credit}/release": {"sequence": 1, "free": "1", "used": "0", "paid": "0"},
         "/v1/proofs/verify": {"statement": credit["statement"], "proof": credit["proof"]},
         "/v1/proofs/verify-batch": {"items": [{"statement": credit["statement"], "proof": credit["proof"]}]},
     }  # fmt: skip

@@ -44,7 +44,7 @@ def caller_of(path: str, method: str) -> str:
     """Who may make this call, so that a signature leads as deep as possible."""
     if path == "/v1/snapshots":
         return "oracle/feed"
-    if path.startswith("/v1/credits") and method == "POST":
+    if path.startswith(("/v1/credits", "/v1/trades")) and method == "POST":
         return "venue/spoke-a"
     if path == "/v1/keys/{kid}/retire":
         return "account/bob"

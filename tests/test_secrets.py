@@ -143,6 +143,11 @@ def test_no_secret_leaves_the_vault(url: str, tmp_path: Path) -> None:
         report = {"sequence": 1, "amount": "100", "fills": fills}
         s.ok("venue/spoke-b", "POST", f"/v1/credits/{credit}/consume", report)
         planted["quantity of a fill"] = decimals("777.13") | decimals("49930.61")
+        # A trade: its legs are public to its venue, and to nobody else.
+        legs = (("SPOT-3", f"-{number.randint(10**3, 9 * 10**3)}.{number.randint(111, 999)}"), ("QUOTE-0", "0.07"))
+        trade = s.trade_body("bob", "alice", live.snapshot, spoke="spoke-b", legs=legs)
+        s.ok("venue/spoke-b", "POST", "/v1/trades", trade)
+        planted["quantity of a trade"] = decimals(legs[0][1].removeprefix("-"))
         for epoch in range(2):
             opening, _ = s.opening("bob", live.snapshot)
             for instrument, lots in zip(live.snapshot.instruments, opening.lots, strict=True):
@@ -180,7 +185,11 @@ def test_no_secret_leaves_the_vault(url: str, tmp_path: Path) -> None:
             assert answer.status_code >= 400
             errors.append(answer.content)
         bad = {"sequence": 2, "amount": "1", "fills": [{"instrument": "PERPETUAL-2", "quantity": "777.13"}]}
+        bad["sequence"] = 3
         errors.append(s.call("venue/spoke-b", "POST", f"/v1/credits/{credit}/consume", bad).content)
+        errors.append(s.call("venue/spoke-b", "POST", "/v1/trades", trade).content)
+        trade["taker"]["statement"]["delta"][0]["quantity"] = "1"
+        errors.append(s.call("venue/spoke-b", "POST", "/v1/trades", trade).content)
         shown = [s.call(c, "GET", p).content for c, p in (
             ("account/bob", "/v1/accounts/bob"), ("operator/ops", "/v1/accounts/bob"),
             ("account/bob", "/v1/accounts/bob/attestation"), ("venue/spoke-b", "/v1/credits"),
