@@ -119,6 +119,7 @@ def precheck(book: Book, tx: Connection, venue: str, statement: Statement, amoun
         raise StatementMismatch("not a commitment that this hub attested", field="statement.commitment")
     row = find(tx, tables.accounts, id=claimed.account)
     _expect_fitting(book, row, venue, statement, amount)
+    snapshots.usable(book, tx, statement.snapshot.hex(), book.clock())
     return named
 
 
