@@ -24,8 +24,6 @@ from ..store.vault import Vault
 
 #: Parsed snapshots kept in memory; one may take some ten megabytes.
 _SNAPSHOTS = 8
-#: Seconds for which the signing key in use is not looked up again.
-KEY_SECONDS = 5
 _SIGNING_KEY = (
     select(tables.signing_keys)
     .where(tables.signing_keys.c.not_before <= bindparam("now"), tables.signing_keys.c.not_after >= bindparam("now"))
@@ -98,7 +96,7 @@ class Book:
     policy: Policy = field(default_factory=Policy)
     clock: Callable[[], int] = field(default=lambda: int(time.time()))
     cache: SnapshotCache = field(default_factory=SnapshotCache)
-    _current: tuple[float, SigningKey | None] = field(default=(0.0, None), repr=False)
+    _current: tuple[int, SigningKey | None] = field(default=(0, None), repr=False)
     _signing: dict[str, SigningKey] = field(default_factory=dict, repr=False)
 
     @classmethod
@@ -147,13 +145,12 @@ class Book:
     def signing_key(self, tx: Connection, now: int) -> SigningKey:
         """The newest signing key that is valid now; ``Unavailable`` when the hub has none.
 
-        Looked up again after :data:`KEY_SECONDS`, so that a new key is taken into use soon and not at every signature.
+        Looked up once a second, so that a new key is taken into use at once and not looked for at every signature.
         """
-        until, key = self._current
-        if key is not None and time.monotonic() < until and key.not_before <= now <= key.not_after:
-            return key
-        key = self._find_key(tx, now)
-        self._current = (time.monotonic() + KEY_SECONDS, key)
+        at, key = self._current
+        if key is None or at != now:
+            key = self._find_key(tx, now)
+            self._current = (now, key)
         return key
 
     def _find_key(self, tx: Connection, now: int) -> SigningKey:
