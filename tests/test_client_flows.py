@@ -27,10 +27,10 @@ from circuits.errors import (
 )
 from circuits.snapshot import Snapshot
 from prover.commitment import commit
-from prover.documents import opening_bytes
+from prover.documents import opening_bytes, proof_bytes
 from service import client as hubs
 from service.client import AsyncHubClient, Demand, Flow, HubClient, HubProblem, Offer, RequestSigner, Retry, Trust
-from service.client.exchange import Response
+from service.client.exchange import Response, post
 from service.client.trust import from_bytes
 from service.ledger import setup
 from service.sealing import seal_to
@@ -288,6 +288,59 @@ def test_two_offers_that_are_no_trade_are_not_sent(world: World) -> None:
     flow = hubs.book_trade(world.fresh(), (demand, offer), (counter, flipped), world.prices())
     with pytest.raises(ProofRejected):
         world.run("venue/spoke-a", flow)
+
+
+def send_trade(*sides: Offer) -> Flow[Tree]:
+    """As a venue that checks nothing."""
+    parts = [
+        {"statement": json.loads(o.statement.to_bytes()), "proof": json.loads(proof_bytes(o.statement, o.proof))}
+        for o in sides
+    ]
+    body = {"maker": parts[0], "taker": parts[1]}
+    return (yield post("/v1/trades", body, idempotency_key=hubs.new_idempotency_key())).json()
+
+
+def test_the_hub_books_no_trade_that_makes_value_or_is_another_venues(world: World) -> None:
+    """Whatever a venue colludes in: both proofs hold, and the legs do not match."""
+    world.credit("alice", world.fresh(), "5")
+    (_, maker), (_, taker) = trade_of(world)
+    credit = next(i.id for i in world.snapshot.instruments if i.kind == "credit")
+    before = held(world)
+
+    def offer(name: str, *legs: tuple[str, str], spoke: str = "spoke-a") -> Offer:
+        return hubs.answer(Demand(spoke, "0", delta=legs), world.prices(), world.holding(name))
+
+    cases = [
+        (maker, offer("bob", ("PERPETUAL-2", "-1"), ("QUOTE-0", "64.25"))),
+        (maker, offer("bob", ("PERPETUAL-2", "-2"))),
+        (maker, offer("alice", ("PERPETUAL-2", "-2"), ("QUOTE-0", "64.25"))),
+        (maker, offer("bob", ("PERPETUAL-2", "-2"), ("QUOTE-0", "64.25"), spoke="spoke-b")),
+        (offer("alice"), offer("bob")),
+        (offer("alice", (credit, "-1")), offer("bob", (credit, "1"))),
+    ]
+    for sides in cases:
+        with pytest.raises(HubProblem) as refused:
+            world.run("venue/spoke-a", send_trade(*sides))
+        assert refused.value.code in ("statement-refused", "malformed-input")
+    with pytest.raises(HubProblem, match="only for"):
+        world.run("account/alice", send_trade(maker, taker))
+    with pytest.raises(NotSolvent):  # more than the account can pay
+        hubs.answer(Demand("spoke-a", "0", delta=(("QUOTE-0", "-100000"),)), world.prices(), world.holding("bob"))
+    assert held(world) == before
+
+
+def test_an_operator_releases_for_a_venue_that_is_gone_without_payment(world: World) -> None:
+    trust = world.fresh()
+    credit = world.credit("bob", trust, "5")
+    used = world.run("venue/spoke-a", hubs.consume(trust, credit.entry, amount="3"))
+    cash = held(world)["bob"]
+    for caller, code in (("operator/ops", "malformed-input"), ("account/bob", "forbidden")):
+        with pytest.raises(HubProblem) as refused:
+            world.run(caller, hubs.release(trust, used.entry, used="3", paid="1"))
+        assert refused.value.code == code
+    back = world.run("operator/ops", hubs.release(trust, used.entry, free="2", used="3"))
+    row = world.snapshot.index["QUOTE-0"]
+    assert (back.entry.state, held(world)["bob"][row]) == ("closed", cash[row])
 
 
 def test_the_answer_on_a_trade_is_both_accounts_next_epochs(world: World) -> None:
