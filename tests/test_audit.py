@@ -288,7 +288,8 @@ def test_an_attack_that_balances_is_found(hub: Hub) -> None:
     assert any("signed entry" in finding for finding in found)
 
 
-def test_a_proof_that_is_not_the_statements_is_found(hub: Hub) -> None:
+@pytest.mark.parametrize(("kind", "number"), [("credit-issued", 3), ("traded", 4), ("withdrawn", 5)])
+def test_a_proof_that_is_not_the_statements_is_found(hub: Hub, kind: str, number: int) -> None:
     """With the storage key in hand and the chain repaired, one still has no proof."""
     t = tables.events
 
@@ -297,7 +298,7 @@ def test_a_proof_that_is_not_the_statements_is_found(hub: Hub) -> None:
         previous = events.GENESIS
         for row in mine:
             event = events.read(hub.book, row)
-            if event.kind == "credit-issued":
+            if event.kind == kind:
                 proof = event.content["proof"]
                 event.content["proof"] = proof[:-2] + ("00" if proof[-2:] != "00" else "01")
             made = events.Event(
@@ -311,7 +312,7 @@ def test_a_proof_that_is_not_the_statements_is_found(hub: Hub) -> None:
             previous = made.digest
         tx.execute(update(tables.accounts).where(tables.accounts.c.id == "bob").values(head=previous))
         found = audit._Auditor(hub.book, tx, audit.Audit(), None).run(True, lambda step: None).findings
-        assert found == [f"event bob/{len(mine) - 2}: the proof does not hold"]
+        assert found == [f"event bob/{number}: the proof does not hold"]
         raise Undo
 
     with pytest.raises(Undo):

@@ -112,7 +112,9 @@ def usable(book: Book, tx: Connection, digest: str, now: int, *, grace: int | No
             .order_by(tables.snapshots.c.time)
             .limit(1)
         ).scalar_one()
-        if now > successor + (book.policy.snapshot_grace if grace is None else grace):
+        allowed = book.policy.snapshot_grace if grace is None else grace
+        # Without grace not even in the second of its arrival, which another host's clock could make longer.
+        if not allowed or now > successor + allowed:
             raise StaleSnapshot("superseded: prove on the newest", field="statement.snapshot", newest=newest.digest)
     return book.snapshot(tx, digest)
 
