@@ -54,6 +54,9 @@ def run(settings: Settings, config: Path | None, given: dict[str, Any]) -> None:
     if config is not None:
         os.environ[CONFIG_VARIABLE] = str(config.absolute())
     logs.configure(settings.log_level, settings.log_format)
+    # A server process that ends while its pool starts leaves semaphores to Python's tracker, whose remark when it
+    # removes them is no event of this log. The tracker is a process of its own and reads this.
+    os.environ.setdefault("PYTHONWARNINGS", "ignore:resource_tracker:UserWarning")
     # uvicorn raises a signal again after its graceful end; that must not look like a crash.
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: None)
