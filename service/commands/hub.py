@@ -178,7 +178,10 @@ def reseal(config: Config = None, as_json: Json = False) -> None:
 @ledger_app.command()
 @reports_errors
 def audit(
-    proofs: Annotated[bool, typer.Option(help="Verify every credit's proof again.")] = True,
+    proofs: Annotated[bool, typer.Option(help="Verify every credit's, withdrawal's and trade's proof again.")] = True,
+    pin: Annotated[
+        Path | None, typer.Option(help="The hub's first public key (PEM), as known outside its database.")
+    ] = None,
     config: Config = None,
     as_json: Json = False,
 ) -> None:
@@ -186,7 +189,8 @@ def audit(
     from ..ledger.audit import STEPS, run
 
     with progress("audit", STEPS, as_json=as_json) as step:
-        found = run(_book(config), proofs=proofs, progress=step)
+        pinned = None if pin is None else bytes.fromhex(_public(pin))
+        found = run(_book(config), proofs=proofs, pinned=pinned, progress=step)
     answer: dict[str, Any] = {"counts": dict(found.counts), "findings": found.findings}
 
     def text() -> None:
