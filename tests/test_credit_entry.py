@@ -18,7 +18,7 @@ from prover.documents import make_statement
 from service.hub import generate_key
 from service.signing import sign_credit_entry
 from verifier.attestation import Attestation
-from verifier.credit_entry import TOKEN_TYPE, CreditEntry, check_credit, check_follows, verify_credit_entry
+from verifier.credit_entry import FIXED, TOKEN_TYPE, CreditEntry, check_credit, check_follows, verify_credit_entry
 
 from .test_documents import SNAPSHOT
 
@@ -228,3 +228,37 @@ def test_an_entry_that_does_not_follow_is_refused(change: dict[str, object], fie
     with pytest.raises(StatementMismatch) as caught:
         check_follows(held, new)
     assert caught.value.field == f"credit.{field}"
+
+
+#: Another value of each member that stays the same over a credit's life.
+OTHER = {
+    "hub": "hub-2", "credit": "other", "account": "acct-2", "venue": "venue-b", "caip2": "eip155:10", "amount": "60000",
+    "currency": "EUR", "statement": bytes(32), "epoch": 8, "snapshot": bytes(32), "issued": NOW - 1,
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", OTHER)
+def test_what_is_fixed_at_issue_never_changes(name: str) -> None:
+    assert set(FIXED) == set(OTHER)
+    later = replace(ENTRY, sequence=1, used="1")
+    check_follows(ENTRY, later)
+    with pytest.raises(StatementMismatch) as caught:
+        check_follows(ENTRY, replace(later, **{name: OTHER[name]}))  # type: ignore[arg-type]
+    assert caught.value.field == f"credit.{name}"
+
+
+def test_clocks_may_differ_by_the_skew_and_no_more() -> None:
+    check(replace(ENTRY, time=NOW + 30), now=NOW)
+    with pytest.raises(StaleStatement):
+        check(replace(ENTRY, time=NOW + 31), now=NOW)
+    early = replace(FACT, time=NOW + 31)
+    with pytest.raises(StaleStatement) as caught:
+        check_credit(ENTRY, STATEMENT, early, SNAPSHOT, now=NOW)
+    assert caught.value.field == "attestation.time"
+
+
+def test_a_count_is_a_safe_integer() -> None:
+    replace(ENTRY, epoch=2**53 - 1).payload()
+    with pytest.raises(MalformedInput) as caught:
+        replace(ENTRY, epoch=2**53).payload()
+    assert caught.value.field == "credit.payload.epoch"

@@ -17,7 +17,7 @@ from service.hub import generate_key
 from service.signing import raw_public, sign_attestation, sign_credit_entry, sign_hub_key, sign_tree_head
 from verifier.attestation import verify_attestation
 from verifier.credit_entry import verify_credit_entry
-from verifier.hub_keys import MAX_KEYS, TOKEN_TYPE, HubKey, KeyChain, verify_hub_key
+from verifier.hub_keys import MAX_KEYS, TOKEN_TYPE, HubKey, KeyChain, public_key, verify_hub_key
 from verifier.transparency import EMPTY_ROOT, TreeHead, verify_tree_head
 
 from .test_attestation import FACT
@@ -195,3 +195,45 @@ def test_facts_of_strangers_and_hostile_bytes_are_refused() -> None:
         CHAIN.verify(verify_tree_head, sign_attestation(FACT, KEYS[0]))
     with pytest.raises(MalformedInput):
         CHAIN.verify(verify_tree_head, b"")
+
+
+def long_chain(count: int) -> list[bytes]:
+    """So many keys that appoint each other, all for one day."""
+    keys = [generate_key() for _ in range(count)]
+    documents = []
+    for i, key in enumerate(keys):
+        previous = b"" if i == 0 else raw_public(keys[i - 1])
+        link = HubKey("hub-1", raw_public(key), 0, DAY, previous)
+        documents.append(sign_hub_key(link, keys[max(0, i - 1)]))
+    return [raw_public(keys[0]), *documents]
+
+
+def test_a_chain_has_at_most_so_many_keys() -> None:
+    pinned, *documents = long_chain(MAX_KEYS + 1)
+    assert MAX_KEYS == 256
+    assert len(KeyChain.follow(documents[:-1], public_key(pinned)).keys) == MAX_KEYS
+    with pytest.raises(MalformedInput) as caught:
+        KeyChain.follow(documents, public_key(pinned))
+    assert caught.value.field == "hub-keys"
+
+
+def test_every_refusal_names_its_place() -> None:
+    other = KeyChain.follow([appoint(0), appoint(1, not_after=fact(1).not_after - 1)], PINNED)
+    with pytest.raises(StatementMismatch) as branch:
+        CHAIN.check_extends(other)
+    assert branch.value.field == "hub-keys"
+    with pytest.raises(StatementMismatch) as named:
+        CHAIN.verify(verify_tree_head, sign_tree_head(head(1, "hub-2"), KEYS[0]))
+    assert named.value.field == "hub"
+    with pytest.raises(StaleStatement) as late:
+        CHAIN.verify(verify_tree_head, sign_tree_head(head(100_000), KEYS[0]))
+    assert late.value.field == "time"
+    with pytest.raises(SignatureRejected) as stranger:
+        KeyChain.follow([*DOCUMENTS[:2], appoint(2, by=generate_key())], PINNED)
+    assert stranger.value.field == "hub-key.jws"
+    with pytest.raises(MalformedInput) as loose:
+        verify_hub_key(signed(json.dumps(json.loads(fact(0).payload())).encode()), PINNED)
+    assert loose.value.field == "hub-key.payload"
+    with pytest.raises(MalformedInput) as empty:
+        fact(0, hub="").payload()
+    assert empty.value.field == "hub-key.payload.hub"
