@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 
 from circuits import canonical
 from circuits.errors import MalformedInput, SignatureRejected, StaleStatement, StatementMismatch, ZkMarginError
+from circuits.snapshot import from_bytes
 from circuits.units import format_quanta
 from prover.documents import make_statement
 from service.hub import generate_key
@@ -262,3 +263,12 @@ def test_a_count_is_a_safe_integer() -> None:
     with pytest.raises(MalformedInput) as caught:
         replace(ENTRY, epoch=2**53).payload()
     assert caught.value.field == "credit.payload.epoch"
+
+
+def test_statement_entry_and_snapshot_are_of_one_snapshot() -> None:
+    tree = json.loads(SNAPSHOT.to_bytes())
+    later = from_bytes(json.dumps(tree | {"time": SNAPSHOT.time + 1}).encode())
+    for entry, snapshot in ((ENTRY, later), (replace(ENTRY, snapshot=later.digest), later)):
+        with pytest.raises(StatementMismatch) as caught:
+            check_credit(entry, STATEMENT, FACT, snapshot)
+        assert caught.value.field == "credit.snapshot"

@@ -399,3 +399,30 @@ def test_a_late_or_foreign_head_is_no_fork() -> None:
     with pytest.raises(StatementMismatch) as caught:
         check_extends(head(3), head(8, hub="hub-2"), tree.consistency_path(GET, 3, 8))
     assert caught.value.field == "tree-head.hub"
+
+
+def test_a_path_longer_than_the_tree_is_high_shows_nothing() -> None:
+    """The second leaf of two is not the only leaf of one, though the hashes go up to the same root."""
+    first, second = leaf_hash(b"0"), leaf_hash(b"1")
+    root_of_two = node_hash(first, second)
+    verify_inclusion(second, 1, 2, [first], root_of_two)
+    with pytest.raises(ProofRejected) as caught:
+        verify_inclusion(second, 0, 1, [first], root_of_two)
+    assert caught.value.field == "path"
+
+
+def test_limits_of_sizes_and_paths() -> None:
+    assert MAX_PATH == 54
+    leaf = leaf_hash(b"0")
+    with pytest.raises(ProofRejected):
+        verify_inclusion(leaf, 0, MAX_SIZE, [leaf] * MAX_PATH, leaf)
+    for size, path, field in ((MAX_SIZE + 1, [], "size"), (-1, [], "size"), (2, [leaf] * (MAX_PATH + 1), "path")):
+        with pytest.raises(MalformedInput) as caught:
+            verify_inclusion(leaf, 0, size, path, leaf)
+        assert caught.value.field == field
+
+
+def test_a_leaf_of_no_attestation_names_it() -> None:
+    with pytest.raises(MalformedInput) as caught:
+        attestation_leaf(b"{")
+    assert caught.value.field == "attestation"
