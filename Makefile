@@ -72,11 +72,11 @@ vectors: $(VENV)/.dev
 
 # Renew the lock files from pyproject.toml (needs uv).
 lock:
-	uv pip compile --universal --python-version 3.11 --generate-hashes --no-header --no-annotate \
+	uv pip compile --universal --no-strip-extras --python-version 3.11 --generate-hashes --no-header --no-annotate \
 	  --extra build --extra service --output-file requirements.lock pyproject.toml
-	uv pip compile --universal --python-version 3.11 --generate-hashes --no-header --no-annotate \
+	uv pip compile --universal --no-strip-extras --python-version 3.11 --generate-hashes --no-header --no-annotate \
 	  --extra build --extra service --extra dev --constraint requirements.lock --output-file requirements-dev.lock pyproject.toml
-	uv pip compile --universal --python-version 3.11 --generate-hashes --no-header --no-annotate \
+	uv pip compile --universal --no-strip-extras --python-version 3.11 --generate-hashes --no-header --no-annotate \
 	  --extra fuzz --constraint requirements.lock --output-file requirements-fuzz.lock pyproject.toml
 
 $(VENV)/.run: requirements.lock pyproject.toml
