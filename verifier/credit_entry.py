@@ -196,8 +196,8 @@ FIXED = ("hub", "credit", "account", "venue", "caip2", "amount", "currency", "st
 def check_follows(old: CreditEntry, new: CreditEntry) -> None:
     """Check that a newer entry continues the same credit; ``StatementMismatch`` names the field that does not.
 
-    Of one sequence the hub may sign one state; it signs that anew, with the time at which it does, when its key is
-    superseded. What was released stays released.
+    Of one sequence the hub may sign one state. When its key is superseded it signs that anew, with the time at which it
+    does. What was released stays released.
     """
     for name in FIXED:
         if getattr(old, name) != getattr(new, name):
@@ -206,7 +206,7 @@ def check_follows(old: CreditEntry, new: CreditEntry) -> None:
         raise StatementMismatch("older than the entry held: check it the other way round", field="credit.sequence")
     if new.sequence == old.sequence and replace(new, time=old.time) != old:
         raise StatementMismatch("the hub signed two entries of one sequence", field="credit.sequence")
-    if new.time < old.time:
+    if new.sequence > old.sequence and new.time < old.time:
         raise StatementMismatch("signed before the earlier entry of this credit", field="credit.time")
     if Fraction(new.released) < Fraction(old.released):
         raise StatementMismatch("what was released is taken back", field="credit.released")
