@@ -185,11 +185,9 @@ def check_recent(head: TreeHead, now: int) -> None:
         raise StaleStatement(f"the head is older than {MAX_HEAD_AGE} s", field="tree-head.payload.time")
 
 
-def check_extends(old: TreeHead, new: TreeHead, path: Sequence[bytes]) -> None:
-    """Check that one head of a hub's log extends another, and raise ``LogForked`` with both if it does not.
+def check_order(old: TreeHead, new: TreeHead) -> None:
+    """Check what two heads of a hub show without a path between them; raises as :func:`check_extends`.
 
-    A head smaller than the one already held is no fork by itself, it may just have come late: ``StatementMismatch``
-    asks to call again with the two exchanged and the path between them. ``MalformedInput`` is a path of another form.
     A larger head of an earlier time is none that a hub signs: somebody writes history with an old key. Of one size the
     hub may sign one root, at any number of times.
     """
@@ -201,6 +199,15 @@ def check_extends(old: TreeHead, new: TreeHead, path: Sequence[bytes]) -> None:
         raise LogForked("the hub signed two histories of one size", held=old, shown=new, proven=True)
     if old.size < new.size and new.time < old.time:
         raise LogForked("a larger tree at an earlier time", held=old, shown=new, proven=True)
+
+
+def check_extends(old: TreeHead, new: TreeHead, path: Sequence[bytes]) -> None:
+    """Check that one head of a hub's log extends another, and raise ``LogForked`` with both if it does not.
+
+    A head smaller than the one already held is no fork by itself, it may just have come late: ``StatementMismatch``
+    asks to call again with the two exchanged and the path between them. ``MalformedInput`` is a path of another form.
+    """
+    check_order(old, new)
     try:
         verify_consistency(old.size, old.root, new.size, new.root, path)
     except ProofRejected as err:
