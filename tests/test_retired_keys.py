@@ -88,11 +88,11 @@ def accept(history: History, trust: Trust, attested: Attested) -> Any:
     return history.play(accept_attested(trust, "alice", {"attested": attested.to_json()}))
 
 
-def backdated(game: Game, time: int, *, key: int = 0, head_time: int | None = None) -> tuple[History, Attested]:
+def backdated(game: Game, time: int, *, key: int = 0) -> tuple[History, Attested]:
     """The honest log and one leaf more: a false fact, and a head that covers it, both signed with an old key."""
     false = game.hub.copy()
     attested = false.attest("alice", 3, time, key=key, commitment=b"\x01" * 48)
-    false.sign_head(time if head_time is None else head_time, key=key)
+    false.sign_head(time, key=key)
     return false, attested
 
 
