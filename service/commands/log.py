@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from circuits.errors import LogForked, MalformedInput
+from prover.outputs import Writes
 
 from .session import OracleKeys, Session, command, oracle_keys
 
@@ -18,7 +19,11 @@ if TYPE_CHECKING:
 
 log_app = typer.Typer(help="The hub's transparency log and signing keys.", no_args_is_help=True)
 snapshot_app = typer.Typer(help="Prices at the hub.", no_args_is_help=True)
-Evidence = Annotated[Path | None, typer.Option(help="If the log has forked, write both signed heads here.")]
+Evidence = Annotated[
+    Path | None,
+    typer.Option(help="If the log has forked, write both signed heads here."),
+    Writes("evidence of a fork"),
+]
 
 
 def _head(head: TreeHead | None) -> dict[str, Any]:
@@ -29,11 +34,9 @@ def _head(head: TreeHead | None) -> dict[str, Any]:
 def _keeps(evidence: Path | None) -> Iterator[None]:
     """If the log has forked, both signed heads are written for others to see."""
     from circuits.canonical import canonical_bytes, parse_json
-    from prover.files import check_targets, write_file
+    from prover.files import write_file
     from verifier.transparency import TreeHead
 
-    if evidence is not None:
-        check_targets(evidence)
     try:
         yield
     except LogForked as fork:
@@ -46,16 +49,18 @@ def _keeps(evidence: Path | None) -> Iterator[None]:
 @command(log_app, "head")
 def head(
     session: Session,
-    out: Annotated[Path | None, typer.Option(help="Write the signed head here, to compare with others.")] = None,
+    out: Annotated[
+        Path | None,
+        typer.Option(help="Write the signed head here, to compare with others."),
+        Writes("tree-head document"),
+    ] = None,
     evidence: Evidence = None,
 ) -> None:
     """Fetch the newest tree head; it must extend the one held in the trust file, if there is one."""
-    from prover.files import check_targets, write_file
+    from prover.files import write_file
 
     from ..client import fetch_head
 
-    if out is not None:
-        check_targets(out)
     with _keeps(evidence):
         found = session.run(fetch_head(session.trust))
     if out is not None:
@@ -127,18 +132,21 @@ def show(session: Session) -> None:
 @command(log_app, "pin")
 def pin(
     session: Session,
-    out: Annotated[Path, typer.Option(help="Where to write the document, which others take as their --trust.")],
+    out: Annotated[
+        Path,
+        typer.Option(help="Where to write the document, which others take as their --trust."),
+        Writes("trust document"),
+    ],
 ) -> None:
     """Write what a new reader should begin with: the keys up to the newest and the newest head, no account.
 
     A reader that pins the first key alone believes whoever has that key, for ever. Publish this where you publish the
     first key, and again with every new key.
     """
-    from prover.files import check_targets, write_file
+    from prover.files import write_file
 
     from ..client.trust import pin as flow
 
-    check_targets(out)
     made = session.run(flow(session.trust))
     write_file(out, made.to_bytes())
     session.emit({"hub": made.hub, "keys": len(made.keys), **_head(made.head)}, f"{len(made.keys)} keys -> {out}")
@@ -148,17 +156,17 @@ def pin(
 def keys(
     session: Session,
     out: Annotated[
-        Path | None, typer.Option(help="Write the newest key that is valid now (PEM), for --hub-key.")
+        Path | None,
+        typer.Option(help="Write the newest key that is valid now (PEM), for --hub-key."),
+        Writes("public signing key"),
     ] = None,
 ) -> None:
     """Fetch the hub's signing keys and follow them from the pinned one."""
-    from prover.files import check_targets, write_file
+    from prover.files import write_file
 
     from ..client import follow_keys
     from ..hub import public_pem_of
 
-    if out is not None:
-        check_targets(out)
     chain = session.run(follow_keys(session.trust))
     if out is not None:
         valid = chain.keys_at(session.trust.clock())
@@ -186,21 +194,21 @@ def publish(
 @command(snapshot_app, "fetch")
 def fetch(
     session: Session,
-    out: Annotated[Path, typer.Option(help="Where to write the snapshot.")],
+    out: Annotated[Path, typer.Option(help="Where to write the snapshot."), Writes("snapshot document")],
     oracle_key: OracleKeys,
-    signed_snapshot: Annotated[Path | None, typer.Option(help="Write the oracle's signature here.")] = None,
+    signed_snapshot: Annotated[
+        Path | None, typer.Option(help="Write the oracle's signature here."), Writes("signed-snapshot document")
+    ] = None,
     digest: Annotated[str | None, typer.Option(help="The newest by default.")] = None,
 ) -> None:
     """Fetch a snapshot, checked to be signed by a trusted oracle and in force."""
-    from prover.files import check_targets, write_file
+    from prover.files import public, write_files
 
     from ..client import fetch_prices
 
-    check_targets(out, *([signed_snapshot] if signed_snapshot else []))
     found = session.run(fetch_prices(oracle_keys(oracle_key), digest=digest))
-    write_file(out, found.document)
-    if signed_snapshot is not None:
-        write_file(signed_snapshot, found.signed)
+    signature = [] if signed_snapshot is None else [public(signed_snapshot, found.signed)]
+    write_files(public(out, found.document), *signature)
     fact = found.signature
     session.emit(
         {
