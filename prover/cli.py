@@ -223,7 +223,10 @@ def verify(
     engine: EngineOption = Engine.NATIVE,
     as_json: Json = False,
 ) -> None:
-    """Verify a proof; with --attestation and --hub-key also that the commitment is the account's."""
+    """Verify a proof; with --attestation and --hub-key also that the commitment is the account's.
+
+    That takes the key's word: neither its validity nor the hub's log is looked at. zkmargin log verify does that.
+    """
     from circuits import statement as statements
     from verifier.attestation import check_attested, load_public_key, verify_attestation
     from verifier.verify import verify as run_native
