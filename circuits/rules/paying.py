@@ -141,8 +141,8 @@ def expect_payable(rule: MarginRule, snapshot: Snapshot) -> MarginRule:
     """The rule itself, if booking an amount and paying a used credit in cash lower nothing; ``RuleRefused`` names the
     scenario or constraint that they could lower.
 
-    Looks at every pair of a quote and a credit line, of which there may be :data:`MAX_PAIRS`; a snapshot without credits
-    has nothing to look at.
+    Looks at every pair of a quote and a credit line, of which there may be :data:`MAX_PAIRS`; a snapshot without
+    credits has nothing to look at.
     """
     quotes = [j for j, inst in enumerate(snapshot.instruments) if inst.kind == "quote"]
     credits = [j for j, inst in enumerate(snapshot.instruments) if inst.kind == "credit"]
