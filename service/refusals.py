@@ -1,7 +1,7 @@
 """Why a hub refuses: one typed error for each cause, whose ``code`` is its problem type.
 
-None of these changes any state. ``extensions`` are members that the problem carries besides the usual ones, such as the
-epoch to prove at.
+None of these changes any state. ``extensions`` are members that the problem carries besides the usual ones, such as
+the amount that was proved.
 """
 
 from __future__ import annotations
@@ -92,9 +92,15 @@ class AmountUnavailable(Refusal):
 
 
 class StatementRefused(Refusal):
-    """A true statement that is not the one this call needs (level, multiplier, horizon, overlays, spoke, delta)."""
+    """A true statement that is not the one this call needs (purpose, level, multiplier, horizon, overlays, spoke)."""
 
     code = "statement-refused"
+
+
+class NotAuthorised(Refusal):
+    """The account's key did not authorise this: no signature of it, or of less, for less long, for others."""
+
+    code = "not-authorised"
 
 
 class SequenceConflict(Refusal):

@@ -302,8 +302,7 @@ def test_a_trade_on_superseded_prices(world: World) -> None:
     s.publish(newer)
     tree = world.refused("stale-snapshot", 409, EVIL, "POST", TRADES, body)
     assert tree["newest"] == newer.digest.hex()
-    out = {"instrument": "QUOTE-0", "quantity": "10"}
-    out |= s.side("alice", world.snapshot, spoke="hub-1", legs=(("QUOTE-0", "-10"),))
+    out = s.withdrawal_body("alice", world.snapshot, instrument="QUOTE-0", quantity="10")
     world.refused("stale-snapshot", 409, ALICE, "POST", "/v1/accounts/alice/withdrawals", out)
     s.ok(EVIL, "POST", TRADES, s.trade_body("alice", "bob", newer, spoke="evil", legs=LEGS))
 

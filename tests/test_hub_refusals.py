@@ -506,20 +506,15 @@ def test_a_deposit_of_what_custody_cannot_hold(world: Refusing, instrument: str,
 
 
 def withdrawal(world: Refusing, account: str, proved: str, asked: str, instrument: str = "QUOTE-0", **o: Any) -> Tree:
-    statement, proof = world.session.proof(
-        account, world.snapshot, spoke="hub-1", amount="0", delta=((instrument, proved),), **o
+    body = world.session.withdrawal_body(
+        account, world.snapshot, instrument=instrument, quantity=proved.removeprefix("-"), **o
     )
-    return {
-        "instrument": instrument,
-        "quantity": asked,
-        "statement": json.loads(statement.to_bytes()),
-        "proof": proof,
-    }
+    return body | {"quantity": asked}
 
 
 def test_a_withdrawal_of_more_than_was_proved(world: Refusing) -> None:
     path = f"{ACCOUNTS}/bob/withdrawals"
-    for proved, asked in [("-10", "10.01"), ("-10", "9"), ("10", "10")]:
+    for proved, asked in [("-10", "10.01"), ("-10", "9")]:
         tree = world.refused("statement-refused", 422, BOB, "POST", path, withdrawal(world, "bob", proved, asked))
         assert tree["field"] == "statement.delta"
     body = withdrawal(world, "bob", "-10", "10")

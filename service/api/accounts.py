@@ -9,11 +9,11 @@ from sqlalchemy import Connection
 from starlette.concurrency import run_in_threadpool
 
 from circuits.errors import MalformedInput
-from circuits.statement import from_model
+from circuits.purpose import ForWithdrawal
 
 from ..auth import Caller, IdempotencyKey, Ledger, RequestDigest
 from ..errors import NotFound
-from ..ledger import access, accounts, epochs, idempotency, venues
+from ..ledger import access, accounts, consent, epochs, idempotency, venues
 from ..ledger.access import Principal
 from ..ledger.book import Book
 from ..ledger.events import Tree
@@ -31,7 +31,7 @@ from .models import (
     OpeningView,
     WithdrawalBody,
 )
-from .proving import PROOF_PROBLEMS, verify_attested
+from .proving import PROOF_PROBLEMS, proved_of, verify_attested
 from .venues import VenueId
 
 router = APIRouter(prefix="/v1/accounts", tags=["accounts"], route_class=StrictRoute)
@@ -99,7 +99,7 @@ def deposit(
     "/{account}/withdrawals",
     **signed(
         "withdraw", "accounts", "not-found", "account-frozen", "breaker-open", "stale-snapshot", "stale-epoch",
-        "statement-refused", "position-limit", *PROOF_PROBLEMS, changes=True, body=True, status=201,
+        "statement-refused", "not-authorised", "position-limit", *PROOF_PROBLEMS, changes=True, body=True, status=201,
     ),
 )  # fmt: skip
 async def withdraw(
@@ -113,7 +113,8 @@ async def withdraw(
 ) -> AccountView:
     """Take out what the account is proved to do without: the statement's delta is this one leg, its spoke the hub."""
     expect_owner(caller, account)
-    statement = from_model(body.statement)
+    proved = proved_of(body)
+    statement = proved.statement
     if statement.context.account != account:
         raise MalformedInput("names another account", field="statement.context.account")
 
@@ -121,16 +122,17 @@ async def withdraw(
         held = epochs.read_account(book, tx, account)
         accounts.expect_terms(book, held, statement, spoke=book.name)
         epochs.expect_epoch(held, statement.context.epoch)
+        consent.expect_purpose(statement, ForWithdrawal)
+        consent.expect_authorised(book, tx, proved)
         return epochs.attested(tx, account, held.epoch)
 
     await verify_attested(
-        request, book, before, statement, body.proof,
+        request, book, before, proved,
         answered=lambda tx: idempotency.answered(tx, caller.caller, key, digest),
     )  # fmt: skip
 
     def unit(tx: Connection) -> Tree:
-        proof = bytes.fromhex(body.proof.proof)
-        return accounts.withdraw(book, tx, account, body.instrument, body.quantity, statement, proof)
+        return accounts.withdraw(book, tx, account, body.instrument, body.quantity, proved)
 
     answer, _ = await run_in_threadpool(idempotency.once, book, caller.caller, key, digest, unit, status=201)
     return AccountView.model_validate(answer)

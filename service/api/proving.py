@@ -10,14 +10,17 @@ from starlette.concurrency import run_in_threadpool
 
 from circuits.canonical import canonical_bytes
 from circuits.errors import ProofRejected
-from circuits.schema import ProofModel, dump
-from circuits.statement import Statement
+from circuits.schema import dump
+from circuits.statement import from_model
+from prover.documents import proof_bytes, proof_of
 
 from ..jobs import VerifyJob
 from ..ledger.book import Book
+from ..ledger.consent import Proved
 from ..ledger.epochs import Attested
 from ..store import tables
 from ..workers import VerifierPool
+from .models import ProvedBody
 
 #: What a proof in a call may come to.
 PROOF_PROBLEMS = (
@@ -31,12 +34,17 @@ def pool_of(request: Request) -> VerifierPool:
     return pool
 
 
+def proved_of(body: ProvedBody) -> Proved:
+    """The parts of a body as domain types; ``MalformedInput`` or ``StatementMismatch`` names the field."""
+    statement = from_model(body.statement)
+    return Proved(statement, proof_of(body.proof, statement), canonical_bytes(dump(body.authorisation)))
+
+
 async def verify_attested(
     request: Request,
     book: Book,
     before: Callable[[Connection], Attested],
-    statement: Statement,
-    proof: ProofModel,
+    proved: Proved,
     *,
     answered: Callable[[Connection], bool],
     rejected: Callable[[], None] | None = None,
@@ -59,8 +67,8 @@ async def verify_attested(
     attested, keys = found
     verdict = await pool_of(request).verify(
         VerifyJob(
-            statement.to_bytes(), canonical_bytes(dump(proof)), attestation=attested.document.encode(), hub_keys=keys,
-            now=book.clock(),
+            proved.statement.to_bytes(), proof_bytes(proved.statement, proved.proof),
+            attestation=attested.document.encode(), hub_keys=keys, now=book.clock(),
         )
     )  # fmt: skip
     if verdict.failed is not None:

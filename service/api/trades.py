@@ -8,16 +8,15 @@ from fastapi import APIRouter, Request
 from sqlalchemy import Connection
 from starlette.concurrency import run_in_threadpool
 
-from circuits.statement import from_model
-
 from ..auth import Caller, IdempotencyKey, Ledger, RequestDigest
 from ..ledger import breakers, idempotency, trades
 from ..ledger.book import Book
+from ..ledger.consent import Proved
 from ..ledger.epochs import Attested
 from ..routing import StrictRoute
 from .describe import signed
 from .models import TradeBody, TradeView
-from .proving import PROOF_PROBLEMS, verify_attested
+from .proving import PROOF_PROBLEMS, proved_of, verify_attested
 
 router = APIRouter(prefix="/v1/trades", route_class=StrictRoute)
 
@@ -26,24 +25,22 @@ router = APIRouter(prefix="/v1/trades", route_class=StrictRoute)
     "",
     **signed(
         "book_trade", "trades", "unknown-venue", "venue-suspended", "account-frozen", "breaker-open", "stale-snapshot",
-        "stale-epoch", "statement-refused", "position-limit", *PROOF_PROBLEMS, changes=True, body=True, status=201,
+        "stale-epoch", "statement-refused", "not-authorised", "position-limit", *PROOF_PROBLEMS, changes=True,
+        body=True, status=201,
     ),
 )  # fmt: skip
 async def book_trade(
     caller: Caller, key: IdempotencyKey, digest: RequestDigest, book: Ledger, body: TradeBody, request: Request
 ) -> TradeView:
-    """Book a trade between two accounts, with both holders' proofs that they are solvent after it.
+    """Book a trade between two accounts, which both holders prove to be solvent after, and authorise.
 
     The two statements' legs (``delta``) are each other's opposite: value moves, none is made.
     """
     caller.expect("venue")
-    parts = [
-        trades.Side(from_model(side.statement), bytes.fromhex(side.proof.proof)) for side in (body.maker, body.taker)
-    ]
-    sides = (parts[0], parts[1])
-    for i, proof in enumerate((body.maker.proof, body.taker.proof)):
+    sides = (proved_of(body.maker), proved_of(body.taker))
+    for i, proved in enumerate(sides):
         await verify_attested(
-            request, book, partial(_before, book, caller.name, sides, i), sides[i].statement, proof,
+            request, book, partial(_before, book, caller.name, sides, i), proved,
             answered=lambda tx: idempotency.answered(tx, caller.caller, key, digest),
             rejected=lambda: breakers.count_failure(book, caller.name),
         )  # fmt: skip
@@ -54,5 +51,5 @@ async def book_trade(
     return TradeView.model_validate(answer)
 
 
-def _before(book: Book, venue: str, sides: tuple[trades.Side, trades.Side], side: int, tx: Connection) -> Attested:
+def _before(book: Book, venue: str, sides: tuple[Proved, Proved], side: int, tx: Connection) -> Attested:
     return trades.precheck(book, tx, venue, sides, side)
