@@ -24,10 +24,12 @@ from starlette.responses import Response
 from circuits.errors import InternalError, MalformedInput, ZkMarginError
 
 from . import logs, problems
-from .api import proofs, system
+from .api import pages, proofs, system
+from .api.example import FreshExample
+from .cors import PublicCors
 from .errors import MethodNotAllowed, NotFound, RequestTimeout
 from .metrics import Metrics
-from .middleware import Limit, Observe, context_of
+from .middleware import Head, Limit, Observe, context_of
 from .settings import CONFIG_VARIABLE, Settings, load_settings
 
 VERSION = "1.0.0"
@@ -53,6 +55,7 @@ class Service:
     #: Security schemes of the API description.
     security: dict[str, Any] = field(default_factory=dict)
     parts: dict[str, Any] = field(default_factory=dict)
+    example: FreshExample = field(default_factory=FreshExample)
 
 
 def create_app(settings: Settings) -> FastAPI:
@@ -67,7 +70,7 @@ def create_app(settings: Settings) -> FastAPI:
         openapi_tags=TAGS,
         docs_url=None,
         redoc_url=None,
-        openapi_url="/v1/openapi.json",
+        openapi_url=None,  # served by pages, with an example that holds
         redirect_slashes=False,
     )
     app.state.service = service
@@ -76,6 +79,7 @@ def create_app(settings: Settings) -> FastAPI:
     service.models.extend(proofs.MODELS)
     app.include_router(proofs.router)
     app.include_router(system.router)
+    app.include_router(pages.router)
     if settings.role == "hub":
         # The verifier role needs no database, so nothing of the ledger is imported there.
         from . import hub_role
@@ -83,6 +87,7 @@ def create_app(settings: Settings) -> FastAPI:
         hub_role.install(app, service)
     _handle_errors(app)
     _describe(app, service)
+    app.add_middleware(Head)
     app.add_middleware(
         Limit,
         concurrency=settings.max_concurrency,
@@ -92,6 +97,8 @@ def create_app(settings: Settings) -> FastAPI:
         pending_bytes=settings.max_pending_bytes,
         body_timeout=settings.body_timeout,
     )
+    if settings.cors_origins:
+        app.add_middleware(PublicCors, origins=settings.cors_origins)
     app.add_middleware(Observe, metrics=service.metrics)
     return app
 
@@ -144,7 +151,8 @@ def _handle_errors(app: FastAPI) -> None:
         status = error.status_code if isinstance(error, HTTPException) else 500
         if status == 405:
             refused = MethodNotAllowed("the path has no such method")
-            refused.allow = (getattr(error, "headers", None) or {}).get("Allow", "")
+            methods = (getattr(error, "headers", None) or {}).get("Allow", "")
+            refused.allow = methods.replace("GET", "GET, HEAD")
             return answer(request, refused)
         if status == 404:
             return answer(request, NotFound("no such path"))

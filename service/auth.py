@@ -52,7 +52,8 @@ async def authenticated(request: Request) -> Principal:
     path = request.scope.get("raw_path", b"").decode("latin-1").partition("?")[0]
     query = request.scope["query_string"].decode("latin-1")
     headers = [(k.decode("latin-1"), v.decode("latin-1")) for k, v in request.scope["headers"]]
-    caller = await run_in_threadpool(_authenticate, await book_of(request), request.method, path, query, headers, body)
+    method = context_of(request.scope).method or request.method
+    caller = await run_in_threadpool(_authenticate, await book_of(request), method, path, query, headers, body)
     context_of(request.scope).principal = caller.caller
     return caller
 

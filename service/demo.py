@@ -9,7 +9,6 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from fractions import Fraction
-from importlib import resources
 from pathlib import Path
 from typing import Any
 
@@ -27,7 +26,7 @@ from verifier.attestation import Attestation, check_attested, verify_attestation
 from verifier.srs import ethereum
 from verifier.verify import verify, verify_account
 
-from . import hub, signing
+from . import demo_data, hub, signing
 
 STEPS = ("data", "commit", "explain", "spoke-a", "spoke-b", "attacks")
 ACCOUNT, HUB = "acct-1", "hub-1"
@@ -69,15 +68,11 @@ def _refused(attack: Callable[[], object]) -> ZkMarginError:
     raise InternalError("an attack of the demo succeeded")
 
 
-def _data(name: str) -> bytes:
-    return resources.files("service.demo_data").joinpath(name).read_bytes()
-
-
 def run(out: Path | None, progress: Callable[[str], None]) -> dict[str, Any]:
     """Play the demo; returns what happened as a JSON tree without any position. Writes public files below ``out``."""
     progress("data")
-    snap = snapshots.from_bytes(_data("snapshot.json"))
-    lots = portfolio_lots(_data("portfolio.json"), snap)
+    snap = snapshots.from_bytes(demo_data.read("snapshot.json"))
+    lots = portfolio_lots(demo_data.read("portfolio.json"), snap)
     now = snap.time + 60
     ethereum().lagrange(cheapest_domain(snap))  # load data files before any clock starts
     house = _Hub(snap)

@@ -1,7 +1,7 @@
 """What happens around every request, as pure ASGI: its id, its limits, its log line and its metrics.
 
-The order is: :class:`Observe` (outermost, so that every answer is logged), then :class:`Limit`. Nothing unexpected
-passes :class:`Observe`: it becomes ``internal-error``, logged by type and place alone.
+The order is: :class:`Observe` (outermost, so that every answer is logged), then :class:`Limit`, then :class:`Head`.
+Nothing unexpected passes :class:`Observe`: it becomes ``internal-error``, logged by type and place alone.
 """
 
 from __future__ import annotations
@@ -36,6 +36,8 @@ class RequestContext:
     id: str
     code: str = ""
     principal: str = ""
+    #: The method that the client sent and signed; inside, HEAD is a GET.
+    method: str = ""
 
 
 def context_of(scope: Scope) -> RequestContext:
@@ -69,7 +71,7 @@ class Observe:
         if scope["type"] != "http":
             await self.app(scope, receive, send)
             return
-        context = scope[SCOPE_KEY] = RequestContext(_request_id(scope))
+        context = scope[SCOPE_KEY] = RequestContext(_request_id(scope), method=scope["method"])
         begin, status, started = time.perf_counter(), 499, False
 
         async def observed(message: Message) -> None:
@@ -119,6 +121,27 @@ def _header(scope: Scope, name: bytes) -> str | None:
 def _request_id(scope: Scope) -> str:
     given = _header(scope, b"x-request-id")
     return given if given is not None and REQUEST_ID.fullmatch(given) else secrets.token_hex(16)
+
+
+class Head:
+    """HEAD as RFC 9110 (9.3.2) says: on every path that has GET, the same answer without its content."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self.app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Serve one request."""
+        if scope["type"] != "http" or scope["method"] != "HEAD":
+            await self.app(scope, receive, send)
+            return
+
+        async def without_content(message: Message) -> None:
+            # The server below must know, or it would miss the bytes that Content-Length announces.
+            scope["method"] = "HEAD"
+            await send({**message, "body": b""} if message["type"] == "http.response.body" else message)
+
+        scope["method"] = "GET"
+        await self.app(scope, receive, without_content)
 
 
 class Limit:

@@ -9,7 +9,7 @@ import os
 from pathlib import Path
 from typing import Annotated, Any, ClassVar, Literal
 
-from pydantic import Field, SecretStr, ValidationError
+from pydantic import Field, SecretStr, StringConstraints, ValidationError
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict, TomlConfigSettingsSource
 
 from circuits.errors import MalformedInput
@@ -20,6 +20,9 @@ CONFIG_VARIABLE = "ZKMARGIN_CONFIG"
 MIB = 1024 * 1024
 
 Role = Literal["hub", "verifier"]
+#: A web origin as browsers send it (RFC 6454, 6.2): scheme, host, port where it is not the usual one. Or any of them.
+_ORIGIN = r"^(\*|https?://([a-z0-9.-]{1,253}|\[[0-9a-f:.]{2,45}\])(:[0-9]{1,5})?)$"
+Origin = Annotated[str, StringConstraints(pattern=_ORIGIN)]
 
 
 class Settings(BaseSettings):
@@ -62,6 +65,9 @@ class Settings(BaseSettings):
         default=(), description="PEM files of trusted hubs; callers may name another key in a verify call"
     )
     oracle_keys: tuple[Path, ...] = Field(default=(), description="PEM files of trusted oracles")
+    cors_origins: tuple[Origin, ...] = Field(
+        default=(), description="web origins whose pages may verify and read the API description; * is all"
+    )
     snapshots: tuple[Path, ...] = Field(default=(), description="snapshot files that calls may name by digest alone")
 
     max_body_bytes: int = Field(default=MIB, ge=1024, description="largest body of a call without a snapshot")

@@ -23,8 +23,9 @@ from pydantic import SecretStr
 
 from circuits.canonical import canonical_bytes
 from circuits.purpose import ANY, ForCredit, ForTrade, ForWithdrawal
+from circuits.schema import StatementModel, validate
 from circuits.snapshot import Snapshot
-from circuits.statement import Statement
+from circuits.statement import Statement, from_model
 from prover.commitment import Opening
 from prover.documents import make_statement, parse_opening, proof_bytes
 from prover.prove import prove
@@ -235,6 +236,16 @@ class Session:
             "proof": proof,
             "authorisation": json.loads(authorise(stated, key, now=self.clock())),
         }
+
+    def restated(self, body: Tree, **changes: Any) -> Tree:
+        """A body whose statement is changed, with its proof made to name it and its account's key to authorise it."""
+        statement = body["statement"] | changes
+        if "context" in changes:
+            statement["context"] = body["statement"]["context"] | changes["context"]
+        stated = from_model(validate(StatementModel, statement, name="statement"))
+        signer = f"account/{stated.context.account}"
+        by = signer if signer in self.hub.signers else "account/alice"
+        return body | self.authorised(stated, body["proof"] | {"statement": stated.digest.hex()}, by=by)
 
     def credit_body(
         self, account: str, snapshot: Snapshot, *, spoke: str, amount: str, seconds: int = 3600, **changes: Any

@@ -54,11 +54,9 @@ class Refusing(World):
         s.ok(OPS, "POST", f"{ACCOUNTS}/frank/freeze")
 
     def body(self, name: str = "spoke-a", **statement: Any) -> Tree:
-        """A credit request that would pass, with members of its statement replaced."""
+        """A credit request that would pass, with members of its statement replaced and signed again."""
         tree: Tree = json.loads(json.dumps(self.bodies[name]))
-        context = tree["statement"]["context"] | statement.pop("context", {})
-        tree["statement"] |= statement | {"context": context}
-        return tree
+        return self.session.restated(tree, **statement) if statement else tree
 
     def send(
         self,
@@ -299,7 +297,13 @@ def test_an_open_breaker(world: Refusing, scope: str) -> None:
     ("field", "change"),
     [
         ("statement.context.hub", {"context": {"hub": "hub-2"}}),
-        ("statement.context.spoke", {"context": {"spoke": "spoke-b"}}),
+        (
+            "statement.context.spoke",
+            {
+                "context": {"spoke": "spoke-b"},
+                "purpose": {"for": "credit", "venue": "spoke-b", "amount": "1", "expires": 9},
+            },
+        ),
         ("statement.level", {"level": "maintenance"}),
         ("statement.multiplier", {"multiplier": "0.999999"}),
         ("statement.horizon", {"horizon": 3601}),
@@ -337,9 +341,10 @@ def test_a_stale_epoch(world: Refusing) -> None:
 
 
 def test_a_credit_on_an_order(world: Refusing) -> None:
-    """A public trade in the statement may never happen, so no credit rests on it."""
-    body = world.body(delta=[{"instrument": "QUOTE-0", "quantity": "1000"}])
-    tree = world.refused("statement-refused", 422, SPOKE_A, "POST", CREDITS, body)
+    """A public trade in the statement may never happen, so no credit rests on it: no such statement exists."""
+    body = world.body()
+    body["statement"]["delta"] = [{"instrument": "QUOTE-0", "quantity": "1000"}]
+    tree = world.refused("malformed-input", 422, SPOKE_A, "POST", CREDITS, body)
     assert tree["field"] == "statement.delta"
 
 
@@ -371,7 +376,9 @@ def test_an_amount_that_is_none(world: Refusing, amount: str) -> None:
 
 @pytest.mark.parametrize("seconds", [-1, 0, 7 * 86400 + 1])
 def test_an_end_that_is_none(world: Refusing, seconds: int) -> None:
-    body = world.body() | {"expires": world.clock() + seconds}
+    until = world.clock() + seconds
+    purpose = {"for": "credit", "venue": "spoke-a", "amount": "100", "expires": max(until, 0)}
+    body = world.body(purpose=purpose) | {"expires": until}
     assert world.refused("malformed-input", 422, SPOKE_A, "POST", CREDITS, body)["field"] == "expires"
 
 
@@ -385,7 +392,8 @@ def test_a_proof_that_does_not_hold(world: Refusing) -> None:
 
 
 def test_a_proof_of_another_statement(world: Refusing) -> None:
-    body = world.body(amount="150")
+    body = world.body()
+    body["statement"]["amount"] = "150"
     world.refused("statement-mismatch", 422, SPOKE_A, "POST", CREDITS, body)
 
 

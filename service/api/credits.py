@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Path, Query, Request
-from starlette.concurrency import run_in_threadpool
 
 from circuits.errors import MalformedInput
 from circuits.units import to_quanta
@@ -19,7 +18,7 @@ from ..routing import StrictRoute
 from ..store.tables import MAX_QUANTA
 from .describe import signed
 from .models import ConsumeBody, CreditBody, CreditChange, CreditList, CreditView, ReleaseBody
-from .proving import PROOF_PROBLEMS, proved_of, verify_attested
+from .proving import PROOF_PROBLEMS, Part, change_on_proofs, proved_of
 
 router = APIRouter(prefix="/v1/credits", route_class=StrictRoute)
 CreditPath = Annotated[str, Path(pattern=r"^[0-9a-f]{32}$", description="id of a credit")]
@@ -49,14 +48,11 @@ async def reserve(
     """
     caller.expect("venue")
     amount, proved = book.quanta(body.amount, field="amount"), proved_of(body)
-    await verify_attested(
-        request, book, lambda tx: credits.precheck(book, tx, caller.name, proved, amount, body.expires), proved,
-        answered=lambda tx: idempotency.answered(tx, caller.caller, key, digest),
+    answer = await change_on_proofs(
+        request, book, idempotency.Call(caller.caller, key, digest, 201),
+        [Part(lambda tx: credits.precheck(book, tx, caller.name, proved, amount, body.expires), proved)],
+        lambda tx: credits.reserve(book, tx, caller.name, proved, amount, body.expires),
         rejected=lambda: breakers.count_failure(book, caller.name),
-    )  # fmt: skip
-    answer, _ = await run_in_threadpool(
-        idempotency.once, book, caller.caller, key, digest,
-        lambda tx: credits.reserve(book, tx, caller.name, proved, amount, body.expires), status=201,
     )  # fmt: skip
     return CreditChange.model_validate(answer)
 

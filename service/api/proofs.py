@@ -29,6 +29,7 @@ from ..wire import (
     VerifyRequest,
 )
 from ..workers import SnapshotStore, VerifierPool
+from .example import of_batch
 
 if TYPE_CHECKING:
     from ..app import Service
@@ -41,16 +42,11 @@ router = APIRouter(route_class=StrictRoute, tags=["proofs"])
 
 
 @lru_cache
-def _example() -> dict[str, Any]:
+def frozen_example() -> dict[str, Any]:
+    """A body of a verify call, of a past day; :mod:`service.api.example` makes one that holds now."""
     text = resources.files("service.api").joinpath("verify_example.json").read_bytes()
     tree: dict[str, Any] = json.loads(text)
     return tree
-
-
-def _batch_example() -> dict[str, Any]:
-    tree = dict(_example())
-    shared = {"snapshots": [tree.pop("snapshot")], "hub_key": tree.pop("hub_key")}
-    return {"items": [tree], **shared}
 
 
 def _body(model: type[Any], example: dict[str, Any]) -> dict[str, Any]:
@@ -160,7 +156,7 @@ def _said(error: ZkMarginError) -> dict[str, Any]:
     "/v1/proofs/verify",
     operation_id="verify_proof",
     response_model=VerdictModel,
-    openapi_extra=_body(VerifyRequest, _example()),
+    openapi_extra=_body(VerifyRequest, frozen_example()),
     responses=problems.responses(
         "malformed-proof", "unknown-snapshot", "rule-refused", "system-too-large", "not-ready", with_body=True
     ),
@@ -184,7 +180,7 @@ async def verify_proof(request: Request) -> Response:
     "/v1/proofs/verify-batch",
     operation_id="verify_proofs",
     response_model=BatchVerdictModel,
-    openapi_extra=_body(VerifyBatchRequest, _batch_example()),
+    openapi_extra=_body(VerifyBatchRequest, of_batch(frozen_example())),
     responses=problems.responses("not-ready", with_body=True),
 )
 async def verify_proofs(request: Request) -> Response:

@@ -6,7 +6,6 @@ from functools import partial
 
 from fastapi import APIRouter, Request
 from sqlalchemy import Connection
-from starlette.concurrency import run_in_threadpool
 
 from ..auth import Caller, IdempotencyKey, Ledger, RequestDigest
 from ..ledger import breakers, idempotency, trades
@@ -16,7 +15,7 @@ from ..ledger.epochs import Attested
 from ..routing import StrictRoute
 from .describe import signed
 from .models import TradeBody, TradeView
-from .proving import PROOF_PROBLEMS, proved_of, verify_attested
+from .proving import PROOF_PROBLEMS, Part, change_on_proofs, proved_of
 
 router = APIRouter(prefix="/v1/trades", route_class=StrictRoute)
 
@@ -38,15 +37,11 @@ async def book_trade(
     """
     caller.expect("venue")
     sides = (proved_of(body.maker), proved_of(body.taker))
-    for i, proved in enumerate(sides):
-        await verify_attested(
-            request, book, partial(_before, book, caller.name, sides, i), proved,
-            answered=lambda tx: idempotency.answered(tx, caller.caller, key, digest),
-            rejected=lambda: breakers.count_failure(book, caller.name),
-        )  # fmt: skip
-    answer, _ = await run_in_threadpool(
-        idempotency.once, book, caller.caller, key, digest,
-        lambda tx: trades.book_trade(book, tx, caller.name, sides), status=201,
+    answer = await change_on_proofs(
+        request, book, idempotency.Call(caller.caller, key, digest, 201),
+        [Part(partial(_before, book, caller.name, sides, i), proved) for i, proved in enumerate(sides)],
+        lambda tx: trades.book_trade(book, tx, caller.name, sides),
+        rejected=lambda: breakers.count_failure(book, caller.name),
     )  # fmt: skip
     return TradeView.model_validate(answer)
 

@@ -41,6 +41,12 @@ def serve(
     run(load_settings(config, **given), config, given)
 
 
+def page_of(host: str, port: int) -> str:
+    """Where a person finds the service from this machine: the address that listens, or loopback where all do."""
+    host = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(host, host)  # noqa: S104 - compared, not bound
+    return f"http://[{host}]:{port}/" if ":" in host else f"http://{host}:{port}/"
+
+
 def run(settings: Settings, config: Path | None, given: dict[str, Any]) -> None:
     """Listen and serve; returns after a graceful end."""
     import uvicorn
@@ -82,7 +88,9 @@ def run(settings: Settings, config: Path | None, given: dict[str, Any]) -> None:
             # Before the metrics library is imported by a server process.
             os.environ.setdefault(DIRECTORY_VARIABLE, directory)
         socket = server_config.bind_socket()
-        logs.logger().info("listening", role=settings.role, host=settings.host, port=socket.getsockname()[1])
+        port = socket.getsockname()[1]
+        page = page_of(settings.host, port)
+        logs.logger().info("listening", role=settings.role, host=settings.host, port=port, page=page)
         try:
             if settings.workers > 1:
                 Multiprocess(server_config, sockets=[socket]).run()

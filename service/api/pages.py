@@ -1,0 +1,184 @@
+"""What a person sees: a page at ``/``, the calls at ``/docs``, the API description and an example that holds now.
+
+Everything comes from this service: no other host is named, and the pages forbid the browser to ask one.
+"""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import html
+import json
+from importlib import resources
+from typing import Any
+
+from fastapi import APIRouter, FastAPI, Request
+from starlette.responses import HTMLResponse, Response
+
+from .. import problems
+from ..routing import StrictRoute
+from . import proofs
+from .example import of_batch
+
+router = APIRouter(route_class=StrictRoute)
+
+_STYLE = """
+body{font:16px/1.5 system-ui,sans-serif;max-width:60rem;margin:2rem auto;padding:0 1rem;color:#222}
+pre,code{font-family:ui-monospace,monospace;font-size:.9em}pre{background:#f4f4f4;padding:1rem;overflow-x:auto}
+table{border-collapse:collapse;width:100%}td{border-top:1px solid #ddd;padding:.3rem .6rem .3rem 0;vertical-align:top}
+td:nth-child(-n+2){white-space:nowrap}
+""".strip()
+_SCRIPT = """
+window.onload = () => SwaggerUIBundle({
+  url: "v1/openapi.json", dom_id: "#calls", deepLinking: true, validatorUrl: null, defaultModelsExpandDepth: 0,
+});
+""".strip()
+_OURS = {"page.css": (_STYLE.encode(), "text/css"), "calls.js": (_SCRIPT.encode(), "text/javascript")}
+_SWAGGER = {"swagger-ui.css": "text/css", "swagger-ui-bundle.js": "text/javascript"}
+#: For the assets, which change with the installed package only.
+ASSET_SECONDS = 3600
+_COMMON = {
+    "X-Content-Type-Options": "nosniff",
+    "X-Frame-Options": "DENY",
+    "Referrer-Policy": "no-referrer",
+    "Cross-Origin-Opener-Policy": "same-origin",
+    "Cross-Origin-Resource-Policy": "same-origin",
+}
+_NOTHING = "default-src 'none'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
+#: A page of ours needs its style sheet and nothing else.
+_PLAIN = {**_COMMON, "Content-Security-Policy": f"{_NOTHING}; style-src 'self'", "Cache-Control": "no-store"}
+#: Swagger UI sets styles of its own and has icons inside its style sheet; scripts come from here alone.
+_INTERACTIVE = {
+    **_COMMON,
+    "Content-Security-Policy": f"{_NOTHING}; script-src 'self'; style-src 'self' 'unsafe-inline'; "
+    "img-src 'self' data:; connect-src 'self'",
+    "Cache-Control": "no-cache",
+}
+
+
+class _Style(Response):
+    media_type = "text/css"
+
+
+class _Script(Response):
+    media_type = "text/javascript"
+
+
+def _page(title: str, body: str, head: str = "") -> str:
+    return (
+        f'<!doctype html><html lang="en"><head><meta charset="utf-8"><title>{html.escape(title)}</title>'
+        f'<meta name="viewport" content="width=device-width"><link rel="stylesheet" href="docs/page.css">{head}</head>'
+        f"<body>{body}</body></html>\n"
+    )
+
+
+def _calls(tree: dict[str, Any]) -> str:
+    """Every call of the description as rows of a table: method, path, and the first sentence about it."""
+    rows = []
+    for path, calls in tree["paths"].items():
+        for method, call in calls.items():
+            about = html.escape(call["description"].partition(". ")[0].partition("\n")[0].rstrip("."))
+            rows.append(f"<tr><td>{method.upper()}</td><td><code>{html.escape(path)}</code></td><td>{about}</td></tr>")
+    return "".join(rows)
+
+
+def front_page(app: FastAPI, base: str) -> str:
+    """The page at ``/``; ``base`` is the address under which the reader came."""
+    role = app.state.service.settings.role
+    what = {
+        "hub": "keeps accounts, reserves credits on proofs of solvency, and verifies proofs for anybody",
+        "verifier": "verifies proofs of solvency, keeps nothing and knows nobody",
+    }[role]
+    shown = html.escape(base.rstrip("/"))
+    return _page(
+        f"zkmargin {role}",
+        f"<h1>zkmargin {role}</h1><p>This service {what}.</p>"
+        '<ul><li><a href="docs">its calls, to read and to try</a></li>'
+        '<li><a href="v1/openapi.json">the same for programs (OpenAPI)</a></li>'
+        '<li><a href="v1/problems">what its refusals mean</a></li>'
+        '<li><a href="health/ready">whether it can work now</a></li></ul>'
+        "<h2>Try it</h2><p>A proof that holds now, and its verdict:</p>"
+        f"<pre>curl -s {shown}/v1/example &gt; example.json\n"
+        f"curl -s -H 'Content-Type: application/json' -d @example.json {shown}/v1/proofs/verify</pre>"
+        f"<h2>Calls</h2><table>{_calls(app.openapi())}</table>",
+    )
+
+
+@router.get("/", include_in_schema=False, response_class=HTMLResponse)
+async def front(request: Request) -> Response:
+    """What this service is, for a person."""
+    return HTMLResponse(front_page(request.app, str(request.base_url)), headers=_PLAIN)
+
+
+@router.get("/docs", include_in_schema=False, response_class=HTMLResponse)
+async def docs(request: Request) -> Response:
+    """The API description in Swagger UI."""
+    head = '<link rel="stylesheet" href="docs/swagger-ui.css"><script src="docs/swagger-ui-bundle.js"></script>'
+    body = (
+        '<div id="calls"></div><noscript><p>Without scripts: <a href="./">the calls in short</a>,'
+        ' <a href="v1/openapi.json">the description</a>.</p></noscript><script src="docs/calls.js"></script>'
+    )
+    return HTMLResponse(_page(request.app.title, body, head), headers=_INTERACTIVE)
+
+
+def _serve_asset(name: str, data: bytes, kind: type[Response]) -> None:
+    tag = f'"{base64.urlsafe_b64encode(hashlib.sha256(data).digest()[:12]).decode()}"'
+    headers = {**_COMMON, "Cache-Control": f"max-age={ASSET_SECONDS}", "ETag": tag}
+
+    async def asset() -> Response:
+        return kind(data, headers=headers)
+
+    router.add_api_route(f"/docs/{name}", asset, include_in_schema=False, response_class=kind)
+
+
+for _name, (_data, _kind) in _OURS.items():
+    _serve_asset(_name, _data, _Style if _kind == "text/css" else _Script)
+for _name, _kind in _SWAGGER.items():
+    _file = resources.files("fastapi_swagger.resources").joinpath(_name)
+    _serve_asset(_name, _file.read_bytes(), _Style if _kind == "text/css" else _Script)
+
+
+@router.get(
+    "/v1/example",
+    operation_id="get_example",
+    tags=["proofs"],
+    responses={
+        200: {
+            "description": "Successful Response",
+            "content": {
+                "application/json": {
+                    "schema": {"$ref": "#/components/schemas/VerifyRequest"},
+                    "example": proofs.frozen_example(),
+                }
+            },
+        },
+        **problems.responses(),
+    },
+)
+async def example(request: Request) -> Response:
+    """A body for `POST /v1/proofs/verify` that is valid now: a demo account of this service, proved a moment ago.
+
+    `curl -s http://127.0.0.1:8080/v1/example > example.json`, then
+    `curl -s -H 'Content-Type: application/json' -d @example.json http://127.0.0.1:8080/v1/proofs/verify`. It is good
+    for most of an hour.
+    """
+    found = await request.app.state.service.example.get()
+    return Response(json.dumps(found), media_type="application/json", headers={"Cache-Control": "no-store"})
+
+
+@router.get("/v1/openapi.json", include_in_schema=False)
+async def openapi(request: Request) -> Response:
+    """The API description, its verify examples made anew, so that what a reader tries holds."""
+    made = await request.app.state.service.example.get()
+    tree = with_examples(request.app.openapi(), made)
+    return Response(json.dumps(tree), media_type="application/json", headers={"Cache-Control": "no-cache"})
+
+
+def with_examples(tree: dict[str, Any], made: dict[str, Any]) -> dict[str, Any]:
+    """The description with this example in place of the frozen one. What is given stays as it is."""
+    paths = dict(tree["paths"])
+    for path, example in (("/v1/proofs/verify", made), ("/v1/proofs/verify-batch", of_batch(made))):
+        call = paths[path]["post"]
+        content = {"application/json": call["requestBody"]["content"]["application/json"] | {"example": example}}
+        paths[path] = paths[path] | {"post": call | {"requestBody": call["requestBody"] | {"content": content}}}
+    return tree | {"paths": paths}
