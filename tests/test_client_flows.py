@@ -145,7 +145,7 @@ class World:
 
     def credit(self, name: str, trust: Trust, amount: str = "10", tamper: Tamper | None = None) -> hubs.Credit:
         demand, offer = self.offer(name, amount)
-        flow = hubs.request_credit(trust, demand, offer, self.prices(), expires=int(time.time()) + 600)
+        flow = hubs.request_credit(trust, demand, offer, self.prices())
         return self.run("venue/spoke-a", flow, tamper)
 
 
@@ -328,7 +328,7 @@ def test_the_hub_books_no_trade_that_makes_value_or_is_another_venues(world: Wor
     before = held(world)
 
     def offer(name: str, *legs: tuple[str, str], spoke: str = "spoke-a") -> Offer:
-        return world.answer(name, Demand(spoke, "0", delta=legs, purpose=ForTrade("1000", "any")))
+        return world.answer(name, Demand(spoke, "0", delta=legs, purpose=ForTrade("1000000", "any")))
 
     cases = [
         (maker, offer("bob", ("PERPETUAL-2", "-1"), ("QUOTE-0", "64.25"))),
