@@ -11,6 +11,7 @@ import typer
 from circuits.errors import MalformedInput
 from prover.cli import In, Json, read_snapshot
 from prover.console import emit, reports_errors
+from prover.outputs import Writes
 
 from .extras import extra
 from .session import read_private_key
@@ -54,7 +55,7 @@ def agree(statement: Statement, snapshot: Snapshot, *, yes: bool, policy: Path |
 def authorise(
     statement: In,
     snapshot: In,
-    out: Annotated[Path, typer.Option(help="Where to write the authorisation.")],
+    out: Annotated[Path, typer.Option(help="Where to write the authorisation."), Writes("authorisation document")],
     key: Annotated[Path, typer.Option(envvar="ZKMARGIN_KEY", help="The account's signing key (PEM, may be sealed).")],
     yes: Yes = False,
     policy: PolicyFile = None,
@@ -64,11 +65,10 @@ def authorise(
     from circuits import statement as statements
     from circuits.purpose import ForShow
     from prover.cli import clock
-    from prover.files import check_targets, read_file, write_file
+    from prover.files import read_file, write_file
 
     with extra("client"):
         from ..client import authorise as sign
-    check_targets(out)
     stated, snap, now = statements.from_bytes(read_file(statement)), read_snapshot(snapshot), clock(None)
     if isinstance(stated.purpose, ForShow):
         raise MalformedInput("only shows solvency: there is nothing to authorise", field="statement.purpose")

@@ -10,6 +10,7 @@ import typer
 from circuits.errors import MalformedInput
 from prover.cli import Json
 from prover.console import emit, reports_errors
+from prover.outputs import Writes
 
 from .session import OracleKeys, Session, command, legs_of, oracle_keys
 
@@ -19,7 +20,11 @@ if TYPE_CHECKING:
     from ..client import Credit, Demand, Offer, Prices
 
 credit_app = typer.Typer(help="A venue's credits at a hub.", no_args_is_help=True)
-Entry = Annotated[Path, typer.Option(help="The newest signed entry held; the next one replaces it.")]
+Entry = Annotated[
+    Path,
+    typer.Option(help="The newest signed entry held; the next one replaces it."),
+    Writes("credit document", held=True),
+]
 Amount = Annotated[str, typer.Option(help="In the hub's currency.")]
 
 
@@ -28,7 +33,7 @@ Amount = Annotated[str, typer.Option(help="In the hub's currency.")]
 def demand(
     venue: Annotated[str, typer.Option(help="Your name at the hub.")],
     amount: Amount,
-    out: Annotated[Path, typer.Option(help="Where to write the demand.")],
+    out: Annotated[Path, typer.Option(help="Where to write the demand."), Writes("demand document")],
     expires: Annotated[
         int | None, typer.Option(help="Unix time until which you may draw; by default an hour from now.")
     ] = None,
@@ -43,13 +48,12 @@ def demand(
     """Write what you ask of a holder, a credit or to be shown solvency, for zkmargin account offer: a fresh nonce."""
     from circuits.purpose import SHOW, ForCredit
     from prover.cli import clock
-    from prover.files import check_targets, write_file
+    from prover.files import write_file
 
     from .extras import extra
 
     with extra("client"):
         from ..client import Demand
-    check_targets(out)
     until = clock(None) + 3600 if expires is None else expires
     made = Demand(
         venue, amount, multiplier=multiplier, min_horizon=min_horizon, max_horizon=max_horizon,
@@ -132,7 +136,7 @@ def _prices(session: Session, offer: Offer, keys: list[Path], snapshot: Path | N
 @command(credit_app, "request")
 def request(
     session: Session,
-    out: Annotated[Path, typer.Option(help="Where to write the signed entry.")],
+    out: Annotated[Path, typer.Option(help="Where to write the signed entry."), Writes("credit document")],
     oracle_key: OracleKeys,
     demand: Annotated[Path | None, typer.Option(help="What you demanded.")] = None,
     venue: Annotated[str | None, typer.Option(help="Without --demand: your name at the hub.")] = None,
@@ -150,11 +154,8 @@ def request(
     ] = None,
 ) -> None:
     """Check a holder's offer in full, and reserve the credit at the hub."""
-    from prover.files import check_targets
-
     from ..client import request_credit
 
-    check_targets(out)
     made = _offer(offer, statement, proof, authorisation, attestation, leaf)
     asked = _demanded(demand, venue, amount, made)
     prices = _prices(session, made, oracle_key, snapshot, signed_snapshot)
@@ -164,11 +165,10 @@ def request(
 
 def _held(session: Session, path: Path) -> CreditEntry:
     """The entry of a file, its signature checked again."""
-    from prover.files import check_targets, read_file
+    from prover.files import read_file
 
     from ..client.trust import checked
 
-    check_targets(path)
     entry: CreditEntry = session.run(checked(session.trust, "entry", read_file(path)))
     return entry
 
@@ -216,7 +216,9 @@ def show(
     session: Session,
     credit: Annotated[str, typer.Argument(help="Its id.")],
     entry: Annotated[
-        Path | None, typer.Option(help="Write its newest entry here; must follow one that is there.")
+        Path | None,
+        typer.Option(help="Write its newest entry here; must follow one that is there."),
+        Writes("credit document", held=True),
     ] = None,
 ) -> None:
     """Fetch a credit's newest signed entry, and check it."""

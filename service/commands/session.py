@@ -13,6 +13,7 @@ import typer
 from circuits.errors import MalformedInput, StatementMismatch
 from prover.cli import Json
 from prover.console import reports_errors
+from prover.outputs import Writes
 
 from .extras import extra
 
@@ -51,6 +52,7 @@ def _shared(
     trust: Annotated[
         Path | None,
         typer.Option(envvar="ZKMARGIN_TRUST", help="What is held against the hub, kept here between runs."),
+        Writes("trust document", held=True),
     ] = None,
     idempotency_key: Annotated[
         str | None, typer.Option(help="Of a change: after an unknown outcome repeat it with the same one.")
@@ -185,13 +187,6 @@ def read_private_key(path: Path) -> Ed25519PrivateKey:
     from ..hub import load_private_key
 
     return load_private_key(unseal(read_file(path), name="key"))
-
-
-def write_secret_key(path: Path, pem: bytes, *, unencrypted: bool) -> None:
-    """Write a secret key, sealed unless asked otherwise."""
-    from prover.files import write_secret
-
-    write_secret(path, pem, unencrypted=unencrypted)
 
 
 def legs_of(texts: Sequence[str], option: str) -> tuple[tuple[str, str], ...]:
