@@ -16,9 +16,10 @@ from circuits.canonical import canonical_bytes
 from circuits.errors import NotSolvent
 from circuits.schema import StatementModel, validate
 from circuits.statement import from_model
+from prover import witness
 from prover.commitment import Opening
 from service.client.signing import RequestSigner
-from service.ledger import access, accounts, audit, credits, epochs, trades
+from service.ledger import access, accounts, audit, credits, epochs, portfolio, trades
 from service.ledger.book import Book
 from service.ledger.consent import Proved
 from service.refusals import Conflict, PositionLimit
@@ -305,6 +306,37 @@ def test_a_trade_that_leaves_a_side_insolvent(world: World) -> None:
     }
     body["maker"] = s.restated(body["maker"], delta=[{"instrument": i, "quantity": q} for i, q in legs])
     world.refused("proof-rejected", 422, EVIL, "POST", TRADES, body)
+
+
+@pytest.mark.parametrize("role", ["maker", "taker"])
+def test_a_trade_beyond_the_position_limit(world: World, role: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """By a holder whose own tools do not mind: the snapshot promises to be able to prove no more than its limits."""
+    s = world.session
+    tree = json.loads(snapshot_at(world.clock()).to_bytes())
+    lines = {line["id"]: line for line in tree["instruments"]}
+    lines["PERPETUAL-2"]["position_limit"] = "1"
+    narrow = load_snapshot(tree)
+    s.publish(narrow)
+    monkeypatch.setattr(witness, "check_positions", lambda *a, **k: None)
+    body = s.trade_body("alice", "bob", narrow, spoke="evil", legs=(("PERPETUAL-2", "1.01"), ("QUOTE-0", "-65")))
+    fine = s.trade_body("alice", "bob", narrow, spoke="evil", legs=LEGS)
+    # The other side would be beyond it too: with only one of them checked it is found all the same.
+    real, seen = portfolio.check, []
+
+    def one_side(*a: Any, field: str, **k: Any) -> None:
+        seen.append(field)
+        if field.startswith(role):
+            real(*a, field=field, **k)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(portfolio, "check", one_side)
+        tree = world.refused("position-limit", 409, EVIL, "POST", TRADES, body)
+    assert tree["field"] == f"{role}.statement.delta"
+    # The control: unchecked, it is booked, and the account can prove nothing at this snapshot with honest tools.
+    with monkeypatch.context() as patched:
+        patched.setattr(portfolio, "check", lambda *a, **k: None)
+        s.ok(EVIL, "POST", TRADES, body)
+    world.refused("stale-epoch", 409, EVIL, "POST", TRADES, fine)
 
 
 def test_a_trade_on_superseded_prices(world: World) -> None:
