@@ -577,7 +577,7 @@ def changed_entry(world: World, **changes: Any) -> Tamper:
 )  # fmt: skip
 def test_an_entry_of_another_credit_is_caught(world: World, changes: Tree, field: str | None) -> None:
     demand, offer = world.offer("alice", "10", caip2=None if field else "eip155:1")
-    flow = hubs.request_credit(world.fresh(), demand, offer, world.prices(), expires=int(time.time()) + 600)
+    flow = hubs.request_credit(world.fresh(), demand, offer, world.prices())
     with pytest.raises(StatementMismatch) as caught:
         world.run("venue/spoke-a", flow, changed_entry(world, **changes))
     assert caught.value.field == f"credit.{field or 'caip2'}"

@@ -138,6 +138,9 @@ def _expect_fitting(
     granted = to_quanta(purpose.amount, book.decimals, field="statement.purpose.amount")
     if amount > granted:
         raise NotAuthorised("more than the holder authorised", field="amount", authorised=book.money(granted))
+    now = book.clock()
+    if not now < expires <= now + book.policy.max_credit_seconds:
+        raise MalformedInput(f"must be after now and within {book.policy.max_credit_seconds} seconds", field="expires")
     if expires > purpose.expires:
         raise NotAuthorised("for longer than the holder authorised", field="expires", authorised=purpose.expires)
     consent.expect_authorised(book, tx, proved)
@@ -166,8 +169,6 @@ def reserve(book: Book, tx: Connection, venue: str, proved: Proved, amount: int,
     now, statement = book.clock(), proved.statement
     account = epochs.read_account(book, tx, statement.context.account, lock=True)
     snapshot = _expect_eligible(book, tx, account, venue, proved, amount, expires, now)
-    if not now < expires <= now + book.policy.max_credit_seconds:
-        raise MalformedInput(f"must be after now and within {book.policy.max_credit_seconds} seconds", field="expires")
     line = portfolio.credit_line(snapshot)
     lots = portfolio.credit_lots(amount, snapshot)
     after = portfolio.changed(accounts.listed(book, tx, account, snapshot), {line: lots})
