@@ -23,6 +23,8 @@ from .book import Book, SigningKey
 from .events import Tree
 
 _HASH = 32
+#: Takes the log's one row, as every booking does.
+LOCK = select(tables.log_state.c.id).where(tables.log_state.c.id == 1).with_for_update(key_share=True)
 _INSERT_NODES, _GROW = insert(tables.log_nodes), update(tables.log_state)
 
 
