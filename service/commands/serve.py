@@ -56,14 +56,14 @@ def run(settings: Settings, config: Path | None, given: dict[str, Any]) -> None:
     from ..metrics import DIRECTORY_VARIABLE
     from ..settings import CONFIG_VARIABLE, PREFIX
 
-    os.environ |= {PREFIX + name.upper(): str(value) for name, value in given.items() if value is not None}
-    if config is not None:
-        os.environ[CONFIG_VARIABLE] = str(config.absolute())
-    logs.configure(settings.log_level, settings.log_format)
     if settings.role == "hub":
         from ..hub_role import expect_servable
 
         expect_servable(settings)
+    os.environ |= {PREFIX + name.upper(): str(value) for name, value in given.items() if value is not None}
+    if config is not None:
+        os.environ[CONFIG_VARIABLE] = str(config.absolute())
+    logs.configure(settings.log_level, settings.log_format)
     # A server process that ends while its pool starts leaves semaphores to Python's tracker, whose remark when it
     # removes them is no event of this log. The tracker is a process of its own and reads this.
     os.environ.setdefault("PYTHONWARNINGS", "ignore:resource_tracker:UserWarning")
