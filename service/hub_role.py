@@ -6,7 +6,7 @@ import asyncio
 import sqlite3
 import sys
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager, suppress
 from dataclasses import fields
 from functools import partial
@@ -23,9 +23,9 @@ from . import logs
 from .api import accounts, credits, describe, log, snapshots, trades, venues
 from .ledger import access, idempotency
 from .ledger import credits as ledger_credits
+from .ledger import log as ledger_log
 from .ledger import snapshots as ledger_snapshots
 from .ledger.book import Book, Policy
-from .ledger.log import LOCK as LOG_LOCK
 from .store.database import Database, Waits
 from .store.migrate import expect_current
 from .store.vault import Vault, parse_keys
@@ -34,6 +34,9 @@ if TYPE_CHECKING:
     from .app import Service
     from .settings import Settings
 
+#: Seconds between looks at whether the log's head must be signed anew. A new signing key must have done so well within
+#: the grace that readers give the one before.
+HEAD_SECONDS = 5
 #: How soon a thread that works hands the interpreter to one that waits.
 SWITCH_SECONDS = 0.0005
 #: How long readiness waits for the lock of a booking, which under load is handed on every few milliseconds; how often.
@@ -112,7 +115,7 @@ class BookingProbe:
                 self._good = False
                 with move_on_after(2 * PROBE_SECONDS):
                     self._good = await to_thread.run_sync(
-                        self._book.database.lockable, LOG_LOCK, PROBE_SECONDS, limiter=self._thread,
+                        self._book.database.lockable, ledger_log.LOCK, PROBE_SECONDS, limiter=self._thread,
                         abandon_on_cancel=True,
                     )  # fmt: skip
                 self._at = time.monotonic()
@@ -140,13 +143,17 @@ async def ledger_of(service: Service) -> AsyncIterator[None]:
 
     service.parts["lookup"] = lookup
     service.checks["database"] = BookingProbe(book)
-    sweeper = asyncio.create_task(_sweep(book, service.settings.sweep_seconds))
+    tasks = [
+        asyncio.create_task(_sweep(book, service.settings.sweep_seconds)),
+        asyncio.create_task(_keep_head(book, HEAD_SECONDS)),
+    ]
     try:
         yield
     finally:
-        sweeper.cancel()
-        with suppress(asyncio.CancelledError):
-            await sweeper
+        for task in tasks:
+            task.cancel()
+            with suppress(asyncio.CancelledError):
+                await task
         await run_in_threadpool(book.database.close)
 
 
@@ -159,7 +166,19 @@ async def _sweep(book: Book, seconds: float) -> None:
     while True:
         await asyncio.sleep(seconds)
         for work in (ledger_credits.sweep, access.forget_nonces, idempotency.forget, _checkpoint):
-            try:
-                await run_in_threadpool(work, book)
-            except Exception as err:
-                logs.logger().warning("sweep", kind=type(err).__name__, place=logs.place(err))
+            await _attempt("sweep", work, book)
+
+
+async def _keep_head(book: Book, seconds: float) -> None:
+    """Keep the log's head recent and of the newest key, from the start on: readers take no other."""
+    while True:
+        await _attempt("head", ledger_log.refresh, book)
+        await asyncio.sleep(seconds)
+
+
+async def _attempt(name: str, work: Callable[[Book], object], book: Book) -> None:
+    """Do one piece of work in a thread; a failure is logged, and the next time comes."""
+    try:
+        await run_in_threadpool(work, book)
+    except Exception as err:
+        logs.logger().warning(name, kind=type(err).__name__, place=logs.place(err))
