@@ -144,7 +144,7 @@ def statement(
     """Write a statement about an attested account: what a spoke asks for and a holder proves."""
     from circuits.rules import Terms, build
     from circuits.statement import parse_multiplier
-    from circuits.units import to_lots
+    from circuits.units import to_lots, to_quanta
     from verifier.attestation import load_public_key, verify_attestation
 
     from .documents import make_statement, parse_opening
@@ -164,7 +164,8 @@ def statement(
         for name, quantity in trades:
             row = snap.row_of(name, field="delta")
             after[row] += to_lots(quantity, snap.instruments[row].lot, field="delta")
-        elections = build(snap, knobs).best_choice(after) | elections
+        asked = to_quanta(amount, snap.decimals, field="amount")
+        elections = build(snap, knobs).best_choice(after, asked) | elections
     made = make_statement(
         snap, attested, spoke=spoke, amount=amount, expiry=at + 600 if expiry is None else expiry,
         level=level, multiplier=multiplier, horizon=horizon, delta=trades, 
@@ -230,7 +231,10 @@ def verify(
     engine: EngineOption = Engine.NATIVE,
     as_json: Json = False,
 ) -> None:
-    """Verify a proof; with --attestation and --hub-key also that the commitment is the account's."""
+    """Verify a proof; with --attestation and --hub-key also that the commitment is the account's.
+
+    That takes the key's word: neither its validity nor the hub's log is looked at. zkmargin log verify does that.
+    """
     from circuits import statement as statements
     from verifier.attestation import check_attested, load_public_key, verify_attestation
     from verifier.verify import verify as run_native
