@@ -40,7 +40,7 @@ def market(world: World) -> Snapshot:
 
 
 def test_insolvent_by_category_is_refused_and_cash_in_hand_is_not(world: World) -> None:
-    """9,000 on 100 ETH alone proves under no election; what cash besides carries is used and paid, and nothing is short."""
+    """9,000 on 100 ETH alone proves under no election; what cash carries is used and paid, and nothing is short."""
     s, snap = world.session, market(world)
     s.account("alice", cash="0")
     ether = {"instrument": "ETH", "quantity": "100", "reference": "r-1"}
