@@ -12,6 +12,7 @@ import typer
 from circuits.errors import MalformedInput, MissingExtra, StatementMismatch, ZkMarginError
 
 from .console import emit, progress, reports_errors, table
+from .outputs import Writes
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -123,7 +124,7 @@ def statement(
     hub_key: Annotated[Path, typer.Option(help="The hub's public key (PEM).")],
     spoke: Annotated[str, typer.Option(help="Name of the venue that asks.")],
     amount: Annotated[str, typer.Option(help="Virtual margin asked for, in the quote currency.")],
-    out: Annotated[Path, typer.Option(help="Where to write the statement.")],
+    out: Annotated[Path, typer.Option(help="Where to write the statement."), Writes("statement document")],
     nonce: Annotated[
         str | None, typer.Option(help="The spoke's request nonce, 32 hex digits; fresh by default.")
     ] = None,
@@ -142,7 +143,7 @@ def statement(
     """Write a statement about an attested account: what a spoke asks for and a holder proves."""
     from circuits.rules import Terms, build
     from circuits.statement import parse_multiplier
-    from circuits.units import to_lots
+    from circuits.units import to_lots, to_quanta
     from verifier.attestation import load_public_key, verify_attestation
 
     from .documents import make_statement, parse_opening
@@ -161,7 +162,8 @@ def statement(
         for name, quantity in trades:
             row = snap.row_of(name, field="delta")
             after[row] += to_lots(quantity, snap.instruments[row].lot, field="delta")
-        elections = build(snap, knobs).best_choice(after) | elections
+        asked = to_quanta(amount, snap.decimals, field="amount")
+        elections = build(snap, knobs).best_choice(after, asked) | elections
     made = make_statement(
         snap, attested, spoke=spoke, amount=amount, expiry=clock(None) + 600 if expiry is None else expiry,
         level=level, multiplier=multiplier, horizon=horizon, delta=trades, 
@@ -180,7 +182,7 @@ def prove(
     statement: In,
     snapshot: In,
     opening: In,
-    out: Annotated[Path, typer.Option(help="Where to write the proof.")],
+    out: Annotated[Path, typer.Option(help="Where to write the proof."), Writes("proof document")],
     signed_snapshot: SignedSnapshot = None,
     oracle_key: OracleKey = None,
     as_json: Json = False,
@@ -189,11 +191,10 @@ def prove(
     from circuits import statement as statements
 
     from .documents import parse_opening, proof_bytes
-    from .files import check_targets, read_file, unseal, write_file
+    from .files import read_file, unseal, write_file
     from .prove import STEPS
     from .prove import prove as run
 
-    check_targets(out)
     snap = read_snapshot(snapshot)
     check_in_force(snap, signed_snapshot, oracle_key, clock(None))
     stated = statements.from_bytes(read_file(statement))
@@ -223,7 +224,10 @@ def verify(
     engine: EngineOption = Engine.NATIVE,
     as_json: Json = False,
 ) -> None:
-    """Verify a proof; with --attestation and --hub-key also that the commitment is the account's."""
+    """Verify a proof; with --attestation and --hub-key also that the commitment is the account's.
+
+    That takes the key's word: neither its validity nor the hub's log is looked at. zkmargin log verify does that.
+    """
     from circuits import statement as statements
     from verifier.attestation import check_attested, load_public_key, verify_attestation
     from verifier.verify import verify as run_native
@@ -332,7 +336,7 @@ def explain(
     multiplier: Annotated[str, typer.Option(help="Scales the add-ons.")] = "1",
     horizon: Annotated[int, typer.Option(min=1, max=366 * 86400, help="Seconds of the latency buffer.")] = 3600,
     overlay: Annotated[list[str] | None, typer.Option(help="An overlay set of the snapshot; repeatable.")] = None,
-    plot: Annotated[Path | None, typer.Option(help="Also draw a chart: .png or .svg. Secret.")] = None,
+    plot: Annotated[Path | None, typer.Option(help="Also draw a chart: .png or .svg. Secret."), Writes("chart")] = None,
     as_json: Json = False,
 ) -> None:
     """Show the holder which scenario binds, the net margin, the requirements and the health factor. Secret."""
@@ -342,7 +346,8 @@ def explain(
     from .commitment import sum_openings
     from .documents import parse_opening, portfolio_lots
     from .explain import explain as run
-    from .files import check_targets, read_file, unseal, write_file
+    from .explain import health_text
+    from .files import private, read_file, unseal, write_files
 
     snap = read_snapshot(snapshot)
     if (portfolio is None) == (not opening):
@@ -351,23 +356,22 @@ def explain(
         raise MalformedInput(f"must be one of {', '.join(LEVELS)}", field="level")
     factor = parse_multiplier(multiplier, field="multiplier")
     if portfolio is not None:
-        lots = portfolio_lots(unseal(read_file(portfolio), name="portfolio"), snap)
+        lots, account = portfolio_lots(unseal(read_file(portfolio), name="portfolio"), snap), portfolio.stem
     else:
         opened = [parse_opening(unseal(read_file(path), name="opening"), snap) for path in opening or []]
-        lots = list(sum_openings(opened).lots)
+        lots, account = list(sum_openings(opened).lots), " + ".join(path.stem for path in opening or [])
     answer = run(snap, Terms(level, factor, horizon, overlays=tuple(sorted(overlay or []))), lots)
     tree = answer.to_json()
     if plot is not None:
         from .plot import draw
 
-        check_targets(plot)
-        write_file(plot, draw(answer, snap, lots, plot), secret=True)
+        write_files(private(plot, draw(answer, snap, lots, plot, account=account)))
 
     def text() -> None:
         typer.echo(f"{level} margin, multiplier {multiplier}, in {answer.currency}")
         typer.echo(f"net margin     {tree['net_margin']}  (binding scenario: {answer.worst_scenario})")
         typer.echo(f"requirement    {tree['requirement']}")
-        typer.echo(f"health factor  {tree['health_factor'] or 'no requirement'}")
+        typer.echo(f"health factor  {health_text(answer.health_factor)}")
         for name, value in tree["thresholds"].items():
             typer.echo(f"net margin     {value}  at level {name}")
         for name, value in tree["greeks"].items():

@@ -145,18 +145,18 @@ def run(out: Path | None, progress: Callable[[str], None]) -> dict[str, Any]:
 
 
 def _write(out: Path, snap: Snapshot, house: _Hub, parts: dict[str, tuple[Statement, bytes, _Epoch]]) -> None:
-    from prover.files import write_file
+    from prover.files import public, write_files
 
     try:
         out.mkdir(parents=True, exist_ok=True)
     except OSError as err:
         raise MalformedInput(err.strerror or "cannot be made", field=str(out)) from None
-    write_file(out / "snapshot.json", snap.to_bytes())
-    write_file(out / "hub.pub", hub.public_pem(house.key))
+    files = {"snapshot.json": snap.to_bytes(), "hub.pub": hub.public_pem(house.key)}
     for name, (stated, proof, epoch) in parts.items():
-        write_file(out / f"{name}.statement.json", stated.to_bytes())
-        write_file(out / f"{name}.proof.json", proof_bytes(stated, proof))
-        write_file(out / f"{name}.attestation.json", epoch.document)
+        files[f"{name}.statement.json"] = stated.to_bytes()
+        files[f"{name}.proof.json"] = proof_bytes(stated, proof)
+        files[f"{name}.attestation.json"] = epoch.document
+    write_files(*(public(out / name, data) for name, data in files.items()))
 
 
 def show(report: dict[str, Any]) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -11,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from circuits.errors import LogForked, MalformedInput
+from prover.outputs import Writes
 
 from .session import OracleKeys, Session, command, oracle_keys
 
@@ -19,7 +19,11 @@ if TYPE_CHECKING:
 
 log_app = typer.Typer(help="The hub's transparency log and signing keys.", no_args_is_help=True)
 snapshot_app = typer.Typer(help="Prices at the hub.", no_args_is_help=True)
-Evidence = Annotated[Path | None, typer.Option(help="If the log has forked, write both signed heads here.")]
+Evidence = Annotated[
+    Path | None,
+    typer.Option(help="If the log has forked, write both signed heads here."),
+    Writes("evidence of a fork"),
+]
 
 
 def _head(head: TreeHead | None) -> dict[str, Any]:
@@ -30,11 +34,9 @@ def _head(head: TreeHead | None) -> dict[str, Any]:
 def _keeps(evidence: Path | None) -> Iterator[None]:
     """If the log has forked, both signed heads are written for others to see."""
     from circuits.canonical import canonical_bytes, parse_json
-    from prover.files import check_targets, write_file
+    from prover.files import write_file
     from verifier.transparency import TreeHead
 
-    if evidence is not None:
-        check_targets(evidence)
     try:
         yield
     except LogForked as fork:
@@ -47,16 +49,18 @@ def _keeps(evidence: Path | None) -> Iterator[None]:
 @command(log_app, "head")
 def head(
     session: Session,
-    out: Annotated[Path | None, typer.Option(help="Write the signed head here, to compare with others.")] = None,
+    out: Annotated[
+        Path | None,
+        typer.Option(help="Write the signed head here, to compare with others."),
+        Writes("tree-head document"),
+    ] = None,
     evidence: Evidence = None,
 ) -> None:
     """Fetch the newest tree head; it must extend the one held in the trust file, if there is one."""
-    from prover.files import check_targets, write_file
+    from prover.files import write_file
 
     from ..client import fetch_head
 
-    if out is not None:
-        check_targets(out)
     with _keeps(evidence):
         found = session.run(fetch_head(session.trust))
     if out is not None:
@@ -72,12 +76,16 @@ def verify(
     with_head: Annotated[Path | None, typer.Option(help="Check a signed head that somebody else got.")] = None,
     evidence: Evidence = None,
 ) -> None:
-    """Check that the hub shows one history: to you over time, to you and others, and with an attestation in it."""
+    """Check that the hub shows one history: to you over time, to you and others, and with an attestation in it.
+
+    Its head must be recent and of its newest key by your clock. A head of others may be of any age: it must be of the
+    same history, and is not kept.
+    """
     from prover.files import read_file
 
     from ..client import fetch_head
     from ..client.exchange import get
-    from ..client.trust import accept_head, accept_inclusion, checked
+    from ..client.trust import accept_inclusion, checked, compare_head
 
     if (attestation is None) != (leaf is None):
         raise MalformedInput("--attestation and --leaf go together", field="leaf")
@@ -85,7 +93,7 @@ def verify(
     with _keeps(evidence):
         found = session.run(fetch_head(session.trust))
         if with_head is not None:
-            session.run(accept_head(session.trust, read_file(with_head)))
+            session.run(compare_head(session.trust, read_file(with_head)))
     answer: dict[str, Any] = {"held": _head(before) or None, **_head(found), "attestation": "not checked"}
     if attestation is not None and leaf is not None:
         document = read_file(attestation)
@@ -121,24 +129,47 @@ def show(session: Session) -> None:
     )
 
 
+@command(log_app, "pin")
+def pin(
+    session: Session,
+    out: Annotated[
+        Path,
+        typer.Option(help="Where to write the document, which others take as their --trust."),
+        Writes("trust document"),
+    ],
+) -> None:
+    """Write what a new reader should begin with: the keys up to the newest and the newest head, no account.
+
+    A reader that pins the first key alone believes whoever has that key, for ever. Publish this where you publish the
+    first key, and again with every new key.
+    """
+    from prover.files import write_file
+
+    from ..client.trust import pin as flow
+
+    made = session.run(flow(session.trust))
+    write_file(out, made.to_bytes())
+    session.emit({"hub": made.hub, "keys": len(made.keys), **_head(made.head)}, f"{len(made.keys)} keys -> {out}")
+
+
 @command(log_app, "keys")
 def keys(
     session: Session,
     out: Annotated[
-        Path | None, typer.Option(help="Write the newest key that is valid now (PEM), for --hub-key.")
+        Path | None,
+        typer.Option(help="Write the newest key that is valid now (PEM), for --hub-key."),
+        Writes("public signing key"),
     ] = None,
 ) -> None:
     """Fetch the hub's signing keys and follow them from the pinned one."""
-    from prover.files import check_targets, write_file
+    from prover.files import write_file
 
     from ..client import follow_keys
     from ..hub import public_pem_of
 
-    if out is not None:
-        check_targets(out)
     chain = session.run(follow_keys(session.trust))
     if out is not None:
-        valid = chain.keys_at(int(time.time()))
+        valid = chain.keys_at(session.trust.clock())
         if not valid:
             raise MalformedInput("the hub has no key that is valid now", field="hub-keys")
         write_file(out, public_pem_of(valid[0]))
@@ -163,21 +194,21 @@ def publish(
 @command(snapshot_app, "fetch")
 def fetch(
     session: Session,
-    out: Annotated[Path, typer.Option(help="Where to write the snapshot.")],
+    out: Annotated[Path, typer.Option(help="Where to write the snapshot."), Writes("snapshot document")],
     oracle_key: OracleKeys,
-    signed_snapshot: Annotated[Path | None, typer.Option(help="Write the oracle's signature here.")] = None,
+    signed_snapshot: Annotated[
+        Path | None, typer.Option(help="Write the oracle's signature here."), Writes("signed-snapshot document")
+    ] = None,
     digest: Annotated[str | None, typer.Option(help="The newest by default.")] = None,
 ) -> None:
     """Fetch a snapshot, checked to be signed by a trusted oracle and in force."""
-    from prover.files import check_targets, write_file
+    from prover.files import public, write_files
 
     from ..client import fetch_prices
 
-    check_targets(out, *([signed_snapshot] if signed_snapshot else []))
     found = session.run(fetch_prices(oracle_keys(oracle_key), digest=digest))
-    write_file(out, found.document)
-    if signed_snapshot is not None:
-        write_file(signed_snapshot, found.signed)
+    signature = [] if signed_snapshot is None else [public(signed_snapshot, found.signed)]
+    write_files(public(out, found.document), *signature)
     fact = found.signature
     session.emit(
         {
