@@ -11,7 +11,7 @@ import typer
 
 from circuits.errors import MalformedInput, MissingExtra, StatementMismatch, ZkMarginError
 
-from .console import emit, progress, reports_errors, table
+from .console import emit, progress, reports_errors, table, warn
 from .outputs import Writes
 
 if TYPE_CHECKING:
@@ -134,6 +134,7 @@ def statement(
     horizon: Annotated[int, typer.Option(help="Seconds that the proof is good for from the snapshot's time.")] = 3600,
     delta: Annotated[list[str] | None, typer.Option(help="A public trade, INSTRUMENT=QUANTITY; repeatable.")] = None,
     elect: Annotated[list[str] | None, typer.Option(help="A public election, NAME=PIECE; repeatable.")] = None,
+    now: Annotated[int | None, typer.Option(help="Unix time to check against; the machine's clock by default.")] = None,
     best_for: Annotated[
         Path | None, typer.Option(help="The holder's opening: take the best elections for it. They become public.")
     ] = None,
@@ -148,8 +149,9 @@ def statement(
 
     from .documents import make_statement, parse_opening
     from .files import read_file, unseal, write_file
+    from .request import check_request
 
-    snap = read_snapshot(snapshot)
+    snap, at = read_snapshot(snapshot), clock(now)
     attested = verify_attestation(read_file(attestation), load_public_key(read_file(hub_key)))
     trades = _pairs(delta, "delta")
     elections = dict(_pairs(elect, "elect"))
@@ -165,13 +167,15 @@ def statement(
         asked = to_quanta(amount, snap.decimals, field="amount")
         elections = build(snap, knobs).best_choice(after, asked) | elections
     made = make_statement(
-        snap, attested, spoke=spoke, amount=amount, expiry=clock(None) + 600 if expiry is None else expiry,
+        snap, attested, spoke=spoke, amount=amount, expiry=at + 600 if expiry is None else expiry,
         level=level, multiplier=multiplier, horizon=horizon, delta=trades, 
         nonce=nonce, elections=elections, overlays=overlay or [],
     )  # fmt: skip
+    warnings = check_request(made, snap, at)
     write_file(out, made.to_bytes())
+    warn(warnings, as_json=as_json)
     emit(
-        {"statement": made.digest.hex()},
+        {"statement": made.digest.hex(), "warnings": warnings},
         as_json=as_json,
         text=lambda: typer.echo(f"statement {made.digest.hex()} -> {out}"),
     )
@@ -194,18 +198,21 @@ def prove(
     from .files import read_file, unseal, write_file
     from .prove import STEPS
     from .prove import prove as run
+    from .request import time_warnings
 
     snap = read_snapshot(snapshot)
     check_in_force(snap, signed_snapshot, oracle_key, clock(None))
     stated = statements.from_bytes(read_file(statement))
     held = parse_opening(unseal(read_file(opening), name="opening"), snap)
+    warnings = time_warnings(stated, snap, clock(None))
+    warn(warnings, as_json=as_json)
     begin = time.perf_counter()
     with progress("prove", STEPS, as_json=as_json) as step:
         proof = run(stated, snap, held, progress=step)
     seconds = time.perf_counter() - begin
     write_file(out, proof_bytes(stated, proof))
     emit(
-        {"statement": stated.digest.hex(), "bytes": len(proof), "seconds": round(seconds, 4)},
+        {"statement": stated.digest.hex(), "bytes": len(proof), "seconds": round(seconds, 4), "warnings": warnings},
         as_json=as_json,
         text=lambda: typer.echo(f"proved {stated.digest.hex()} in {seconds:.3f} s, {len(proof)} bytes -> {out}"),
     )
@@ -344,10 +351,11 @@ def explain(
     from circuits.statement import parse_multiplier
 
     from .commitment import sum_openings
-    from .documents import parse_opening, portfolio_lots
+    from .documents import parse_opening
     from .explain import explain as run
     from .explain import health_text
     from .files import private, read_file, unseal, write_files
+    from .portfolio import notional_warnings, parse_portfolio
 
     snap = read_snapshot(snapshot)
     if (portfolio is None) == (not opening):
@@ -356,12 +364,16 @@ def explain(
         raise MalformedInput(f"must be one of {', '.join(LEVELS)}", field="level")
     factor = parse_multiplier(multiplier, field="multiplier")
     if portfolio is not None:
-        lots, account = portfolio_lots(unseal(read_file(portfolio), name="portfolio"), snap), portfolio.stem
+        given, account = parse_portfolio(unseal(read_file(portfolio), name="portfolio"), snap), portfolio.stem
+        lots, entered = list(given.lots), given.entered
     else:
         opened = [parse_opening(unseal(read_file(path), name="opening"), snap) for path in opening or []]
         lots, account = list(sum_openings(opened).lots), " + ".join(path.stem for path in opening or [])
+        entered = frozenset()
+    warnings = notional_warnings(lots, entered, snap)
+    warn(warnings, as_json=as_json)
     answer = run(snap, Terms(level, factor, horizon, overlays=tuple(sorted(overlay or []))), lots)
-    tree = answer.to_json()
+    tree = answer.to_json() | {"warnings": warnings}
     if plot is not None:
         from .plot import draw
 

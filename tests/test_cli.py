@@ -76,7 +76,7 @@ def ask(w: World, out: Path, amount: str, *extra: str, code: int = 0) -> dict[st
     return call(
         "statement", "--snapshot", w.snapshot, "--attestation", w.attestation, "--hub-key", w.hub_pub,
         "--spoke", "venue",
-        "--amount", amount, "--expiry", int(NOW) + 600, "--out", out, *extra, code=code,
+        "--amount", amount, "--expiry", int(NOW) + 600, "--now", NOW, "--out", out, *extra, code=code,
     )  # fmt: skip
 
 
