@@ -21,7 +21,7 @@ from service.store import tables
 from service.store.database import Database
 from service.store.vault import new_key, vault
 
-from .hub_support import Hub, Signer, sqlite_url
+from .hub_support import DAY, Hub, Signer, sqlite_url
 from .ledger_support import DATABASES, World, fresh_url, started
 from .support import Tree
 
@@ -144,17 +144,21 @@ def test_keys_added_at_once_are_counted_one_after_the_other(world: World) -> Non
     assert len(world.book.database.read(lambda tx: access.keys_of(tx, "account", "alice"))) == access.MAX_VALID_KEYS
 
 
-def test_rotating_for_ever_fills_no_table(world: World) -> None:
-    for _ in range(access.MAX_ENDED_KEYS + 10):
-        world.clock.now += access.RELEASE_SECONDS + 1
+def test_keys_become_many_only_slowly_and_none_is_refused_for_ever(world: World) -> None:
+    for _ in range(access.MAX_ENDED_A_DAY):
         key = Signer()
         add(world, SPOKE_A, key)
         old = RequestSigner(world.hub.signers[SPOKE_A].key, "hub-1").keyid
         world.session.ok(SPOKE_A, "POST", f"/v1/keys/{old}/retire")
         world.hub.signers[SPOKE_A] = key
+        world.clock.now += 1
+    told = world.refused("conflict", 409, SPOKE_A, "POST", "/v1/keys", {"key": Signer().public})
+    assert "within a day" in told["detail"]
+    add(world, SPOKE_B)  # nobody else's affair
+    world.clock.now += DAY - access.MAX_ENDED_A_DAY
+    add(world, SPOKE_A)
     held = world.book.database.read(lambda tx: access.keys_of(tx, "venue", "spoke-a"))
-    assert len(held) <= access.MAX_ENDED_KEYS + 2
-    assert sum(row.not_after > world.clock() for row in held) == 1
+    assert len(held) == access.MAX_ENDED_A_DAY + 2
 
 
 def test_a_key_that_a_stranger_registered_first_is_not_lost_for_ever(world: World) -> None:
@@ -171,6 +175,19 @@ def test_a_key_that_a_stranger_registered_first_is_not_lost_for_ever(world: Worl
     world.hub.signers[ALICE] = mine
     assert world.session.ok(ALICE, "GET", "/v1/accounts/alice")["account"] == "alice"
     world.refused("forbidden", 403, ALICE, "GET", "/v1/venues")
+
+
+def test_an_ended_key_that_signed_for_an_account_stays_the_accounts(world: World) -> None:
+    """The audit verifies what it authorised, whenever: to take it over would be to unsay that."""
+    first = world.hub.signers[ALICE]
+    body = world.session.credit_body("alice", world.snapshot, spoke="spoke-a", amount="1")
+    world.session.ok(SPOKE_A, "POST", "/v1/credits", body)
+    second = Signer()
+    add(world, ALICE, second)
+    world.session.ok(ALICE, "POST", f"/v1/keys/{RequestSigner(first.key, 'hub-1').keyid}/retire")
+    world.clock.now += 2 * access.RELEASE_SECONDS
+    world.refused("conflict", 409, SPOKE_B, "POST", "/v1/keys", {"key": first.public})
+    world.refused("conflict", 409, OPS, "POST", "/v1/accounts", account_body("carol") | {"key": first.public})
 
 
 # Clocks.
@@ -239,7 +256,7 @@ def test_the_audit_replays_every_kind_and_no_other(tmp_path: Any) -> None:
 
     def known(kind: str) -> bool:
         found: list[str] = []
-        replay = Replay(book, {}, {}, found, {})
+        replay = Replay(book, {}, {}, found, {}, {})
         event = events.Event("alice", 1, 1, kind, 1, events.GENESIS, {})
         with suppress(KeyError):
             replay._change(event, Account(), "event")

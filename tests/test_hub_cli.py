@@ -254,6 +254,16 @@ def test_the_log_is_held_to_one_history(w: World) -> None:
     assert w("log", "head", ZKMARGIN_HUB_KEY="", code=3)["error"]["field"] == "hub-key"
 
 
+def test_a_new_reader_begins_with_what_an_up_to_date_one_holds(w: World) -> None:
+    made = w("log", "pin", "--out", w / "hub.trust", by="alice")
+    assert (made["hub"], made["keys"]) == ("hub-1", 1)
+    assert json.loads((w / "hub.trust").read_bytes())["epochs"] == []
+    (w / "newcomer.trust").write_bytes((w / "hub.trust").read_bytes())
+    w("account", "recommit", "alice", by="alice")
+    told = w("log", "verify", by="newcomer", ZKMARGIN_KEY="", ZKMARGIN_HUB_KEY="")
+    assert (told["held"]["size"], told["size"]) == (made["size"], made["size"] + 1)
+
+
 def test_a_fork_is_reported_with_its_evidence(w: World, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("ZKMARGIN_DATABASE_URL", sqlite_url(w.dir))
     monkeypatch.setenv("ZKMARGIN_STORAGE_KEYS_FILE", str(w / "storage.key"))

@@ -25,10 +25,14 @@ NONCE_MARGIN = 120
 #: Valid keys of one caller, those that begin later among them: two for a rotation, some for machines. Every key is a
 #: way in, and a row that a caller makes by itself.
 MAX_VALID_KEYS = 8
-#: Ended keys of one caller that are remembered, the newest; so rotating for ever fills no table.
-MAX_ENDED_KEYS = 32
-#: Seconds after its end before a key may be registered again, by whoever: no request that it signed is good any more.
+#: Keys of one caller that may end in a day. They are kept, as what they signed is evidence, and become many slowly.
+MAX_ENDED_A_DAY = 32
+#: Seconds after its end before a key that proves nothing may be registered again, by whoever: no request that it signed
+#: is good any more.
 RELEASE_SECONDS = MAX_LIFETIME + NONCE_MARGIN
+#: Whose signatures the audit verifies again, under their keys of any time.
+EVIDENCE = ("account", "oracle")
+_DAY = 86_400
 
 
 @dataclass(frozen=True)
@@ -54,7 +58,7 @@ def admit(
     tx: Connection, kind: str, owner: str, public: str, *, now: int, not_before: int, not_after: int = FOREVER
 ) -> Tree:
     """Register a public key (64 hex digits); ``Conflict`` for one that is registered, for anybody, and for more than
-    :data:`MAX_VALID_KEYS` of one caller.
+    :data:`MAX_VALID_KEYS` of one caller, or :data:`MAX_ENDED_A_DAY` that ended.
     """
     from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 
@@ -66,7 +70,9 @@ def admit(
     held = _locked(tx, kind, owner)
     if sum(row.not_after > now for row in held) >= MAX_VALID_KEYS:
         raise Conflict(f"a caller has at most {MAX_VALID_KEYS} valid keys: retire one first", field="key")
-    _forget(tx, kid, held, now)
+    if sum(now - _DAY < row.not_after <= now for row in held) >= MAX_ENDED_A_DAY:
+        raise Conflict(f"{MAX_ENDED_A_DAY} keys of this caller ended within a day: wait", field="key")
+    _release(tx, kid, now)
     if not insert_new(
         tx, tables.keys, kid=kid, kind=kind, owner=owner, public=public, not_before=not_before, not_after=not_after
     ):
@@ -85,17 +91,15 @@ def _locked(tx: Connection, kind: str, owner: str) -> list[Any]:
     return list(tx.execute(mine))
 
 
-def _forget(tx: Connection, kid: str, held: list[Any], now: int) -> None:
-    """Drop what stands in a new key's way and no longer matters: the same key ended, the caller's oldest ended ones.
+def _release(tx: Connection, kid: str, now: int) -> None:
+    """Drop a key that ended and is no evidence, so that it can be registered again.
 
-    Whoever sees a public key may register it first, and nobody shows that it has the private one. So an ended key must
-    not be taken for ever: an operator revokes it, and its owner can come.
+    Whoever sees a public key may register it first, and nobody shows that it has the private one. An operator revokes
+    it, and its owner can come.
     """
-    c, settled = tables.keys.c, now - RELEASE_SECONDS
-    tx.execute(delete(tables.keys).where(c.kid == kid, c.not_after < settled))
-    ended = sorted((row for row in held if row.not_after < settled), key=lambda row: row.not_after, reverse=True)
-    for row in ended[MAX_ENDED_KEYS - 1 :]:
-        tx.execute(delete(tables.keys).where(c.kid == row.kid))
+    c = tables.keys.c
+    chosen = (c.kid == kid, c.not_after < now - RELEASE_SECONDS, c.kind.not_in(EVIDENCE))
+    tx.execute(delete(tables.keys).where(*chosen))
 
 
 def keys_of(tx: Connection, kind: str, owner: str) -> list[Any]:

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from sqlalchemy import Connection, select
 
+from circuits.purpose import ANY
+
 from ..refusals import Conflict
 from ..store import tables
 from .book import Book
 
 #: ``any`` stands for every counterparty in a statement's purpose.
-RESERVED = ("any",)
+RESERVED = (ANY,)
 #: A kind of caller, as a message says it.
 _A = {"operator": "an operator", "oracle": "an oracle", "venue": "a venue", "account": "an account"}
 
