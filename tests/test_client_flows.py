@@ -422,8 +422,11 @@ def test_a_spoke_makes_every_check_of_an_offer(world: World) -> None:
         (offer, prices, int(time.time()) + 601, StaleStatement),
     ]
     for bad, at, now, error in cases:
+        trust = world.fresh()
+        if now is not None:
+            trust.clock = lambda now=now: now
         with pytest.raises(error):
-            world.run(None, hubs.check_offer(world.fresh(), demand, bad, at, now=now))
+            world.run(None, hubs.check_offer(trust, demand, bad, at))
     with pytest.raises(HubProblem):  # a leaf that the log does not have
         world.run(None, hubs.check_offer(world.fresh(), demand, replace(offer, leaf=10**6), prices))
 
@@ -577,7 +580,7 @@ def changed_entry(world: World, **changes: Any) -> Tamper:
 )  # fmt: skip
 def test_an_entry_of_another_credit_is_caught(world: World, changes: Tree, field: str | None) -> None:
     demand, offer = world.offer("alice", "10", caip2=None if field else "eip155:1")
-    flow = hubs.request_credit(world.fresh(), demand, offer, world.prices(), expires=int(time.time()) + 600)
+    flow = hubs.request_credit(world.fresh(), demand, offer, world.prices())
     with pytest.raises(StatementMismatch) as caught:
         world.run("venue/spoke-a", flow, changed_entry(world, **changes))
     assert caught.value.field == f"credit.{field or 'caip2'}"

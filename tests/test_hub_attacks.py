@@ -7,6 +7,7 @@ import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
+from fractions import Fraction
 from typing import Any
 
 import pytest
@@ -16,9 +17,10 @@ from circuits.canonical import canonical_bytes
 from circuits.errors import NotSolvent
 from circuits.schema import StatementModel, validate
 from circuits.statement import from_model
+from prover import witness
 from prover.commitment import Opening
 from service.client.signing import RequestSigner
-from service.ledger import access, accounts, audit, credits, epochs, trades
+from service.ledger import access, accounts, audit, credits, epochs, portfolio, trades
 from service.ledger.book import Book
 from service.ledger.consent import Proved
 from service.refusals import Conflict, PositionLimit
@@ -307,6 +309,37 @@ def test_a_trade_that_leaves_a_side_insolvent(world: World) -> None:
     world.refused("proof-rejected", 422, EVIL, "POST", TRADES, body)
 
 
+@pytest.mark.parametrize("role", ["maker", "taker"])
+def test_a_trade_beyond_the_position_limit(world: World, role: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """By a holder whose own tools do not mind: the snapshot promises to be able to prove no more than its limits."""
+    s = world.session
+    tree = json.loads(snapshot_at(world.clock()).to_bytes())
+    lines = {line["id"]: line for line in tree["instruments"]}
+    lines["PERPETUAL-2"]["position_limit"] = "1"
+    narrow = load_snapshot(tree)
+    s.publish(narrow)
+    monkeypatch.setattr(witness, "check_positions", lambda *a, **k: None)
+    body = s.trade_body("alice", "bob", narrow, spoke="evil", legs=(("PERPETUAL-2", "1.01"), ("QUOTE-0", "-65")))
+    fine = s.trade_body("alice", "bob", narrow, spoke="evil", legs=LEGS)
+    # The other side would be beyond it too: with only one of them checked it is found all the same.
+    real, seen = portfolio.check, []
+
+    def one_side(*a: Any, field: str, **k: Any) -> None:
+        seen.append(field)
+        if field.startswith(role):
+            real(*a, field=field, **k)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(portfolio, "check", one_side)
+        tree = world.refused("position-limit", 409, EVIL, "POST", TRADES, body)
+    assert tree["field"] == f"{role}.statement.delta"
+    # The control: unchecked, it is booked, and the account can prove nothing at this snapshot with honest tools.
+    with monkeypatch.context() as patched:
+        patched.setattr(portfolio, "check", lambda *a, **k: None)
+        s.ok(EVIL, "POST", TRADES, body)
+    world.refused("stale-epoch", 409, EVIL, "POST", TRADES, fine)
+
+
 def test_a_trade_on_superseded_prices(world: World) -> None:
     """No grace: whoever knows the newer prices would trade on the older ones."""
     s = world.session
@@ -358,25 +391,28 @@ def relisted(world: World, change: Callable[[dict[str, Tree]], None]) -> Any:
     return newer
 
 
-def test_coarser_credit_lots_keep_the_credit_whole(world: World) -> None:
-    """Two credits of half a lot of the new registry each: neither is rounded away, nor taken away twice."""
+def other_lot(line_id: str, lot: str) -> Callable[[dict[str, Tree]], None]:
+    """The line in other lots."""
+
+    def change(lines: dict[str, Tree]) -> None:
+        line = lines[line_id]
+        sign = "-" if line["kind"] == "credit" else ""
+        line |= {"lot": lot, "values": [f"{sign}{lot}" for _ in line["values"]]}
+
+    return change
+
+
+def test_finer_credit_lots_keep_the_credit_whole(world: World) -> None:
+    """Two credits in lots of a fifth of a quantum: what is used and paid takes the same from cash and from credit."""
     s = world.session
-    paths = [credit(world, "alice", "evil", "0.5") for _ in range(2)]
-
-    def coarser(lines: dict[str, Tree]) -> None:
-        line = lines["CREDIT-1"]
-        line |= {"lot": "1", "values": [f"{float(v) / float(line['lot']):.6f}" for v in line["values"]]}
-
-    newer = relisted(world, coarser)
+    paths = [credit(world, "alice", "evil", "0.5", used=True) for _ in range(2)]
+    newer = relisted(world, other_lot("CREDIT-1", "0.002"))
     s.ok(ALICE, "POST", "/v1/accounts/alice/epochs")
-    assert held(world, "alice", newer) == {"QUOTE-0": 1000, "CREDIT-1": 2}
-    s.ok(EVIL, "POST", f"{paths[0]}/release", {"sequence": 1, "free": "0.25"})
-    assert held(world, "alice", newer) == {"QUOTE-0": 1000, "CREDIT-1": 2}
-    s.ok(EVIL, "POST", f"{paths[0]}/release", {"sequence": 2, "free": "0.25"})
     assert held(world, "alice", newer) == {"QUOTE-0": 1000, "CREDIT-1": 1}
-    assert not can_prove(world, "alice", "999.51", newer)
-    s.ok(EVIL, "POST", f"{paths[1]}/release", {"sequence": 1, "free": "0.5"})
-    assert held(world, "alice", newer) == {"QUOTE-0": 1000}
+    s.ok(EVIL, "POST", f"{paths[0]}/release", {"sequence": 2, "used": "0.25", "paid": "0.25"})
+    assert held(world, "alice", newer) == {"QUOTE-0": Fraction("999.75"), "CREDIT-1": Fraction("0.75")}
+    assert can_prove(world, "alice", "999", newer)
+    assert not can_prove(world, "alice", "999.01", newer)
 
 
 def test_a_delisted_instrument_keeps_nobodys_exposure_up(world: World) -> None:

@@ -83,7 +83,7 @@ def book_trade(
         raise StatementMismatch("what one side gives the other must receive", field="taker.statement.delta")
     body = {}
     for name, (demand, offer) in zip(SIDES, sides, strict=True):
-        attested = yield from check_proof(trust, demand, offer, prices, None)
+        attested = yield from check_proof(trust, demand, offer, prices)
         trust.see(attested.attestation)
         body[name] = offer.evidence()
     answer = (yield post("/v1/trades", body, idempotency_key=key or new_idempotency_key())).json()

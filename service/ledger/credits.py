@@ -4,6 +4,10 @@ A credit has an amount, of which some is free, some used by fills and some relea
 a live credit is an entry of the committed vector. So a proof at the next epoch proves that the account is good for
 it, and the sum of live credits never exceeds what was proved. Expiry frees what is unused; what is used stays live
 until the venue releases it.
+
+Booking an amount and paying a used credit out of cash lower no net margin below what was proved, on the same snapshot,
+terms and elections: :mod:`circuits.rules.paying` lets no rule do otherwise. No more than that is claimed: prices move,
+and under another election the account may never have proved as much.
 """
 
 from __future__ import annotations
@@ -121,7 +125,13 @@ def precheck(book: Book, tx: Connection, venue: str, proved: Proved, amount: int
     row = find(tx, tables.accounts, id=claimed.account)
     _expect_fitting(book, tx, row, venue, proved, amount, expires)
     snapshots.usable(book, tx, statement.snapshot.hex(), book.clock())
+    _expect_end(book, expires, book.clock())
     return named
+
+
+def _expect_end(book: Book, expires: int, now: int) -> None:
+    if not now < expires <= now + book.policy.max_credit_seconds:
+        raise MalformedInput(f"must be after now and within {book.policy.max_credit_seconds} seconds", field="expires")
 
 
 def _expect_fitting(
@@ -153,6 +163,7 @@ def _expect_eligible(
     breakers.expect_closed(tx, breakers.HUB, breakers.venue_scope(venue))
     snapshot = snapshots.usable(book, tx, statement.snapshot.hex(), now)
     statement.check_time(snapshot, now)
+    _expect_end(book, expires, now)
     return snapshot
 
 
@@ -166,8 +177,6 @@ def reserve(book: Book, tx: Connection, venue: str, proved: Proved, amount: int,
     now, statement = book.clock(), proved.statement
     account = epochs.read_account(book, tx, statement.context.account, lock=True)
     snapshot = _expect_eligible(book, tx, account, venue, proved, amount, expires, now)
-    if not now < expires <= now + book.policy.max_credit_seconds:
-        raise MalformedInput(f"must be after now and within {book.policy.max_credit_seconds} seconds", field="expires")
     line = portfolio.credit_line(snapshot)
     lots = portfolio.credit_lots(amount, snapshot)
     after = portfolio.changed(accounts.listed(book, tx, account, snapshot), {line: lots})
