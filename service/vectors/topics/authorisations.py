@@ -136,9 +136,7 @@ def _payloads(book: Book, pem: str, key: Ed25519PrivateKey) -> None:
     for data, flag, comment in (
         (floated, "Float", "a time with a point"),
         (canonical.canonical_bytes([payload]), "WrongType", "a list"),
-        (canonical.canonical_bytes({"authorisation": payload}), "UnknownKey", "one level deeper"),
         (payload["statement"].encode(), "NotJson", "the bare digest"),
-        (canonical.canonical_bytes(tree), "UnknownKey", "the statement, not its digest"),
     ):
         wrong = given(tree, document(SCHEMA, token(data, HEADER, key)), pem)
         book.invalid("authorisation", wrong, flag, MALFORMED, f"signed: {comment}")
