@@ -54,14 +54,14 @@ from .transport import (
     Retry,
     new_idempotency_key,
 )
-from .trust import Trust, fetch_head, follow_keys, load_trust, meet, save_trust
+from .trust import Trust, fetch_head, follow_keys, load_trust, meet, pin, save_trust
 
 __all__ = [
     "AsyncHubClient", "Attested", "Credit", "CreditRule", "Demand", "Flow", "Holding", "HubClient", "HubProblem",
     "HubUnreachable", "NotCovered", "Offer", "Policy", "Prices", "RequestSigner", "Retry", "Trade", "TradeRule",
     "Trust", "WithdrawalRule", "add_key", "answer", "authorise", "book_trade", "check_offer", "consume", "deposit",
     "expire", "fetch_account", "fetch_attestation", "fetch_breakers", "fetch_credit", "fetch_credits", "fetch_head",
-    "fetch_holding", "fetch_prices", "fetch_venues", "follow_keys", "load_trust", "meet", "new_idempotency_key",
+    "fetch_holding", "fetch_prices", "fetch_venues", "follow_keys", "load_trust", "meet", "new_idempotency_key", "pin",
     "offer_for", "open_account", "publish_snapshot", "recommit", "register_venue", "release", "request_credit",
     "retire_key", "revoke_key", "save_trust", "set_account", "set_breaker", "set_grant", "set_venue", "set_venue_cap",
     "set_zone", "statement_for", "trade_demands", "withdraw", "withdrawal_statement",
