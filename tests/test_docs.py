@@ -32,7 +32,7 @@ NOW = 1_700_000_060
 
 def block(name: str) -> bytes:
     """The fenced block that follows the line naming a file."""
-    found = re.search(rf"^.*`{re.escape(name)}`:\n\n```[a-z]*\n(.*?)^```", FILES, re.S | re.M)
+    found = re.search(rf"^.*`{re.escape(name)}`:\n\n```[^\n]*\n(.*?)^```", FILES, re.S | re.M)
     assert found, f"no example named {name}"
     text = found[1]
     if text.startswith("printf"):  # the token is wrapped over lines for the page
@@ -55,12 +55,21 @@ def test_the_examples_belong_together_and_verify() -> None:
 
 def proof_document() -> bytes:
     """The proof example, whose long hex string the page may wrap the same way."""
-    found = re.search(r"`proof.json`:\n\n```[a-z]*\n(.*?)^```", FILES, re.S | re.M)
+    found = re.search(r"`proof.json`:\n\n```[^\n]*\n(.*?)^```", FILES, re.S | re.M)
     assert found
     digest = re.search(r"\b[0-9a-f]{64}\b", found[1])
     assert digest
     proof = "".join(re.findall(r"^  ([0-9a-f]{2,100})(?: \\)?$", found[1], re.M))
     return json.dumps({"schema": "zkmargin/proof/1", "statement": digest[0], "proof": proof}).encode()
+
+
+def test_the_payload_shown_is_the_signed_one() -> None:
+    """The payload under the attestation's token, byte by byte but for the layout."""
+    found = re.search(r"^```json test=\S+::test_the_payload_shown_is_the_signed_one\n(.*?)^```", FILES, re.S | re.M)
+    assert found
+    token = json.loads(block("attestation.json"))["jws"].split(".")[1]
+    signed = base64.urlsafe_b64decode(token + "=" * (-len(token) % 4))
+    assert canonical_bytes(json.loads(found[1])) == signed
 
 
 def test_the_signed_facts_of_the_log_document_are_exact() -> None:
@@ -75,7 +84,7 @@ def test_the_signed_facts_of_the_log_document_are_exact() -> None:
         "tree-head/1": (verify_tree_head, sign_tree_head),
         "credit/1": (verify_credit_entry, sign_credit_entry),
     }
-    found = re.findall(r"```json\n(\{.*\})\n```\n\n    ([A-Za-z0-9_-]{86})\n", text)
+    found = re.findall(r"```json[^\n]*\n(\{.*\})\n```\n\n    ([A-Za-z0-9_-]{86})\n", text)
     assert len(found) == 4
     for payload, signature in found:
         name = json.loads(payload)["schema"].removeprefix("zkmargin/")
@@ -97,7 +106,7 @@ def test_the_signed_facts_of_the_log_document_are_exact() -> None:
 def test_the_signed_request_of_the_document_is_exact() -> None:
     """What the client signs, what the server takes, and the bytes between, checked without either's library."""
     text = (ROOT / "docs" / "REQUESTS.md").read_text()
-    found = re.search(r"```http\n(POST) ([^?]*)\?(.*)\n((?:.*\n)*?)\n(.*)\n```\n\n.*\n\n```text\n([^`]*)\n```", text)
+    found = re.search(r"```http[^\n]*\n(POST) ([^?]*)\?(.*)\n((?:.*\n)*?)\n(.*)\n```\n\n.*\n\n```text[^\n]*\n([^`]*)\n```", text)
     assert found
     method, path, query, lines, body, base = found.groups()
     headers = [(name, value) for name, value in (line.split(": ", 1) for line in lines.splitlines())]
