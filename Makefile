@@ -1,12 +1,18 @@
-# Every target sets up what it needs: a virtual environment with the locked dependencies, from wheels only.
+# Every target sets up what it needs: a virtual environment with the locked installer, and by it the locked dependencies,
+# from wheels only.
 PYTHON ?= python3
 VENV ?= .venv
 BIN = $(VENV)/bin
 VERIFIER_TESTS = test_frozen.py test_decoders.py test_claim.py test_verify.py test_batch.py test_attestation.py \
   test_snapshot_signature.py test_transcript.py test_srs.py test_transparency.py test_credit_entry.py test_hub_keys.py test_jws.py
 PIP = $(BIN)/python -m pip --disable-pip-version-check --quiet
+LOCKED = --only-binary :all: --require-hashes
+# Every Python that pyproject.toml names; `make lock` keeps only what has wheels for all of them.
+PYTHONS = 3.11 3.12 3.13 3.14
+# Programs that `make check-setup` tries, each with the oldest pip that its Python ever brought.
+SETUP_PYTHONS ?= $(PYTHON)
 
-.PHONY: demo test lint fuzz-service coverage mutants fuzz soundness race bench bench-service bench-peers growth agree vectors lock clean
+.PHONY: demo test lint check-setup fuzz-service coverage mutants fuzz soundness race bench bench-service bench-peers growth agree vectors lock clean
 
 demo: $(VENV)/.run
 	$(BIN)/zkmargin demo
@@ -24,6 +30,10 @@ lint: $(VENV)/.dev
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 
+# Every set-up in a new environment, with the oldest pip that a Python of that version brings. Downloads from the index.
+check-setup: $(VENV)/.dev
+	$(BIN)/python -m scripts.check_setup $(SETUP_PYTHONS)
+
 # The double-spend race, long form, on both databases; PostgreSQL as ZKMARGIN_TEST_POSTGRES says.
 race: $(VENV)/.dev
 	$(BIN)/python scripts/race.py
@@ -38,8 +48,7 @@ mutants: $(VENV)/.dev
 
 # Every decoder, SECONDS each; guided by coverage where atheris has a wheel, else seeded mutations of the corpus.
 SECONDS ?= 60
-fuzz: $(VENV)/.dev
-	-$(PIP) install --only-binary :all: --require-hashes -r requirements-fuzz.lock
+fuzz: $(VENV)/.fuzz
 	$(BIN)/python -m fuzz.run --seconds $(SECONDS)
 
 # The error terms of docs/SECURITY.md.
@@ -70,24 +79,40 @@ vectors: $(VENV)/.dev
 	$(BIN)/zkmargin vectors run --engine both
 	$(BIN)/zkmargin vectors run --driver "$(BIN)/zkmargin vectors answer"
 
-# Renew the lock files from pyproject.toml (needs uv).
+# Renew the lock files from pyproject.toml (needs uv). Extras stay in the locks: what is wanted with an extra is pinned with
+# it, or older pips resolve it past the lock. constraints.txt has neither extras nor hashes, since pip refuses the first in
+# a constraint and cannot have the second of a checkout.
+COMPILE = uv pip compile --quiet --universal --python-version $(firstword $(PYTHONS)) --no-header --no-annotate
+HASHED = $(COMPILE) --no-strip-extras --generate-hashes
 lock:
-	uv pip compile --universal --no-strip-extras --python-version 3.11 --generate-hashes --no-header --no-annotate \
-	  --extra build --extra service --output-file requirements.lock pyproject.toml
-	uv pip compile --universal --no-strip-extras --python-version 3.11 --generate-hashes --no-header --no-annotate \
-	  --extra build --extra service --extra dev --constraint requirements.lock --output-file requirements-dev.lock pyproject.toml
-	uv pip compile --universal --no-strip-extras --python-version 3.11 --generate-hashes --no-header --no-annotate \
-	  --extra fuzz --constraint requirements.lock --output-file requirements-fuzz.lock pyproject.toml
+	$(HASHED) --group pyproject.toml:installer --output-file requirements-pip.lock
+	$(HASHED) --extra build --extra service --output-file requirements.lock pyproject.toml
+	$(HASHED) --extra build --extra service --extra dev --constraint requirements.lock \
+	  --output-file requirements-dev.lock pyproject.toml
+	$(HASHED) --extra fuzz --constraint requirements.lock --output-file requirements-fuzz.lock pyproject.toml
+	$(COMPILE) --extra client --extra service --extra oracle --extra plot --extra reference --extra fuzz \
+	  --constraint requirements-dev.lock --constraint requirements-fuzz.lock --output-file constraints.txt pyproject.toml
+	for python in $(PYTHONS); do for lock in requirements*.lock; do \
+	  uv pip install --quiet --dry-run --target build/lock-check --python-version $$python --python-platform x86_64-manylinux_2_28 \
+	    $(LOCKED) -r $$lock || exit 1; done; done
 
-$(VENV)/.run: requirements.lock pyproject.toml
+$(VENV)/.pip: requirements-pip.lock
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "zkmargin needs Python 3.11 or later")'
 	$(PYTHON) -m venv $(VENV)
-	$(PIP) install --only-binary :all: --require-hashes -r requirements.lock
+	$(PIP) install $(LOCKED) -r requirements-pip.lock
+	@touch $@
+
+$(VENV)/.run: $(VENV)/.pip requirements.lock pyproject.toml
+	$(PIP) install $(LOCKED) -r requirements.lock
 	$(PIP) install --no-deps --no-build-isolation --no-index --editable .
 	@touch $@
 
-$(VENV)/.dev: requirements-dev.lock $(VENV)/.run
-	$(PIP) install --only-binary :all: --require-hashes -r requirements-dev.lock
+$(VENV)/.dev: $(VENV)/.run requirements-dev.lock
+	$(PIP) install $(LOCKED) -r requirements-dev.lock
+	@touch $@
+
+$(VENV)/.fuzz: $(VENV)/.dev requirements-fuzz.lock
+	$(PIP) install $(LOCKED) -r requirements-fuzz.lock
 	@touch $@
 
 clean:

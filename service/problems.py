@@ -80,6 +80,9 @@ _TYPES = (
     ProblemType(
         "idempotency-mismatch", 422, "The idempotency key had another request", "Use a fresh key for a new request."
     ),
+    ProblemType(
+        "request-in-progress", 409, "Another try is at work on this", "Repeat it unchanged after Retry-After's seconds."
+    ),
     ProblemType("conflict", 409, "In conflict with the present state", "Fetch the present state and decide again."),
     # The service itself.
     ProblemType("overloaded", 503, "Too much work at the moment", "Try again after the Retry-After header's seconds."),
@@ -92,6 +95,8 @@ _TYPES = (
     ),
 )
 PROBLEMS: Mapping[str, ProblemType] = {problem.code: problem for problem in _TYPES}
+#: Problems besides those of status 503 that say when to try again.
+LATER = ("request-in-progress",)
 #: What every call may answer, whatever it does.
 ALWAYS = ("not-acceptable", "internal-error", "overloaded")
 #: And every call with a body.
@@ -163,7 +168,7 @@ def headers_of(error: ZkMarginError) -> dict[str, str]:
     """Headers that belong to the error: when to try again, how to authenticate, what is allowed."""
     headers = {"cache-control": "no-store"}
     problem = problem_of(error)
-    if problem.status == 503:
+    if problem.status == 503 or problem.code in LATER:
         headers["retry-after"] = str(getattr(error, "retry_after", 1))
     if problem.status == 401:
         headers["www-authenticate"] = "Signature"
@@ -203,7 +208,7 @@ def responses(*codes: str, with_body: bool = False) -> dict[int | str, dict[str,
             "description": "; ".join(f"`{p.code}`: {p.title}" for p in by_status[status]),
             "content": {MEDIA_TYPE: {"schema": {"$ref": "#/components/schemas/Problem"}, "examples": examples}},
         }
-        if status == 503:
+        if status == 503 or any(p.code in LATER for p in by_status[status]):
             answer["headers"] = {"Retry-After": {"description": "seconds", "schema": {"type": "integer"}}}
         out[status] = answer
     return out

@@ -1,7 +1,7 @@
 """Why a hub refuses: one typed error for each cause, whose ``code`` is its problem type.
 
-None of these changes any state. ``extensions`` are members that the problem carries besides the usual ones, such as the
-epoch to prove at.
+None of these changes any state but that of its idempotency key. ``extensions`` are members that the problem carries
+besides the usual ones, such as the amount that was proved.
 """
 
 from __future__ import annotations
@@ -119,6 +119,14 @@ class IdempotencyMismatch(Refusal):
     """An idempotency key that was used before, with another request."""
 
     code = "idempotency-mismatch"
+
+
+class RequestInProgress(Refusal):
+    """Another try under this idempotency key is at work; what becomes of it is not known yet."""
+
+    code = "request-in-progress"
+    #: Seconds after which to ask again.
+    retry_after = 1
 
 
 class Conflict(Refusal):

@@ -16,12 +16,14 @@ def no_epoch_check() -> None:
 
 def no_idempotency() -> None:
     """A repeated request is a new one."""
-    idempotency.answered = lambda *_: False
 
     def forgetful(book: Any, caller: str, key: str, request: bytes, work: Any, *, status: int = 200) -> Any:
         return book.database.write(work), False
 
     idempotency.once = forgetful
+    idempotency.claim = lambda book, call, check: book.database.read(check)
+    idempotency.settle = lambda book, call, work: idempotency.Outcome(book.database.write(work))
+    idempotency.refuse = lambda book, call, error: idempotency.Outcome(error)
 
 
 if __name__ == "__main__":

@@ -19,6 +19,7 @@ from sqlalchemy import Connection, select
 
 from circuits.snapshot import Snapshot
 from service.ledger.book import Book
+from service.ledger.idempotency import REFUSED
 from service.signing import sign_document
 from service.store import tables
 from service.store.database import Database
@@ -28,7 +29,7 @@ from .hub_support import DAY, Clock, Hub, Session, hub_snapshot, postgres_url, s
 from .support import Tree, load_snapshot
 
 DATABASES = ("sqlite", "postgresql")
-#: What a refused request may leave: its nonce, and the count of a venue's false proofs.
+#: What a refused request may leave: its nonce, its refusal under its key, and the count of a venue's false proofs.
 VOLATILE = {"nonces": None, "venues": {"failed_proofs"}}
 
 
@@ -57,6 +58,8 @@ def rows_of(tx: Connection, table: Any) -> list[tuple[Any, ...]]:
     skipped = VOLATILE.get(table.name, set()) or set()
     chosen = [column for column in table.columns if column.name not in skipped]
     query = select(*chosen).order_by(*table.primary_key.columns)
+    if table.name == "idempotency":
+        query = query.where(table.c.status != REFUSED)
     return [tuple(bytes(v) if isinstance(v, memoryview) else v for v in row) for row in tx.execute(query)]
 
 

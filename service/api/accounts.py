@@ -6,7 +6,6 @@ from typing import Annotated
 
 from fastapi import APIRouter, Path, Query, Request
 from sqlalchemy import Connection
-from starlette.concurrency import run_in_threadpool
 
 from circuits.errors import MalformedInput
 from circuits.statement import from_model
@@ -31,7 +30,7 @@ from .models import (
     OpeningView,
     WithdrawalBody,
 )
-from .proving import PROOF_PROBLEMS, verify_attested
+from .proving import PROOF_PROBLEMS, Part, change_on_proofs
 from .venues import VenueId
 
 router = APIRouter(prefix="/v1/accounts", tags=["accounts"], route_class=StrictRoute)
@@ -123,16 +122,12 @@ async def withdraw(
         epochs.expect_epoch(held, statement.context.epoch)
         return epochs.attested(tx, account, held.epoch)
 
-    await verify_attested(
-        request, book, before, statement, body.proof,
-        answered=lambda tx: idempotency.answered(tx, caller.caller, key, digest),
-    )  # fmt: skip
-
     def unit(tx: Connection) -> Tree:
         proof = bytes.fromhex(body.proof.proof)
         return accounts.withdraw(book, tx, account, body.instrument, body.quantity, statement, proof)
 
-    answer, _ = await run_in_threadpool(idempotency.once, book, caller.caller, key, digest, unit, status=201)
+    call = idempotency.Call(caller.caller, key, digest, 201)
+    answer = await change_on_proofs(request, book, call, [Part(before, statement, body.proof)], unit)
     return AccountView.model_validate(answer)
 
 

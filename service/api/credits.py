@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Path, Query, Request
-from starlette.concurrency import run_in_threadpool
 
 from circuits.errors import MalformedInput
 from circuits.statement import from_model
@@ -20,7 +19,7 @@ from ..routing import StrictRoute
 from ..store.tables import MAX_QUANTA
 from .describe import signed
 from .models import ConsumeBody, CreditBody, CreditChange, CreditList, CreditView, ReleaseBody
-from .proving import PROOF_PROBLEMS, verify_attested
+from .proving import PROOF_PROBLEMS, Part, change_on_proofs
 
 router = APIRouter(prefix="/v1/credits", route_class=StrictRoute)
 CreditPath = Annotated[str, Path(pattern=r"^[0-9a-f]{32}$", description="id of a credit")]
@@ -51,17 +50,13 @@ async def reserve(
     caller.expect("venue")
     amount = book.quanta(body.amount, field="amount")
     statement = from_model(body.statement)
-    await verify_attested(
-        request, book, lambda tx: credits.precheck(book, tx, caller.name, statement, amount), statement, body.proof,
-        answered=lambda tx: idempotency.answered(tx, caller.caller, key, digest),
-        rejected=lambda: breakers.count_failure(book, caller.name),
-    )  # fmt: skip
-    answer, _ = await run_in_threadpool(
-        idempotency.once, book, caller.caller, key, digest,
+    answer = await change_on_proofs(
+        request, book, idempotency.Call(caller.caller, key, digest, 201),
+        [Part(lambda tx: credits.precheck(book, tx, caller.name, statement, amount), statement, body.proof)],
         lambda tx: credits.reserve(
             book, tx, caller.name, statement, bytes.fromhex(body.proof.proof), amount, body.expires
         ),
-        status=201,
+        rejected=lambda: breakers.count_failure(book, caller.name),
     )  # fmt: skip
     return CreditChange.model_validate(answer)
 

@@ -12,7 +12,7 @@ SIGNED = (
     "unavailable", "malformed-input",
 )  # fmt: skip
 #: Every call that changes something, besides.
-CHANGING = ("idempotency-mismatch",)
+CHANGING = ("idempotency-mismatch", "request-in-progress")
 SECURITY: dict[str, Any] = {"security": [{"signature": []}]}
 SCHEME = {
     "signature": {

@@ -2,20 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
 
 from fastapi import Request
 from sqlalchemy import Connection, select
 from starlette.concurrency import run_in_threadpool
 
 from circuits.canonical import canonical_bytes
-from circuits.errors import ProofRejected
+from circuits.errors import ProofRejected, ZkMarginError
 from circuits.schema import ProofModel, dump
 from circuits.statement import Statement
 
 from ..jobs import VerifyJob
+from ..ledger import idempotency
 from ..ledger.book import Book
 from ..ledger.epochs import Attested
+from ..ledger.events import Tree
 from ..store import tables
 from ..workers import VerifierPool
 
@@ -31,39 +34,57 @@ def pool_of(request: Request) -> VerifierPool:
     return pool
 
 
-async def verify_attested(
+@dataclass(frozen=True)
+class Part:
+    """A proof of a call. ``before`` says what can be said before it is verified, and gives the attestation."""
+
+    before: Callable[[Connection], Attested]
+    statement: Statement
+    proof: ProofModel = field(repr=False)
+
+
+async def change_on_proofs(
     request: Request,
     book: Book,
-    before: Callable[[Connection], Attested],
-    statement: Statement,
-    proof: ProofModel,
+    call: idempotency.Call,
+    parts: Sequence[Part],
+    work: Callable[[Connection], Tree],
     *,
-    answered: Callable[[Connection], bool],
     rejected: Callable[[], None] | None = None,
-) -> None:
-    """Check in a read transaction what can be checked before (``before`` gives the attestation), then the proof.
-    Nothing for a request that ``answered`` knows: its answer is repeated whatever has changed since.
+) -> Tree:
+    """Book a change that rests on proofs: claim its key and check what can be checked, verify, then ``work`` in one
+    transaction. Gives the answer, or the one that another try of the same request was given.
 
-    Raises the typed error of the first check that fails; ``rejected`` runs for a proof that does not hold.
+    Raises the request's refusal: the typed error of the first check that fails, or the one told before. ``rejected``
+    runs for a proof that does not hold.
     """
 
-    def read(tx: Connection) -> tuple[Attested, tuple[bytes, ...]] | None:
-        if answered(tx):
-            return None
+    def check(tx: Connection) -> tuple[list[Attested], tuple[bytes, ...]]:
+        found = [part.before(tx) for part in parts]
         rows = tx.execute(select(tables.signing_keys.c.public)).scalars()
-        return before(tx), tuple(bytes.fromhex(public) for public in rows)
+        return found, tuple(bytes.fromhex(public) for public in rows)
 
-    found = await run_in_threadpool(book.database.read, read)
-    if found is None:
-        return
-    attested, keys = found
+    claimed = await run_in_threadpool(idempotency.claim, book, call, check)
+    if isinstance(claimed, idempotency.Outcome):
+        return claimed.told()
+    found, keys = claimed
+    try:
+        for part, attested in zip(parts, found, strict=True):
+            await _verify(request, book, part, attested, keys)
+    except ZkMarginError as err:
+        outcome = await run_in_threadpool(idempotency.refuse, book, call, err)
+        if isinstance(err, ProofRejected) and rejected is not None and not outcome.earlier:
+            await run_in_threadpool(rejected)
+        return outcome.told()
+    return (await run_in_threadpool(idempotency.settle, book, call, work)).told()
+
+
+async def _verify(request: Request, book: Book, part: Part, attested: Attested, keys: tuple[bytes, ...]) -> None:
     verdict = await pool_of(request).verify(
         VerifyJob(
-            statement.to_bytes(), canonical_bytes(dump(proof)), attestation=attested.document.encode(), hub_keys=keys,
-            now=book.clock(),
+            part.statement.to_bytes(), canonical_bytes(dump(part.proof)), attestation=attested.document.encode(),
+            hub_keys=keys, now=book.clock(),
         )
     )  # fmt: skip
     if verdict.failed is not None:
-        if isinstance(verdict.failed, ProofRejected) and rejected is not None:
-            await run_in_threadpool(rejected)
         raise verdict.failed

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Path
+from sqlalchemy import Connection
 
 from circuits import snapshot as snapshots
 from circuits.canonical import canonical_bytes
@@ -17,6 +18,7 @@ from ..auth import Caller, IdempotencyKey, Ledger, RequestDigest
 from ..ledger import access, idempotency
 from ..ledger import snapshots as ledger
 from ..ledger.book import Book
+from ..ledger.events import Tree
 from ..routing import StrictRoute
 from .describe import public, signed
 from .models import PublishBody, PublishedView, SnapshotView
@@ -37,18 +39,20 @@ def publish(
     caller.expect("oracle")
     snapshot = snapshots.from_model(body.snapshot)
     document = canonical_bytes(dump(body.signed))
-    fact = _verify(book, caller.name, document, snapshot)
-    answer, _ = idempotency.once(
-        book, caller.caller, key, request, lambda tx: ledger.publish(book, tx, snapshot, fact, document)
-    )
+
+    def unit(tx: Connection) -> Tree:
+        return ledger.publish(book, tx, snapshot, _verify(book, tx, caller.name, document, snapshot), document)
+
+    answer, _ = idempotency.once(book, caller.caller, key, request, unit)
     return PublishedView.model_validate(answer)
 
 
-def _verify(book: Book, oracle: str, document: bytes, snapshot: snapshots.Snapshot) -> SnapshotSignature:
+def _verify(
+    book: Book, tx: Connection, oracle: str, document: bytes, snapshot: snapshots.Snapshot
+) -> SnapshotSignature:
     """The signature under any of the oracle's keys that is valid now."""
     now = book.clock()
-    rows = book.database.read(lambda tx: access.keys_of(tx, "oracle", oracle))
-    for row in rows:
+    for row in access.keys_of(tx, "oracle", oracle):
         if not row.not_before <= now <= row.not_after:
             continue
         try:

@@ -6,7 +6,6 @@ from functools import partial
 
 from fastapi import APIRouter, Request
 from sqlalchemy import Connection
-from starlette.concurrency import run_in_threadpool
 
 from circuits.statement import from_model
 
@@ -17,7 +16,7 @@ from ..ledger.epochs import Attested
 from ..routing import StrictRoute
 from .describe import signed
 from .models import TradeBody, TradeView
-from .proving import PROOF_PROBLEMS, verify_attested
+from .proving import PROOF_PROBLEMS, Part, change_on_proofs
 
 router = APIRouter(prefix="/v1/trades", route_class=StrictRoute)
 
@@ -41,15 +40,14 @@ async def book_trade(
         trades.Side(from_model(side.statement), bytes.fromhex(side.proof.proof)) for side in (body.maker, body.taker)
     ]
     sides = (parts[0], parts[1])
-    for i, proof in enumerate((body.maker.proof, body.taker.proof)):
-        await verify_attested(
-            request, book, partial(_before, book, caller.name, sides, i), sides[i].statement, proof,
-            answered=lambda tx: idempotency.answered(tx, caller.caller, key, digest),
-            rejected=lambda: breakers.count_failure(book, caller.name),
-        )  # fmt: skip
-    answer, _ = await run_in_threadpool(
-        idempotency.once, book, caller.caller, key, digest,
-        lambda tx: trades.book_trade(book, tx, caller.name, sides), status=201,
+    answer = await change_on_proofs(
+        request, book, idempotency.Call(caller.caller, key, digest, 201),
+        [
+            Part(partial(_before, book, caller.name, sides, i), sides[i].statement, proof)
+            for i, proof in enumerate((body.maker.proof, body.taker.proof))
+        ],
+        lambda tx: trades.book_trade(book, tx, caller.name, sides),
+        rejected=lambda: breakers.count_failure(book, caller.name),
     )  # fmt: skip
     return TradeView.model_validate(answer)
 

@@ -28,6 +28,8 @@ T = TypeVar("T")
 RETRY_STATUS = (429, 502, 503, 504)
 #: Problems with such a status that waiting does not mend: somebody has to act.
 DECIDED = ("breaker-open",)
+#: Problems of another status that waiting does mend: an earlier try of the same request is still at work.
+UNDECIDED = ("request-in-progress",)
 #: Most answers are a few kilobytes; whoever asks for a snapshot says so.
 MAX_RESPONSE = 1024 * 1024
 #: What an error repeats of an answer: characters, then cut.
@@ -234,7 +236,10 @@ def _exchange(request: Request, settings: Settings) -> Actions[Response]:
             if problem is None:
                 return response
             delay = max(delay, _retry_after(response, retry.cap))
-            again = request.repeatable and response.status in RETRY_STATUS and problem.code not in DECIDED
+            # It is decided soon, and asking costs nobody anything: only the deadline ends this.
+            left += problem.code in UNDECIDED
+            open_yet = problem.code in UNDECIDED or (response.status in RETRY_STATUS and problem.code not in DECIDED)
+            again = request.repeatable and open_yet
             if not again or not left or time.monotonic() + delay >= deadline:
                 raise problem
         yield Wait(delay)

@@ -1,32 +1,195 @@
-"""Each change at most once: an answer is stored in the same transaction as what it answers for."""
+"""Each request has one outcome, booked or refused, and everybody who asks under its idempotency key is told that one.
+
+The outcome is one row, written once: with the change that it answers for, in the same transaction, or as a refusal. So
+who was refused knows that nothing was booked and that nothing will be, whatever became of other tries of the same
+request: paused, delayed on the way, or still at work. Who wants to ask again takes a fresh key.
+
+A call that works outside a transaction (verification of a proof) claims its key first, in the one transaction in which
+it looks for an outcome and checks what can be checked. A claim spares double work and decides nothing: when its time is
+over another try may take it, and whoever writes the row first has the outcome. What is no outcome (a part of the
+service is away) is never written and leaves the key free.
+"""
 
 from __future__ import annotations
 
+import secrets
 from collections.abc import Callable
-from typing import Any
+from contextlib import suppress
+from dataclasses import dataclass, field
+from typing import Any, TypeVar
 
-from sqlalchemy import Connection, bindparam, delete, update
+from sqlalchemy import Connection, bindparam, delete, text, update
 
 from circuits.canonical import canonical_bytes, parse_json
+from circuits.errors import ZkMarginError
 
-from ..refusals import IdempotencyMismatch
+from ..refusals import IdempotencyMismatch, Refusal, RequestInProgress, Unavailable
 from ..store import tables
 from ..store.statements import find
 from ..store.statements import put_new as insert_new
 from .book import Book
 
+T = TypeVar("T")
 Tree = dict[str, Any]
-#: Answers are kept for thirty days: longer than anybody repeats a request.
+#: Outcomes are kept for thirty days: longer than anybody repeats a request.
 KEEP_SECONDS = 30 * 86400
+#: How long others wait for a try that does not come to an end. Most take milliseconds; one that is slower and was
+#: overtaken by another books nothing.
+CLAIM_SECONDS = 10
+#: ``status`` of a row without an outcome, and of a refusal, whose own status goes by its code.
+AT_WORK, REFUSED = 0, 400
+#: Errors that say nothing of the request: they end a try and not the request.
+NO_OUTCOME = frozenset({
+    "unavailable", "overloaded", "not-ready", "request-timeout", "internal-error", "corrupt-data", "missing-extra",
+    "idempotency-mismatch", "request-in-progress",
+})  # fmt: skip
 
-
-__all__ = ["answered", "insert_new", "once"]
-#: Answers are stored under the caller's key.
-_STORE = (
-    update(tables.idempotency)
-    .where(tables.idempotency.c.caller == bindparam("of_caller"), tables.idempotency.c.key == bindparam("of_key"))
-    .values(sealed=bindparam("answer"))
+__all__ = ["Call", "Outcome", "claim", "forget", "insert_new", "once", "refuse", "settle"]
+_TABLE = tables.idempotency
+_MINE = (
+    _TABLE.c.caller == bindparam("of_caller"),
+    _TABLE.c.key == bindparam("of_key"),
+    _TABLE.c.owner == bindparam("of_owner"),
 )
+_WRITE = (
+    update(_TABLE)
+    .where(*_MINE)
+    .values(status=bindparam("told"), sealed=bindparam("answer"), created=bindparam("now"), owner=None, until=None)
+)
+_TAKE = update(_TABLE).where(*_MINE).values(owner=bindparam("taker"), until=bindparam("end"))
+_GIVE_UP = delete(_TABLE).where(*_MINE)
+
+
+@dataclass(frozen=True)
+class Call:
+    """One try of a request: who asks, under which key, ``request`` a digest of all that is asked, ``status`` of the
+    answer if it is booked. ``owner`` names the try.
+    """
+
+    caller: str
+    key: str
+    request: bytes
+    status: int = 200
+    owner: str = field(default_factory=lambda: secrets.token_hex(16))
+
+    @property
+    def purpose(self) -> str:
+        """What the vault binds the outcome to."""
+        return f"idempotency/{self.caller}/{self.key}"
+
+    def place(self, owner: str | None = None) -> Tree:
+        """Parameters of this try's row, or of one that another try owns."""
+        return {"of_caller": self.caller, "of_key": self.key, "of_owner": owner or self.owner}
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What became of a request: an answer or a refusal; ``earlier`` if another try, or an earlier one, came to it."""
+
+    result: Tree | ZkMarginError
+    earlier: bool = True
+
+    def told(self) -> Tree:
+        """The answer; raises the refusal."""
+        if isinstance(self.result, ZkMarginError):
+            raise self.result
+        return self.result
+
+
+def _read(book: Book, call: Call, row: Any) -> Outcome | None:
+    """The outcome of a row, None while it has none; ``IdempotencyMismatch`` for another request's."""
+    if row.request != call.request.hex():
+        raise IdempotencyMismatch("this key was used for another request", field="idempotency-key")
+    if row.status == AT_WORK:
+        return None
+    tree: Tree = parse_json(book.vault.open(bytes(row.sealed), purpose=call.purpose), name="answer")
+    if row.status != REFUSED:
+        return Outcome(tree)
+    refusal = Refusal(tree["message"], field=tree["field"], **tree["extensions"])
+    refusal.code = tree["code"]
+    return Outcome(refusal)
+
+
+def _claimed(book: Book, tx: Connection, call: Call) -> Any:
+    """None if this try has put its own row under the key, and the row that is there otherwise."""
+    now = book.clock()
+    fresh = insert_new(
+        tx, _TABLE, caller=call.caller, key=call.key, request=call.request.hex(), status=AT_WORK, sealed=b"",
+        created=now, owner=call.owner, until=now + CLAIM_SECONDS,
+    )  # fmt: skip
+    return None if fresh else find(tx, _TABLE, caller=call.caller, key=call.key)
+
+
+def _write(book: Book, tx: Connection, call: Call, status: int, tree: Tree) -> None:
+    """Write the outcome into this try's own row."""
+    sealed = book.vault.seal(canonical_bytes(tree), purpose=call.purpose)
+    tx.execute(_WRITE, call.place() | {"told": status, "answer": sealed, "now": book.clock()})
+
+
+def _write_refusal(book: Book, tx: Connection, call: Call, refusal: ZkMarginError) -> Outcome:
+    extensions = dict(getattr(refusal, "extensions", {}))
+    tree = {"code": refusal.code, "message": refusal.message, "field": refusal.field, "extensions": extensions}
+    _write(book, tx, call, REFUSED, tree)
+    return Outcome(refusal, earlier=False)
+
+
+def claim(book: Book, call: Call, check: Callable[[Connection], T]) -> T | Outcome:
+    """Claim the key for work outside a transaction, and ``check`` what can be checked before, at one moment: gives what
+    ``check`` gives, or the outcome if there is one already or the check refuses.
+
+    ``RequestInProgress`` while another try has the key.
+    """
+
+    def unit(tx: Connection) -> T | Outcome:
+        row = _claimed(book, tx, call)
+        if row is not None:
+            outcome = _read(book, call, row)
+            if outcome is not None:
+                return outcome
+            # A commit that was repeated finds its own claim.
+            if row.owner != call.owner:
+                _take(book, tx, call, row)
+        try:
+            checked = check(tx)
+        except ZkMarginError as err:
+            if err.code in NO_OUTCOME:
+                raise
+            return _write_refusal(book, tx, call, err)
+        if not book.database.sqlite:
+            # A claim that a crash of the database loses was worth nothing any more: it need not wait for the disk.
+            tx.execute(text("SET LOCAL synchronous_commit = off"))
+        return checked
+
+    return book.database.exact(unit)
+
+
+def _take(book: Book, tx: Connection, call: Call, row: Any) -> None:
+    now = book.clock()
+    place = call.place(row.owner) | {"taker": call.owner, "end": now + CLAIM_SECONDS}
+    if now < row.until or tx.execute(_TAKE, place).rowcount == 0:
+        raise RequestInProgress("an earlier try of this request is still at work", field="idempotency-key")
+
+
+def settle(book: Book, call: Call, work: Callable[[Connection], Tree]) -> Outcome:
+    """Run ``work`` in one transaction with its outcome, for a key that this try claimed.
+
+    ``RequestInProgress`` when another try has taken the claim over.
+    """
+
+    def unit(tx: Connection) -> Outcome:
+        row = find(tx, _TABLE, lock=True, caller=call.caller, key=call.key)
+        if row is None:
+            raise Unavailable("the claim on this key was lost with the database's last moments")
+        outcome = _read(book, call, row)
+        if outcome is not None:
+            return outcome
+        if row.owner != call.owner:
+            raise RequestInProgress("a later try of this request is at work", field="idempotency-key")
+        answer = work(tx)
+        _write(book, tx, call, call.status, answer)
+        return Outcome(answer, earlier=False)
+
+    return _run(book, call, unit)
 
 
 def once(
@@ -34,39 +197,63 @@ def once(
 ) -> tuple[Tree, bool]:
     """Run ``work`` in one transaction under an idempotency key; gives the answer and whether it is an earlier one.
 
-    ``caller`` scopes the key, ``request`` is a digest of all that was asked. ``IdempotencyMismatch`` for a key that
-    answered another request. Refusals store nothing: asking again asks anew.
+    ``caller`` scopes the key, ``request`` is a digest of all that was asked. Raises the request's refusal, this one or
+    the one told before, and ``IdempotencyMismatch`` for a key of another request.
     """
-    table, purpose = tables.idempotency, f"idempotency/{caller}/{key}"
+    call = Call(caller, key, request, status)
 
-    def unit(tx: Connection) -> tuple[Tree, bool]:
-        fresh = insert_new(
-            tx, table, caller=caller, key=key, request=request.hex(), status=status, sealed=b"", created=book.clock()
-        )
-        if not fresh:
-            row = find(tx, table, caller=caller, key=key)
-            if row.request != request.hex():
-                raise IdempotencyMismatch("this key was used for another request", field="idempotency-key")
-            return parse_json(book.vault.open(bytes(row.sealed), purpose=purpose), name="answer"), True
+    def unit(tx: Connection) -> Outcome:
+        row = _claimed(book, tx, call)
+        if row is not None:
+            outcome = _read(book, call, row)
+            if outcome is not None:
+                return outcome
+            if row.owner != call.owner:
+                _take(book, tx, call, row)
         answer = work(tx)
-        sealed = book.vault.seal(canonical_bytes(answer), purpose=purpose)
-        tx.execute(_STORE, {"of_caller": caller, "of_key": key, "answer": sealed})
-        return answer, False
+        _write(book, tx, call, status, answer)
+        return Outcome(answer, earlier=False)
+
+    outcome = _run(book, call, unit)
+    return outcome.told(), outcome.earlier
+
+
+def _run(book: Book, call: Call, unit: Callable[[Connection], Outcome]) -> Outcome:
+    try:
+        return book.database.write(unit)
+    except ZkMarginError as err:
+        if err.code in NO_OUTCOME:
+            raise
+        return refuse(book, call, err)
+
+
+def refuse(book: Book, call: Call, error: ZkMarginError) -> Outcome:
+    """End a try that failed: what it failed with becomes the request's outcome, unless there is one already, which is
+    the one to tell. Raises what is no outcome, and gives the claim up.
+
+    ``RequestInProgress`` when another try has the key: it may still book.
+    """
+    if error.code in NO_OUTCOME:
+        with suppress(ZkMarginError):
+            book.database.write(lambda tx: tx.execute(_GIVE_UP, call.place()))
+        raise error
+
+    def unit(tx: Connection) -> Outcome:
+        row = _claimed(book, tx, call)
+        if row is not None:
+            row = find(tx, _TABLE, lock=True, caller=call.caller, key=call.key)
+            outcome = _read(book, call, row)
+            if outcome is not None:
+                return outcome
+            if row.owner != call.owner:
+                raise RequestInProgress("another try of this request is at work", field="idempotency-key")
+        return _write_refusal(book, tx, call, error)
 
     return book.database.write(unit)
 
 
-def answered(tx: Connection, caller: str, key: str, request: bytes) -> bool:
-    """Whether a key has its answer; ``IdempotencyMismatch`` for another request. Spares work before ``once``."""
-    row = find(tx, tables.idempotency, caller=caller, key=key)
-    if row is not None and row.request != request.hex():
-        raise IdempotencyMismatch("this key was used for another request", field="idempotency-key")
-    return row is not None
-
-
 def forget(book: Book) -> int:
-    """Drop answers older than :data:`KEEP_SECONDS`; gives how many."""
-    table = tables.idempotency
+    """Drop outcomes older than :data:`KEEP_SECONDS`; gives how many."""
     return book.database.write(
-        lambda tx: tx.execute(delete(table).where(table.c.created < book.clock() - KEEP_SECONDS)).rowcount
+        lambda tx: tx.execute(delete(_TABLE).where(_TABLE.c.created < book.clock() - KEEP_SECONDS)).rowcount
     )

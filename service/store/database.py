@@ -24,7 +24,7 @@ from circuits.errors import MalformedInput
 from ..refusals import Conflict, Unavailable
 
 T = TypeVar("T")
-Kind = Literal["write", "apart", "read", "consistent"]
+Kind = Literal["write", "exact", "apart", "read", "consistent"]
 #: How often a unit of work is tried before the caller hears ``unavailable``.
 TRIES = 6
 #: Seconds a writer waits for another on SQLite, and for a row's lock on PostgreSQL.
@@ -84,11 +84,11 @@ class Database:
         with self.engine.connect() as connection:
             if self.sqlite:
                 # IMMEDIATE takes the write lock at once: a reader that turns writer could only fail.
-                connection.exec_driver_sql("BEGIN IMMEDIATE" if kind in ("write", "apart") else "BEGIN")
+                connection.exec_driver_sql("BEGIN IMMEDIATE" if kind in ("write", "exact", "apart") else "BEGIN")
             elif kind in ("read", "apart"):
                 # In READ COMMITTED each statement has its own moment anyway: this spares the trips of BEGIN and COMMIT.
                 connection.execution_options(isolation_level="AUTOCOMMIT")
-            elif kind == "consistent":
+            elif kind in ("consistent", "exact"):
                 connection.execution_options(isolation_level="REPEATABLE READ")
             try:
                 yield connection
@@ -100,6 +100,12 @@ class Database:
     def write(self, work: Callable[[Connection], T]) -> T:
         """Run ``work`` in a transaction, again while another one is in its way. Row locks are the caller's."""
         return self._run(work, "write")
+
+    def exact(self, work: Callable[[Connection], T]) -> T:
+        """:meth:`write` whose reads are of one moment: on PostgreSQL it is run again if anybody changed what it writes
+        after that moment.
+        """
+        return self._run(work, "exact")
 
     def apart(self, work: Callable[[Connection], T]) -> T:
         """:meth:`write` for work whose statements each stand alone: on PostgreSQL each one is a transaction."""

@@ -94,7 +94,8 @@ nonces = Table(
     PrimaryKeyConstraint("kid", "nonce"),
 )
 
-#: Answers already given, by caller and idempotency key.
+#: What became of a request, by caller and idempotency key: one row, written once for good. ``status`` is 2xx with the
+#: answer, 4xx with the refusal, or 0 while a try (``owner``) works on it, for whom others wait ``until`` then.
 idempotency = Table(
     "idempotency",
     metadata,
@@ -104,6 +105,8 @@ idempotency = Table(
     Column("status", Integer, nullable=False),
     Column("sealed", LargeBinary, nullable=False),
     Column("created", BigInteger, nullable=False, index=True),
+    Column("owner", String(32)),
+    Column("until", BigInteger),
     PrimaryKeyConstraint("caller", "key"),
 )
 
