@@ -106,7 +106,9 @@ def test_the_signed_facts_of_the_log_document_are_exact() -> None:
 def test_the_signed_request_of_the_document_is_exact() -> None:
     """What the client signs, what the server takes, and the bytes between, checked without either's library."""
     text = (ROOT / "docs" / "REQUESTS.md").read_text()
-    found = re.search(r"```http[^\n]*\n(POST) ([^?]*)\?(.*)\n((?:.*\n)*?)\n(.*)\n```\n\n.*\n\n```text[^\n]*\n([^`]*)\n```", text)
+    found = re.search(
+        r"```http[^\n]*\n(POST) ([^?]*)\?(.*)\n((?:.*\n)*?)\n(.*)\n```\n\n.*\n\n```text[^\n]*\n([^`]*)\n```", text
+    )
     assert found
     method, path, query, lines, body, base = found.groups()
     headers = [(name, value) for name, value in (line.split(": ", 1) for line in lines.splitlines())]
