@@ -12,6 +12,7 @@ import typer
 from circuits.errors import MalformedInput, MissingExtra, StatementMismatch, ZkMarginError
 
 from .console import emit, progress, reports_errors, table
+from .outputs import Writes
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -123,7 +124,7 @@ def statement(
     hub_key: Annotated[Path, typer.Option(help="The hub's public key (PEM).")],
     spoke: Annotated[str, typer.Option(help="Name of the venue that asks.")],
     amount: Annotated[str, typer.Option(help="Virtual margin asked for, in the quote currency.")],
-    out: Annotated[Path, typer.Option(help="Where to write the statement.")],
+    out: Annotated[Path, typer.Option(help="Where to write the statement."), Writes("statement document")],
     nonce: Annotated[
         str | None, typer.Option(help="The spoke's request nonce, 32 hex digits; fresh by default.")
     ] = None,
@@ -180,7 +181,7 @@ def prove(
     statement: In,
     snapshot: In,
     opening: In,
-    out: Annotated[Path, typer.Option(help="Where to write the proof.")],
+    out: Annotated[Path, typer.Option(help="Where to write the proof."), Writes("proof document")],
     signed_snapshot: SignedSnapshot = None,
     oracle_key: OracleKey = None,
     as_json: Json = False,
@@ -189,11 +190,10 @@ def prove(
     from circuits import statement as statements
 
     from .documents import parse_opening, proof_bytes
-    from .files import check_targets, read_file, unseal, write_file
+    from .files import read_file, unseal, write_file
     from .prove import STEPS
     from .prove import prove as run
 
-    check_targets(out)
     snap = read_snapshot(snapshot)
     check_in_force(snap, signed_snapshot, oracle_key, clock(None))
     stated = statements.from_bytes(read_file(statement))
@@ -332,7 +332,7 @@ def explain(
     multiplier: Annotated[str, typer.Option(help="Scales the add-ons.")] = "1",
     horizon: Annotated[int, typer.Option(min=1, max=366 * 86400, help="Seconds of the latency buffer.")] = 3600,
     overlay: Annotated[list[str] | None, typer.Option(help="An overlay set of the snapshot; repeatable.")] = None,
-    plot: Annotated[Path | None, typer.Option(help="Also draw a chart: .png or .svg. Secret.")] = None,
+    plot: Annotated[Path | None, typer.Option(help="Also draw a chart: .png or .svg. Secret."), Writes("chart")] = None,
     as_json: Json = False,
 ) -> None:
     """Show the holder which scenario binds, the net margin, the requirements and the health factor. Secret."""
@@ -342,7 +342,7 @@ def explain(
     from .commitment import sum_openings
     from .documents import parse_opening, portfolio_lots
     from .explain import explain as run
-    from .files import check_targets, read_file, unseal, write_file
+    from .files import private, read_file, unseal, write_files
 
     snap = read_snapshot(snapshot)
     if (portfolio is None) == (not opening):
@@ -360,8 +360,7 @@ def explain(
     if plot is not None:
         from .plot import draw
 
-        check_targets(plot)
-        write_file(plot, draw(answer, snap, lots, plot), secret=True)
+        write_files(private(plot, draw(answer, snap, lots, plot)))
 
     def text() -> None:
         typer.echo(f"{level} margin, multiplier {multiplier}, in {answer.currency}")

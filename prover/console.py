@@ -5,7 +5,8 @@ from __future__ import annotations
 import json
 import sys
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, redirect_stdout
+from contextvars import ContextVar
 from functools import wraps
 from typing import Any, ParamSpec, TypeVar
 
@@ -15,12 +16,17 @@ from circuits.errors import InternalError, ZkMarginError
 
 P = ParamSpec("P")
 T = TypeVar("T")
+#: Whether a document goes to standard output, so that what is said of it cannot.
+_document_on_stdout: ContextVar[bool] = ContextVar("document_on_stdout", default=False)
 
 
 def emit(payload: dict[str, Any], *, as_json: bool, text: Callable[[], None], ok: bool = True) -> None:
     """Print the answer of a command: JSON on one line, or whatever ``text`` prints."""
     if as_json:
         typer.echo(json.dumps({"ok": ok, **payload}))
+    elif _document_on_stdout.get():
+        with redirect_stdout(sys.stderr):
+            text()
     else:
         text()
 
@@ -45,9 +51,15 @@ def reports_errors(command: Callable[P, T]) -> Callable[P, T]:
 
     @wraps(command)
     def wrapped(*args: P.args, **kwargs: P.kwargs) -> T:
+        from .files import STANDARD, declared
+        from .outputs import check_options
+
         as_json = bool(kwargs.get("as_json", False))
         try:
-            return command(*args, **kwargs)
+            outputs = check_options(command, kwargs)
+            _document_on_stdout.set(STANDARD in outputs)
+            with declared(outputs):
+                return command(*args, **kwargs)
         except ZkMarginError as error:
             raise fail(error, as_json=as_json) from None
         except (typer.Exit, typer.Abort, KeyboardInterrupt):

@@ -17,6 +17,8 @@ import typer
 
 from prover.cli import In, Json, read_snapshot, register
 from prover.console import emit, progress, reports_errors, table
+from prover.kinds import FOLDER
+from prover.outputs import Writes
 
 from .commands.account import account_app
 from .commands.credit import credit_app
@@ -44,21 +46,25 @@ Unencrypted = Annotated[
 @app.command()
 @reports_errors
 def keygen(
-    key: Annotated[Path, typer.Option(help="Where to write the signing key (secret).")],
-    public: Annotated[Path, typer.Option(help="Where to write the public key.")],
+    key: Annotated[
+        Path, typer.Option(help="Where to write the signing key (secret)."), Writes("signing key", only_copy=True)
+    ],
+    public: Annotated[Path, typer.Option(help="Where to write the public key."), Writes("public signing key")],
     unencrypted: Unencrypted = False,
     force: Force = False,
     as_json: Json = False,
 ) -> None:
     """Make a hub's Ed25519 signing key."""
-    from prover.files import check_targets, write_file, write_secret
+    from prover import files
 
     from . import hub
 
-    check_targets(public, secret=key, force=force)
     made = hub.generate_key()
-    write_secret(key, hub.private_pem(made), unencrypted=unencrypted)
-    write_file(public, hub.public_pem(made))
+    files.write_files(
+        files.secret(key, hub.private_pem(made), unencrypted=unencrypted),
+        files.public(public, hub.public_pem(made)),
+        force=force,
+    )
     emit({"public": str(public)}, as_json=as_json, text=lambda: typer.echo(f"public key -> {public}"))
 
 
@@ -69,8 +75,10 @@ def commit(
     snapshot: In,
     account: Annotated[str, typer.Option(help="Account name.")],
     key: Annotated[Path, typer.Option(help="The hub's signing key.")],
-    opening: Annotated[Path, typer.Option(help="Where to write the opening (secret).")],
-    attestation: Annotated[Path, typer.Option(help="Where to write the attestation.")],
+    opening: Annotated[
+        Path, typer.Option(help="Where to write the opening (secret)."), Writes("opening document", only_copy=True)
+    ],
+    attestation: Annotated[Path, typer.Option(help="Where to write the attestation."), Writes("attestation document")],
     hub: Annotated[str, typer.Option(help="Hub name.")] = "hub",
     epoch: Annotated[int, typer.Option(min=0, help="Epoch of the account; raise it with every change.")] = 1,
     at: Annotated[int | None, typer.Option("--time", help="Unix time of the attestation; now by default.")] = None,
@@ -81,15 +89,15 @@ def commit(
     """As the hub: commit to an account's portfolio with fresh blinding, and sign the attestation."""
     from circuits.schema import AttestationPayloadModel, validate
     from circuits.statement import cheapest_domain
+    from prover import files
     from prover.commitment import commit as run
     from prover.documents import opening_bytes, portfolio_lots
-    from prover.files import check_targets, read_file, unseal, write_file, write_secret
+    from prover.files import read_file, unseal
     from verifier.attestation import Attestation
 
     from . import hub as hub_module
     from . import signing as signing_module
 
-    check_targets(attestation, secret=opening, force=force)
     snap = read_snapshot(snapshot)
     lots = portfolio_lots(unseal(read_file(portfolio), name="portfolio"), snap)
     signing = hub_module.load_private_key(unseal(read_file(key), name="key"))
@@ -104,8 +112,11 @@ def commit(
         },
         name="attestation",
     )  # fmt: skip
-    write_secret(opening, opening_bytes(held, snap.registry_digest), unencrypted=unencrypted)
-    write_file(attestation, signing_module.sign_attestation(fact, signing))
+    files.write_files(
+        files.secret(opening, opening_bytes(held, snap.registry_digest), unencrypted=unencrypted),
+        files.public(attestation, signing_module.sign_attestation(fact, signing)),
+        force=force,
+    )
     emit(
         {"commitment": commitment.hex(), "domain": held.domain, "epoch": epoch},
         as_json=as_json,
@@ -116,10 +127,11 @@ def commit(
 @app.command()
 @reports_errors
 def demo(
-    out: Annotated[Path | None, typer.Option(help="Keep the public files here.")] = None,
+    out: Annotated[Path | None, typer.Option(help="Keep the public files here."), Writes(FOLDER)] = None,
     files: Annotated[
         Path | None,
         typer.Option(help="Play nothing: write portfolio.json and a snapshot.json of now here, to try by hand."),
+        Writes(FOLDER),
     ] = None,
     as_json: Json = False,
 ) -> None:

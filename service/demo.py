@@ -146,15 +146,15 @@ def run(out: Path | None, progress: Callable[[str], None]) -> dict[str, Any]:
 
 
 def _write(out: Path, snap: Snapshot, house: _Hub, parts: dict[str, tuple[Statement, bytes, _Epoch]]) -> None:
-    from prover.files import write_file
+    from prover.files import public, write_files
 
     _make_directory(out)
-    write_file(out / "snapshot.json", snap.to_bytes())
-    write_file(out / "hub.pub", hub.public_pem(house.key))
+    files = {"snapshot.json": snap.to_bytes(), "hub.pub": hub.public_pem(house.key)}
     for name, (stated, proof, epoch) in parts.items():
-        write_file(out / f"{name}.statement.json", stated.to_bytes())
-        write_file(out / f"{name}.proof.json", proof_bytes(stated, proof))
-        write_file(out / f"{name}.attestation.json", epoch.document)
+        files[f"{name}.statement.json"] = stated.to_bytes()
+        files[f"{name}.proof.json"] = proof_bytes(stated, proof)
+        files[f"{name}.attestation.json"] = epoch.document
+    write_files(*(public(out / name, data) for name, data in files.items()))
 
 
 def write_examples(out: Path, now: int) -> Snapshot:
@@ -163,7 +163,7 @@ def write_examples(out: Path, now: int) -> Snapshot:
     Both are published figures, so both are in clear. Called again it dates the snapshot again. ``MalformedInput`` for
     a file of another content under either name, which is left as it is.
     """
-    from prover.files import write_file
+    from prover.files import public, write_files
 
     document = demo_data.snapshot_at(now)
     wanted = {"portfolio.json": demo_data.read("portfolio.json"), "snapshot.json": document.to_bytes()}
@@ -171,8 +171,7 @@ def write_examples(out: Path, now: int) -> Snapshot:
         if (out / name).exists() and not _is_example(out / name, data):
             raise MalformedInput("exists and is not the demo's; nothing was written", field=str(out / name))
     _make_directory(out)
-    for name, data in wanted.items():
-        write_file(out / name, data)
+    write_files(*(public(out / name, data) for name, data in wanted.items()))
     return document
 
 

@@ -10,6 +10,7 @@ import typer
 from circuits.errors import MalformedInput
 from prover.cli import Json
 from prover.console import emit, reports_errors
+from prover.outputs import Writes
 
 from .session import (
     EncryptionKey,
@@ -20,7 +21,6 @@ from .session import (
     command,
     oracle_keys,
     raw_public,
-    write_secret_key,
 )
 
 if TYPE_CHECKING:
@@ -35,27 +35,34 @@ Elect = Annotated[list[str] | None, typer.Option(help="A public election, NAME=P
 @account_app.command()
 @reports_errors
 def keygen(
-    key: Annotated[Path, typer.Option(help="Where to write the signing key (secret).")],
-    public: Annotated[Path, typer.Option(help="Where to write its public key.")],
-    encryption_key: Annotated[Path, typer.Option(help="Where to write the encryption key (secret).")],
-    encryption_public: Annotated[Path, typer.Option(help="Where to write its public key.")],
+    key: Annotated[
+        Path, typer.Option(help="Where to write the signing key (secret)."), Writes("signing key", only_copy=True)
+    ],
+    public: Annotated[Path, typer.Option(help="Where to write its public key."), Writes("public signing key")],
+    encryption_key: Annotated[
+        Path, typer.Option(help="Where to write the encryption key (secret)."), Writes("encryption key", only_copy=True)
+    ],
+    encryption_public: Annotated[
+        Path, typer.Option(help="Where to write its public key."), Writes("public encryption key")
+    ],
     unencrypted: Unencrypted = False,
     force: Force = False,
     as_json: Json = False,
 ) -> None:
     """Make a holder's keys: Ed25519 to sign requests, X25519 to which the hub encrypts openings."""
-    from prover.files import check_targets, write_file
+    from prover import files
 
     from ..hub import generate_key, private_pem, public_pem
     from ..sealing import generate_encryption_key
 
-    check_targets(public, encryption_public, encryption_key, secret=key, force=force)
-    check_targets(secret=encryption_key, force=force)
     made, (secret, shown) = generate_key(), generate_encryption_key()
-    write_secret_key(key, private_pem(made), unencrypted=unencrypted)
-    write_secret_key(encryption_key, secret, unencrypted=unencrypted)
-    write_file(public, public_pem(made))
-    write_file(encryption_public, shown)
+    files.write_files(
+        files.secret(key, private_pem(made), unencrypted=unencrypted),
+        files.secret(encryption_key, secret, unencrypted=unencrypted),
+        files.public(public, public_pem(made)),
+        files.public(encryption_public, shown),
+        force=force,
+    )
     emit(
         {"public": str(public), "encryption_public": str(encryption_public)},
         as_json=as_json,
@@ -167,31 +174,39 @@ def _elections(texts: list[str] | None) -> dict[str, str]:
 def opening(
     session: Session,
     account: Account,
-    out: Annotated[Path, typer.Option(help="Where to write the opening (secret).")],
+    out: Annotated[
+        Path, typer.Option(help="Where to write the opening (secret)."), Writes("opening document", only_copy=True)
+    ],
     encryption_key: EncryptionKey,
     oracle_key: OracleKeys,
-    attestation: Annotated[Path | None, typer.Option(help="Write the attestation here.")] = None,
-    snapshot: Annotated[Path | None, typer.Option(help="Write the snapshot that it is listed on here.")] = None,
-    signed_snapshot: Annotated[Path | None, typer.Option(help="Write the oracle's signature of it here.")] = None,
+    attestation: Annotated[
+        Path | None, typer.Option(help="Write the attestation here."), Writes("attestation document")
+    ] = None,
+    snapshot: Annotated[
+        Path | None, typer.Option(help="Write the snapshot that it is listed on here."), Writes("snapshot document")
+    ] = None,
+    signed_snapshot: Annotated[
+        Path | None, typer.Option(help="Write the oracle's signature of it here."), Writes("signed-snapshot document")
+    ] = None,
     unencrypted: Unencrypted = False,
     force: Force = False,
 ) -> None:
     """As the holder: fetch your own opening, decrypt and check it here, and write it for zkmargin prove."""
+    from prover import files
     from prover.documents import opening_bytes
-    from prover.files import check_targets, write_file, write_secret
 
-    public = [path for path in (attestation, snapshot, signed_snapshot) if path is not None]
-    check_targets(*public, secret=out, force=force)
     prices, holding = _prices_and_holding(session, account, encryption_key, oracle_key)
-    write_secret(out, opening_bytes(holding.opening, prices.snapshot.registry_digest), unencrypted=unencrypted)
+    plain = opening_bytes(holding.opening, prices.snapshot.registry_digest)
     documents = (
         (attestation, holding.attested.document),
         (snapshot, prices.document),
         (signed_snapshot, prices.signed),
     )
-    for path, document in documents:
-        if path is not None:
-            write_file(path, document)
+    files.write_files(
+        files.secret(out, plain, unencrypted=unencrypted),
+        *(files.public(path, document) for path, document in documents if path is not None),
+        force=force,
+    )
     _show(session, holding.attested, f"opening -> {out}")
 
 
@@ -200,17 +215,16 @@ def offer(
     session: Session,
     account: Account,
     demand: Annotated[Path, typer.Option(help="The spoke's demand.")],
-    out: Annotated[Path, typer.Option(help="Where to write the offer (public).")],
+    out: Annotated[Path, typer.Option(help="Where to write the offer (public)."), Writes("offer document")],
     encryption_key: EncryptionKey,
     oracle_key: OracleKeys,
     elect: Elect = None,
 ) -> None:
     """As the holder: prove here what a spoke demands, and write the offer to send it."""
-    from prover.files import check_targets, read_file, write_file
+    from prover.files import read_file, write_file
 
     from ..client import Demand, answer
 
-    check_targets(out)
     asked = Demand.from_bytes(read_file(demand))
     prices, holding = _prices_and_holding(session, account, encryption_key, oracle_key)
     made = answer(asked, prices, holding, elections=_elections(elect))
@@ -222,15 +236,14 @@ def offer(
 def attestation(
     session: Session,
     account: Account,
-    out: Annotated[Path, typer.Option(help="Where to write the attestation.")],
+    out: Annotated[Path, typer.Option(help="Where to write the attestation."), Writes("attestation document")],
     epoch: Annotated[int | None, typer.Option(min=1, help="The latest by default.")] = None,
 ) -> None:
     """As the holder, an operator or a granted venue: fetch an attestation, checked to be in the hub's one log."""
-    from prover.files import check_targets, write_file
+    from prover.files import write_file
 
     from ..client import fetch_attestation
 
-    check_targets(out)
     found = session.run(fetch_attestation(session.trust, account, epoch=epoch))
     write_file(out, found.document)
     _show(session, found, f"attestation -> {out}")

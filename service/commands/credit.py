@@ -10,6 +10,7 @@ import typer
 from circuits.errors import MalformedInput
 from prover.cli import Json
 from prover.console import emit, reports_errors
+from prover.outputs import Writes
 
 from .session import OracleKeys, Session, command, legs_of, oracle_keys
 
@@ -19,7 +20,11 @@ if TYPE_CHECKING:
     from ..client import Credit, Demand, Offer, Prices
 
 credit_app = typer.Typer(help="A venue's credits at a hub.", no_args_is_help=True)
-Entry = Annotated[Path, typer.Option(help="The newest signed entry held; the next one replaces it.")]
+Entry = Annotated[
+    Path,
+    typer.Option(help="The newest signed entry held; the next one replaces it."),
+    Writes("credit document", held=True),
+]
 Amount = Annotated[str, typer.Option(help="In the hub's currency.")]
 
 
@@ -28,7 +33,7 @@ Amount = Annotated[str, typer.Option(help="In the hub's currency.")]
 def demand(
     venue: Annotated[str, typer.Option(help="Your name at the hub.")],
     amount: Amount,
-    out: Annotated[Path, typer.Option(help="Where to write the demand.")],
+    out: Annotated[Path, typer.Option(help="Where to write the demand."), Writes("demand document")],
     multiplier: Annotated[str, typer.Option(help="Scales the add-ons, at least.")] = "1",
     max_horizon: Annotated[int, typer.Option(min=1, help="Oldest prices that you take, in seconds.")] = 3600,
     overlay: Annotated[list[str] | None, typer.Option(help="An overlay set of the snapshot; repeatable.")] = None,
@@ -36,13 +41,12 @@ def demand(
     as_json: Json = False,
 ) -> None:
     """Write what you ask of a holder, with a fresh nonce: for zkmargin account offer."""
-    from prover.files import check_targets, write_file
+    from prover.files import write_file
 
     from .extras import extra
 
     with extra("client"):
         from ..client import Demand
-    check_targets(out)
     made = Demand(
         venue,
         amount,
@@ -120,7 +124,7 @@ def _prices(session: Session, offer: Offer, keys: list[Path], snapshot: Path | N
 @command(credit_app, "request")
 def request(
     session: Session,
-    out: Annotated[Path, typer.Option(help="Where to write the signed entry.")],
+    out: Annotated[Path, typer.Option(help="Where to write the signed entry."), Writes("credit document")],
     oracle_key: OracleKeys,
     demand: Annotated[Path | None, typer.Option(help="What you demanded.")] = None,
     venue: Annotated[str | None, typer.Option(help="Without --demand: your name at the hub.")] = None,
@@ -137,11 +141,8 @@ def request(
     ] = None,
 ) -> None:
     """Check a holder's offer in full, and reserve the credit at the hub."""
-    from prover.files import check_targets
-
     from ..client import request_credit
 
-    check_targets(out)
     made = _offer(offer, statement, proof, attestation, leaf)
     asked = _demanded(demand, venue, amount, made)
     prices = _prices(session, made, oracle_key, snapshot, signed_snapshot)
@@ -153,11 +154,10 @@ def request(
 
 def _held(session: Session, path: Path) -> CreditEntry:
     """The entry of a file, its signature checked again."""
-    from prover.files import check_targets, read_file
+    from prover.files import read_file
 
     from ..client.trust import checked
 
-    check_targets(path)
     entry: CreditEntry = session.run(checked(session.trust, "entry", read_file(path)))
     return entry
 
@@ -205,7 +205,9 @@ def show(
     session: Session,
     credit: Annotated[str, typer.Argument(help="Its id.")],
     entry: Annotated[
-        Path | None, typer.Option(help="Write its newest entry here; must follow one that is there.")
+        Path | None,
+        typer.Option(help="Write its newest entry here; must follow one that is there."),
+        Writes("credit document", held=True),
     ] = None,
 ) -> None:
     """Fetch a credit's newest signed entry, and check it."""

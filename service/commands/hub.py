@@ -11,6 +11,7 @@ import typer
 from circuits.errors import MalformedInput
 from prover.cli import Json
 from prover.console import emit, progress, reports_errors
+from prover.outputs import Writes
 
 from .extras import extra
 
@@ -51,22 +52,23 @@ def _public(path: Path) -> str:
 @hub_app.command("new-storage-key")
 @reports_errors
 def new_storage_key(
-    out: Annotated[Path, typer.Option(help="Where to write the keyring (secret).")],
+    out: Annotated[
+        Path, typer.Option(help="Where to write the keyring (secret)."), Writes("storage keys", only_copy=True)
+    ],
     old: Annotated[Path | None, typer.Option(help="A keyring whose keys are kept behind the new one.")] = None,
     unencrypted: Annotated[bool, typer.Option("--unencrypted", help="Write it in clear (mode 0600).")] = False,
     as_json: Json = False,
 ) -> None:
     """Make a key of the encryption at rest. To rotate: --old, restart with the new file, then hub reseal."""
-    from prover.files import check_targets, read_file, unseal, write_secret
+    from prover.files import read_file, secret, unseal, write_files
 
     from ..store.vault import new_key, parse_keys
 
-    check_targets(secret=out)
     keys = [new_key()]
     if old is not None:
         text = unseal(read_file(old), name="old").decode("ascii", "replace")
         keys += [key.secret.hex() for key in parse_keys(text).keys]
-    write_secret(out, ("\n".join(keys) + "\n").encode(), unencrypted=unencrypted)
+    write_files(secret(out, ("\n".join(keys) + "\n").encode(), unencrypted=unencrypted))
     emit({"keys": len(keys)}, as_json=as_json, text=lambda: typer.echo(f"{len(keys)} storage keys -> {out}"))
 
 
@@ -78,7 +80,11 @@ def init(
     decimals: Annotated[int, typer.Option(min=0, max=12, help="Decimals of amounts.")],
     operator_key: Annotated[Path, typer.Option(help="Public key (PEM) of the first operator.")],
     operator: Annotated[str, typer.Option(help="Name of the first operator.")] = "operator",
-    public: Annotated[Path | None, typer.Option(help="Write the hub's first public key (PEM) here, to pin.")] = None,
+    public: Annotated[
+        Path | None,
+        typer.Option(help="Write the hub's first public key (PEM) here, to pin."),
+        Writes("public signing key"),
+    ] = None,
     config: Config = None,
     as_json: Json = False,
 ) -> None:
@@ -87,7 +93,7 @@ def init(
 
     settings = _settings(config)
     from circuits.schema import Name as NameType
-    from prover.files import check_targets, write_file
+    from prover.files import write_file
 
     from ..api.models import Id
     from ..hub_role import keyring
@@ -99,8 +105,6 @@ def init(
             TypeAdapter(kind).validate_python(text)
         except ValidationError:
             raise MalformedInput("letters, digits, dots, hyphens; at most 64", field=field) from None
-    if public is not None:
-        check_targets(public)
     database = Database(settings.database_url.get_secret_value())
     made = initialise(
         database, keyring(settings), name=name, currency=currency, decimals=decimals,

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from circuits.errors import LogForked, MalformedInput
+from prover.outputs import Writes
 
 from .session import OracleKeys, Session, command, oracle_keys
 
@@ -19,7 +20,11 @@ if TYPE_CHECKING:
 
 log_app = typer.Typer(help="The hub's transparency log and signing keys.", no_args_is_help=True)
 snapshot_app = typer.Typer(help="Prices at the hub.", no_args_is_help=True)
-Evidence = Annotated[Path | None, typer.Option(help="If the log has forked, write both signed heads here.")]
+Evidence = Annotated[
+    Path | None,
+    typer.Option(help="If the log has forked, write both signed heads here."),
+    Writes("evidence of a fork"),
+]
 
 
 def _head(head: TreeHead | None) -> dict[str, Any]:
@@ -30,11 +35,9 @@ def _head(head: TreeHead | None) -> dict[str, Any]:
 def _keeps(evidence: Path | None) -> Iterator[None]:
     """If the log has forked, both signed heads are written for others to see."""
     from circuits.canonical import canonical_bytes, parse_json
-    from prover.files import check_targets, write_file
+    from prover.files import write_file
     from verifier.transparency import TreeHead
 
-    if evidence is not None:
-        check_targets(evidence)
     try:
         yield
     except LogForked as fork:
@@ -47,16 +50,18 @@ def _keeps(evidence: Path | None) -> Iterator[None]:
 @command(log_app, "head")
 def head(
     session: Session,
-    out: Annotated[Path | None, typer.Option(help="Write the signed head here, to compare with others.")] = None,
+    out: Annotated[
+        Path | None,
+        typer.Option(help="Write the signed head here, to compare with others."),
+        Writes("tree-head document"),
+    ] = None,
     evidence: Evidence = None,
 ) -> None:
     """Fetch the newest tree head; it must extend the one held in the trust file, if there is one."""
-    from prover.files import check_targets, write_file
+    from prover.files import write_file
 
     from ..client import fetch_head
 
-    if out is not None:
-        check_targets(out)
     with _keeps(evidence):
         found = session.run(fetch_head(session.trust))
     if out is not None:
@@ -125,17 +130,17 @@ def show(session: Session) -> None:
 def keys(
     session: Session,
     out: Annotated[
-        Path | None, typer.Option(help="Write the newest key that is valid now (PEM), for --hub-key.")
+        Path | None,
+        typer.Option(help="Write the newest key that is valid now (PEM), for --hub-key."),
+        Writes("public signing key"),
     ] = None,
 ) -> None:
     """Fetch the hub's signing keys and follow them from the pinned one."""
-    from prover.files import check_targets, write_file
+    from prover.files import write_file
 
     from ..client import follow_keys
     from ..hub import public_pem_of
 
-    if out is not None:
-        check_targets(out)
     chain = session.run(follow_keys(session.trust))
     if out is not None:
         valid = chain.keys_at(int(time.time()))
@@ -163,21 +168,21 @@ def publish(
 @command(snapshot_app, "fetch")
 def fetch(
     session: Session,
-    out: Annotated[Path, typer.Option(help="Where to write the snapshot.")],
+    out: Annotated[Path, typer.Option(help="Where to write the snapshot."), Writes("snapshot document")],
     oracle_key: OracleKeys,
-    signed_snapshot: Annotated[Path | None, typer.Option(help="Write the oracle's signature here.")] = None,
+    signed_snapshot: Annotated[
+        Path | None, typer.Option(help="Write the oracle's signature here."), Writes("signed-snapshot document")
+    ] = None,
     digest: Annotated[str | None, typer.Option(help="The newest by default.")] = None,
 ) -> None:
     """Fetch a snapshot, checked to be signed by a trusted oracle and in force."""
-    from prover.files import check_targets, write_file
+    from prover.files import public, write_files
 
     from ..client import fetch_prices
 
-    check_targets(out, *([signed_snapshot] if signed_snapshot else []))
     found = session.run(fetch_prices(oracle_keys(oracle_key), digest=digest))
-    write_file(out, found.document)
-    if signed_snapshot is not None:
-        write_file(signed_snapshot, found.signed)
+    signature = [] if signed_snapshot is None else [public(signed_snapshot, found.signed)]
+    write_files(public(out, found.document), *signature)
     fact = found.signature
     session.emit(
         {

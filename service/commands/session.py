@@ -13,6 +13,7 @@ import typer
 from circuits.errors import MalformedInput, StatementMismatch
 from prover.cli import Json
 from prover.console import reports_errors
+from prover.outputs import Writes
 
 from .extras import extra
 
@@ -51,6 +52,7 @@ def _shared(
     trust: Annotated[
         Path | None,
         typer.Option(envvar="ZKMARGIN_TRUST", help="What is held against the hub, kept here between runs."),
+        Writes("trust document", held=True),
     ] = None,
     idempotency_key: Annotated[
         str | None, typer.Option(help="Of a change: after an unknown outcome repeat it with the same one.")
@@ -177,13 +179,6 @@ def oracle_keys(paths: Sequence[Path]) -> list[Ed25519PublicKey]:
     from verifier.attestation import load_public_key
 
     return [load_public_key(read_file(path)) for path in paths]
-
-
-def write_secret_key(path: Path, pem: bytes, *, unencrypted: bool) -> None:
-    """Write a secret key, sealed unless asked otherwise."""
-    from prover.files import write_secret
-
-    write_secret(path, pem, unencrypted=unencrypted)
 
 
 def legs_of(texts: Sequence[str], option: str) -> tuple[tuple[str, str], ...]:

@@ -9,6 +9,7 @@ import typer
 
 from prover.cli import Json
 from prover.console import emit, reports_errors
+from prover.outputs import Writes
 
 from .session import OracleKeys, Session, command, legs_of, oracle_keys
 
@@ -23,25 +24,28 @@ trade_app = typer.Typer(help="A venue's trades between two accounts of a hub.", 
 def demand(
     venue: Annotated[str, typer.Option(help="Your name at the hub.")],
     leg: Annotated[list[str], typer.Option(help="What the maker receives, INSTRUMENT=QUANTITY; negative: gives.")],
-    maker: Annotated[Path, typer.Option(help="Where to write the demand for the maker.")],
-    taker: Annotated[Path, typer.Option(help="Where to write the demand for the taker: the opposite legs.")],
+    maker: Annotated[Path, typer.Option(help="Where to write the demand for the maker."), Writes("demand document")],
+    taker: Annotated[
+        Path,
+        typer.Option(help="Where to write the demand for the taker: the opposite legs."),
+        Writes("demand document"),
+    ],
     max_horizon: Annotated[int, typer.Option(min=1, help="Oldest prices that you take, in seconds.")] = 3600,
     overlay: Annotated[list[str] | None, typer.Option(help="An overlay set of the snapshot; repeatable.")] = None,
     as_json: Json = False,
 ) -> None:
     """Write what you ask of both holders: to be solvent after their legs. For zkmargin account offer."""
-    from prover.files import check_targets, write_file
+    from prover.files import public, write_files
 
     from .extras import extra
 
     with extra("client"):
         from ..client import Demand, trade_demands
-    check_targets(maker, taker)
     overlays = tuple(sorted(overlay or []))
     made = trade_demands(venue, legs_of(leg, "leg"), max_horizon=max_horizon, overlays=overlays)
-    for path, asked in zip((maker, taker), made, strict=True):
+    for asked in made:
         Demand.from_bytes(asked.to_bytes())
-        write_file(path, asked.to_bytes())
+    write_files(public(maker, made[0].to_bytes()), public(taker, made[1].to_bytes()))
     nonces = {"maker": made[0].nonce, "taker": made[1].nonce}
     emit(nonces, as_json=as_json, text=lambda: typer.echo(f"demands -> {maker}, {taker}"))
 

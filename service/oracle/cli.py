@@ -9,6 +9,8 @@ import typer
 
 from prover.cli import In, Json, clock, read_snapshot
 from prover.console import emit, reports_errors
+from prover.kinds import FOLDER
+from prover.outputs import Writes
 
 oracle_app = typer.Typer(help="The risk oracle: signed feeds in, signed snapshots out.", no_args_is_help=True)
 Now = Annotated[int | None, typer.Option(help="Unix time; the machine's clock by default.")]
@@ -20,7 +22,7 @@ def build(
     config: In,
     feeds: Annotated[Path, typer.Option(help="Directory of *.feed.json.")],
     key: Annotated[Path, typer.Option(help="The oracle's signing key.")],
-    out: Annotated[Path, typer.Option(help="The oracle's directory: snapshots, signatures, state.")],
+    out: Annotated[Path, typer.Option(help="The oracle's directory: snapshots, signatures, state."), Writes(FOLDER)],
     last: Annotated[
         Path | None, typer.Option(help="The last snapshot; by default the one that the directory's state names.")
     ] = None,
@@ -96,20 +98,26 @@ def verify(
 @oracle_app.command()
 @reports_errors
 def keygen(
-    key: Annotated[Path, typer.Option(help="Where to write the signing key (secret).")],
-    public: Annotated[Path, typer.Option(help="Where to write the public key.")],
+    key: Annotated[
+        Path, typer.Option(help="Where to write the signing key (secret)."), Writes("signing key", only_copy=True)
+    ],
+    public: Annotated[Path, typer.Option(help="Where to write the public key."), Writes("public signing key")],
     unencrypted: Annotated[
         bool, typer.Option("--unencrypted", help="Write secrets in clear (mode 0600) without a passphrase.")
     ] = False,
+    force: Annotated[bool, typer.Option("--force", help="Replace an existing secret file.")] = False,
     as_json: Json = False,
 ) -> None:
     """Make an Ed25519 signing key, for an oracle or for a source."""
-    from prover.files import write_file, write_secret
+    from prover import files
     from service import hub
 
     made = hub.generate_key()
-    write_secret(key, hub.private_pem(made), unencrypted=unencrypted)
-    write_file(public, hub.public_pem(made))
+    files.write_files(
+        files.secret(key, hub.private_pem(made), unencrypted=unencrypted),
+        files.public(public, hub.public_pem(made)),
+        force=force,
+    )
     emit({"public": str(public)}, as_json=as_json, text=lambda: typer.echo(f"public key -> {public}"))
 
 
@@ -118,7 +126,7 @@ def keygen(
 def sign_feed(
     payload: In,
     key: Annotated[Path, typer.Option(help="The source's signing key.")],
-    out: Annotated[Path, typer.Option(help="Where to write the feed.")],
+    out: Annotated[Path, typer.Option(help="Where to write the feed."), Writes("feed document")],
     as_json: Json = False,
 ) -> None:
     """As a source: check and sign a feed's payload."""

@@ -16,7 +16,7 @@ from circuits import snapshot as snapshots
 from circuits.errors import MalformedInput, StatementMismatch
 from circuits.schema import dump, load
 from circuits.snapshot import Snapshot
-from prover.files import read_file, write_file
+from prover.files import public, read_file, write_file, write_files
 from service.signing import sign_document
 from verifier.snapshot_signature import SCHEMA, TOKEN_TYPE, SnapshotSignature
 
@@ -73,7 +73,6 @@ def publish(built: Built, config: Config, key: Ed25519PrivateKey, out: Path) -> 
     except OSError as err:
         raise MalformedInput(err.strerror or "cannot be made", field=str(out)) from None
     snapshot_path, signed_path = out / f"{name}.snapshot.json", out / f"{name}.signed.json"
-    write_file(snapshot_path, built.snapshot.to_bytes())
-    write_file(signed_path, signed)
+    write_files(public(snapshot_path, built.snapshot.to_bytes()), public(signed_path, signed))
     write_file(out / STATE, state)
     return fact, snapshot_path, signed_path

@@ -10,6 +10,8 @@ import typer
 from circuits.errors import MalformedInput
 from prover.cli import Json
 from prover.console import emit, progress, reports_errors, table
+from prover.kinds import FOLDER
+from prover.outputs import Writes
 
 if TYPE_CHECKING:
     from .case import Topic
@@ -105,12 +107,12 @@ def run(
 @vectors_app.command()
 @reports_errors
 def generate(
-    out: Annotated[Path | None, typer.Option(help="Folder to write to.")] = None,
+    out: Annotated[Path | None, typer.Option(help="Folder to write to."), Writes(FOLDER)] = None,
     check: Annotated[bool, typer.Option("--check", help="Compare with the frozen files instead of writing.")] = False,
     as_json: Json = False,
 ) -> None:
     """Make the vectors of wire version 1 from their public seed: the same bytes every time."""
-    from prover.files import write_file
+    from prover.files import public, write_files
 
     from .generate import TOPICS, build, compare
 
@@ -123,8 +125,7 @@ def generate(
     if out is None:
         compare(made.files)
     else:
-        for name, data in made.files.items():
-            write_file(out / name, data)
+        write_files(*(public(out / name, data) for name, data in made.files.items()))
     answer = {
         "digest": made.digest,
         "cases": sum(n for n, _ in made.counts.values()),
