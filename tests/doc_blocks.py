@@ -140,7 +140,9 @@ class Shell:
         self.count += 1
         text = self.ports.free(block.text)
         if "file" in block.marks:
-            (self.directory / block.marks["file"]).write_text(text)
+            saved = self.directory / f".file-{self.count}"
+            saved.write_text(text)
+            self._type(f"cp {saved} {block.marks['file']}\n", block)  # where the reader is by now
         elif block.language == "console":
             for command, wanted in transcript(text):
                 matches(self._type(command, block), wanted, block)
@@ -158,12 +160,12 @@ class Shell:
 
     def _type(self, text: str, block: Block) -> str:
         """Give a text to the shell as one file, so that its commands read nothing of the next."""
-        name, done = f".block-{self.count}", f"done-{self.count}-{time.monotonic_ns()}"
-        (self.directory / name).write_text(text)
+        typed, done = self.directory / f".block-{self.count}", f"done-{self.count}-{time.monotonic_ns()}"
+        typed.write_text(text)
         before = len(self.log.read_bytes())
         assert self.shell.stdin
         with suppress(BrokenPipeError):
-            self.shell.stdin.write(f". ./{name} </dev/null\necho {done}\n".encode())
+            self.shell.stdin.write(f". {typed} </dev/null\necho {done}\n".encode())
             self.shell.stdin.flush()
         return self._wait(self.shell, self.log, done, block, before)
 

@@ -31,8 +31,8 @@ class Spoke(BaseHTTPRequestHandler):
             offer = Offer.from_bytes(self.rfile.read(int(self.headers["content-length"])))
             demand = demands.pop(offer.statement.context.nonce, Demand("spoke-a", "100"))  # a fresh one fits no offer
             prices = hub.run(fetch_prices([oracle], digest=offer.statement.snapshot.hex()))
-            flow = request_credit(trust, demand, offer, prices, expires=int(time.time()) + 3600)
-            self.reply(200, hub.run(flow).document)
+            credit = hub.run(request_credit(trust, demand, offer, prices, expires=int(time.time()) + 3600))
+            self.reply(200, credit.document)
         except ZkMarginError as error:
             self.reply(422, str(error).encode())
 
