@@ -13,7 +13,7 @@ from dataclasses import dataclass, field, replace
 from fractions import Fraction
 
 from .election import Choice, best_choice, elections, resolver
-from .errors import InternalError, RuleRefused, StatementMismatch
+from .errors import InternalError, RuleRefused, StatementMismatch, SystemTooLarge
 from .expression import (
     Abs,
     CeilDiv,
@@ -32,7 +32,16 @@ from .expression import (
     describe,
     evaluate,
 )
+from .layout import DOMAINS, MAX_COLUMNS, Layout
 from .system import LinearSystem, Row, Variable
+
+#: No layout holds more words than this one, so compiling stops there. A variable takes a word, and what is no tie or
+#: equality has a variable, so rows are bounded too.
+LARGEST = Layout(max(DOMAINS), MAX_COLUMNS)
+MAX_WORDS = LARGEST.columns * LARGEST.words_per_column
+#: Coefficients in all rows. 2,500 scenarios of 200 instruments have a million at most in any shipped rule; so many
+#: cost every verifier seconds for the first proof and a good tenth of one for each.
+MAX_ENTRIES = 2**22
 
 
 @dataclass(frozen=True)
@@ -202,6 +211,7 @@ class _Compiler:
         self.definitions: list[Definition] = []
         self.rows: list[Row] = []
         self.split: list[tuple[int, int | None]] = []
+        self.words = self.entries = 0
         self.memo: dict[tuple[int, bool], _Form] = {}
         self.ranges: dict[int, tuple[int, int]] = {}
 
@@ -221,6 +231,9 @@ class _Compiler:
         return self.ranges[id(expr)]
 
     def variable(self, name: str, limit: int, definition: Definition) -> int:
+        self.words += LARGEST.words_of(max(limit, 0))
+        if self.words > MAX_WORDS:
+            raise SystemTooLarge(f"more than {MAX_WORDS} words, which no layout holds", field="system")
         self.variables.append(Variable(name, max(limit, 0)))
         self.definitions.append(definition)
         return len(self.variables) - 1
@@ -228,6 +241,9 @@ class _Compiler:
     def row(self, name: str, form: _Form, amount_factor: int = 0) -> None:
         positions = {j: f for j, f in form.positions.items() if f}
         variables = {k: a for k, a in form.variables.items() if a}
+        self.entries += len(positions) + len(variables)
+        if self.entries > MAX_ENTRIES:
+            raise SystemTooLarge(f"more than {MAX_ENTRIES} coefficients", field="system")
         self.rows.append(Row(name, positions, variables, form.constant, amount_factor))
 
     def slack_row(self, name: str, form: _Form, limit: int, amount_factor: int = 0) -> None:

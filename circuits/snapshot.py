@@ -22,6 +22,8 @@ if TYPE_CHECKING:
 
 #: |value per lot| has at most 96 bits: with 2**63 lots and 512 scenarios far below the field's 2**254.
 MAX_VALUE_BITS = 96
+#: Rows of one overlay set. There are six kinds, three Greeks, and buffers by group: a jurisdiction's set has a dozen.
+MAX_OVERLAY_ENTRIES = 64
 
 
 @dataclass(frozen=True)
@@ -152,6 +154,9 @@ def from_model(model: SnapshotModel) -> Snapshot:
         seen.add(inst.id)
     if model.axes is not None and len(model.axes) != len(model.scenarios):
         raise MalformedInput(f"{len(model.axes)} entries for {len(model.scenarios)} scenarios", field="snapshot.axes")
+    for name, entries in (model.rule.overlays or {}).items():
+        if len(entries) > MAX_OVERLAY_ENTRIES:
+            raise MalformedInput(f"more than {MAX_OVERLAY_ENTRIES} entries", field=f"snapshot.rule.overlays.{name}")
     axes = tuple(
         (parse_decimal(axis.spot, field=f"snapshot.axes.{s}.spot"), axis.vol) for s, axis in enumerate(model.axes or [])
     )

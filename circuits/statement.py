@@ -8,6 +8,7 @@ and its latency buffer by ``horizon``.
 from __future__ import annotations
 
 from collections.abc import Mapping
+from copy import copy
 from dataclasses import dataclass, field, replace
 from fractions import Fraction
 from functools import lru_cache
@@ -16,9 +17,9 @@ from typing import TYPE_CHECKING, Any
 
 from . import canonical
 from .compiler import Program, compile_rule
-from .errors import MalformedInput, StaleStatement, StatementMismatch
+from .errors import MalformedInput, StaleStatement, StatementMismatch, ZkMarginError
 from .layout import Layout
-from .rules import Terms, build
+from .rules import Terms, build, work
 from .snapshot import Snapshot
 from .system import MAX_AMOUNT_BITS
 from .units import PPM, parse_decimal, to_lots, to_quanta
@@ -130,13 +131,32 @@ def from_bytes(data: bytes) -> Statement:
 
 
 @lru_cache(maxsize=64)
+def _compiled(snapshot: Snapshot, terms: Terms) -> Program | ZkMarginError:
+    """A refusal is kept like a program: it may have taken as long."""
+    try:
+        work.check(snapshot, terms.level, terms.overlays)
+        return compile_rule(build(snapshot, terms).elect(dict(terms.elections)))
+    except ZkMarginError as err:
+        # Without its traceback, which would hold all that was built.
+        return copy(err)
+
+
 def _program(snapshot: Snapshot, terms: Terms) -> Program:
-    return compile_rule(build(snapshot, terms).elect(dict(terms.elections)))
+    found = _compiled(snapshot, terms)
+    if isinstance(found, ZkMarginError):
+        raise copy(found)
+    return found
 
 
 @lru_cache(maxsize=64)
 def _layout(snapshot: Snapshot, terms: Terms, domain: int) -> Layout:
     return _program(snapshot, terms).system.layout(domain)
+
+
+def forget_compiled() -> None:
+    """Drop all compiled rules and the snapshots that they hold: for a process that others fill."""
+    for cached in (_compiled, _layout, cheapest_domain):
+        cached.cache_clear()
 
 
 def compile_terms(snapshot: Snapshot, terms: Terms) -> Program:
@@ -148,6 +168,7 @@ def compile_terms(snapshot: Snapshot, terms: Terms) -> Program:
 def cheapest_domain(snapshot: Snapshot) -> int:
     """The domain on which a hub should commit: the cheapest (n, K) of the rule at maintenance level."""
     terms = Terms("maintenance", Fraction(1), 3600)
+    work.check(snapshot, terms.level, terms.overlays)
     flat = [0] * len(snapshot.instruments)
     choice = build(snapshot, terms).best_choice(flat)
     return _program(snapshot, replace(terms, elections=tuple(sorted(choice.items())))).system.layout().n

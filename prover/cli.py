@@ -223,7 +223,10 @@ def verify(
     engine: EngineOption = Engine.NATIVE,
     as_json: Json = False,
 ) -> None:
-    """Verify a proof; with --attestation and --hub-key also that the commitment is the account's."""
+    """Verify a proof; with --attestation and --hub-key also that the commitment is the account's.
+
+    That takes the key's word: neither its validity nor the hub's log is looked at. zkmargin log verify does that.
+    """
     from circuits import statement as statements
     from verifier.attestation import check_attested, load_public_key, verify_attestation
     from verifier.verify import verify as run_native
@@ -342,6 +345,7 @@ def explain(
     from .commitment import sum_openings
     from .documents import parse_opening, portfolio_lots
     from .explain import explain as run
+    from .explain import health_text
     from .files import private, read_file, unseal, write_files
 
     snap = read_snapshot(snapshot)
@@ -351,22 +355,22 @@ def explain(
         raise MalformedInput(f"must be one of {', '.join(LEVELS)}", field="level")
     factor = parse_multiplier(multiplier, field="multiplier")
     if portfolio is not None:
-        lots = portfolio_lots(unseal(read_file(portfolio), name="portfolio"), snap)
+        lots, account = portfolio_lots(unseal(read_file(portfolio), name="portfolio"), snap), portfolio.stem
     else:
         opened = [parse_opening(unseal(read_file(path), name="opening"), snap) for path in opening or []]
-        lots = list(sum_openings(opened).lots)
+        lots, account = list(sum_openings(opened).lots), " + ".join(path.stem for path in opening or [])
     answer = run(snap, Terms(level, factor, horizon, overlays=tuple(sorted(overlay or []))), lots)
     tree = answer.to_json()
     if plot is not None:
         from .plot import draw
 
-        write_files(private(plot, draw(answer, snap, lots, plot)))
+        write_files(private(plot, draw(answer, snap, lots, plot, account=account)))
 
     def text() -> None:
         typer.echo(f"{level} margin, multiplier {multiplier}, in {answer.currency}")
         typer.echo(f"net margin     {tree['net_margin']}  (binding scenario: {answer.worst_scenario})")
         typer.echo(f"requirement    {tree['requirement']}")
-        typer.echo(f"health factor  {tree['health_factor'] or 'no requirement'}")
+        typer.echo(f"health factor  {health_text(answer.health_factor)}")
         for name, value in tree["thresholds"].items():
             typer.echo(f"net margin     {value}  at level {name}")
         for name, value in tree["greeks"].items():

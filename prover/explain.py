@@ -5,7 +5,7 @@ Everything here is derived from the secret portfolio and must be shown to nobody
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from fractions import Fraction
 from typing import Any
@@ -23,7 +23,7 @@ from .documents import position_text
 
 @dataclass(frozen=True)
 class Explanation:
-    """Money in quote units (exact fractions); ``health_factor`` is None when nothing is required."""
+    """Money in quote units (exact fractions); ``health_factor`` is None above the largest multiplier of a statement."""
 
     currency: str
     level: str
@@ -37,6 +37,7 @@ class Explanation:
     elections: tuple[tuple[str, str], ...] = field(repr=False, default=())
     overlays: tuple[tuple[str, bool], ...] = field(repr=False, default=())
     thresholds: tuple[tuple[str, Fraction], ...] = field(repr=False, default=())
+    components: tuple[tuple[str, Fraction], ...] = field(repr=False, default=())
     provability_class: str = "A"
 
     def to_json(self) -> dict[str, Any]:
@@ -62,6 +63,7 @@ class Explanation:
             "elections": dict(self.elections),
             "overlays": dict(self.overlays),
             "class": self.provability_class,
+            "components": [{"name": n, "requirement": format_fraction(v)} for n, v in self.components],
             "thresholds": {level: format_fraction(value) for level, value in self.thresholds},
         }
 
@@ -80,8 +82,8 @@ def _net(snapshot: Snapshot, terms: Terms, lots: Sequence[int]) -> Fraction:
 def health_factor(snapshot: Snapshot, terms: Terms, z: Sequence[int]) -> Fraction | None:
     """The largest multiplier (to 6 decimals) at which every scenario's net margin is still non-negative.
 
-    0 when not even the smallest multiplier proves; None when the largest one still does, so nothing is required. By
-    bisection, since net margin falls with the multiplier.
+    0 when not even the smallest multiplier proves; None when the largest one still does. By bisection, since net margin
+    falls with the multiplier.
     """
 
     def solvent(ppm: int) -> bool:
@@ -95,6 +97,20 @@ def health_factor(snapshot: Snapshot, terms: Terms, z: Sequence[int]) -> Fractio
         middle = (low + high) // 2
         low, high = (middle, high) if solvent(middle) else (low, middle)
     return Fraction(low, PPM)
+
+
+def _parts(total: Fraction, components: Mapping[str, Fraction]) -> tuple[tuple[str, Fraction], ...]:
+    """The parts of a requirement that are not zero, largest first, and what no part names."""
+    named = sorted(((name, value) for name, value in components.items() if value), key=lambda part: -abs(part[1]))
+    rest = total - sum((value for _, value in named), Fraction(0))
+    return (*named, ("other", rest)) if rest else tuple(named)
+
+
+def health_text(factor: Fraction | None) -> str:
+    """A health factor for people."""
+    if factor is None:
+        return f"above {MAX_MULTIPLIER}, the largest multiplier"
+    return format_fraction(factor)
 
 
 def explain(snapshot: Snapshot, terms: Terms, lots: Sequence[int]) -> Explanation:
@@ -137,5 +153,6 @@ def explain(snapshot: Snapshot, terms: Terms, lots: Sequence[int]) -> Explanatio
         elections=tuple(sorted(rule.best_choice(lots).items())),
         overlays=tuple((name, slack >= 0) for name, slack in rule.slacks(lots, 0)[len(rule.scenarios) :]),
         provability_class=rule.provability_class(),
+        components=_parts(total, components),
         thresholds=tuple((level, _net(snapshot, replace(terms, level=level), lots)) for level in LEVELS),
     )

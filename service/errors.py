@@ -76,6 +76,18 @@ class Overloaded(ServiceError):
         self.retry_after = retry_after
 
 
+class TooExpensive(ServiceError):
+    """One request that takes more work than a service gives to one; the same request will not pass later."""
+
+    code = "too-expensive"
+
+
+class HeadTooLarge(ServiceError):
+    """A request line and headers of more bytes, or of more lines, than the service takes."""
+
+    code = "head-too-large"
+
+
 class NotReady(ServiceError):
     """The service is starting, stopping, or something that it needs is away."""
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import sys
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager, suppress
 from dataclasses import fields
 from typing import TYPE_CHECKING
@@ -20,6 +20,7 @@ from . import logs
 from .api import accounts, credits, describe, log, snapshots, trades, venues
 from .ledger import access, idempotency
 from .ledger import credits as ledger_credits
+from .ledger import log as ledger_log
 from .ledger import snapshots as ledger_snapshots
 from .ledger.book import Book, Policy
 from .store.database import Database
@@ -30,6 +31,9 @@ if TYPE_CHECKING:
     from .app import Service
     from .settings import Settings
 
+#: Seconds between looks at whether the log's head must be signed anew. A new signing key must have done so well within
+#: the grace that readers give the one before.
+HEAD_SECONDS = 5
 #: How soon a thread that works hands the interpreter to one that waits.
 SWITCH_SECONDS = 0.0005
 
@@ -90,13 +94,17 @@ async def ledger_of(service: Service) -> AsyncIterator[None]:
 
     service.parts["lookup"] = lookup
     service.checks["database"] = ready
-    sweeper = asyncio.create_task(_sweep(book, service.settings.sweep_seconds))
+    tasks = [
+        asyncio.create_task(_sweep(book, service.settings.sweep_seconds)),
+        asyncio.create_task(_keep_head(book, HEAD_SECONDS)),
+    ]
     try:
         yield
     finally:
-        sweeper.cancel()
-        with suppress(asyncio.CancelledError):
-            await sweeper
+        for task in tasks:
+            task.cancel()
+            with suppress(asyncio.CancelledError):
+                await task
         await run_in_threadpool(book.database.close)
 
 
@@ -109,7 +117,19 @@ async def _sweep(book: Book, seconds: float) -> None:
     while True:
         await asyncio.sleep(seconds)
         for work in (ledger_credits.sweep, access.forget_nonces, idempotency.forget, _checkpoint):
-            try:
-                await run_in_threadpool(work, book)
-            except Exception as err:
-                logs.logger().warning("sweep", kind=type(err).__name__, place=logs.place(err))
+            await _attempt("sweep", work, book)
+
+
+async def _keep_head(book: Book, seconds: float) -> None:
+    """Keep the log's head recent and of the newest key, from the start on: readers take no other."""
+    while True:
+        await _attempt("head", ledger_log.refresh, book)
+        await asyncio.sleep(seconds)
+
+
+async def _attempt(name: str, work: Callable[[Book], object], book: Book) -> None:
+    """Do one piece of work in a thread; a failure is logged, and the next time comes."""
+    try:
+        await run_in_threadpool(work, book)
+    except Exception as err:
+        logs.logger().warning(name, kind=type(err).__name__, place=logs.place(err))

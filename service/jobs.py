@@ -97,4 +97,9 @@ class Later:
     """Send it again as heavy."""
 
 
-Reply = Done | Missing | Later | ZkMarginError
+@dataclass(frozen=True)
+class Again:
+    """Send it again with the next batch: its companions took this one's time."""
+
+
+Reply = Done | Missing | Later | Again | ZkMarginError

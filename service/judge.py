@@ -14,7 +14,7 @@ from collections import OrderedDict
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
 from circuits import snapshot as snapshots
 from circuits import statement as statements
@@ -36,8 +36,9 @@ from verifier.snapshot_signature import SnapshotSignature, verify_snapshot_signa
 from verifier.srs import ethereum
 from verifier.verify import Item, verify_batch
 
+from .budget import COMPILED_TO, Budget, Full, Heavy
 from .errors import UnknownSnapshot
-from .jobs import CHECKS, BodyJob, Done, Envelope, Job, Later, Missing, Reply, Verdict, VerifyJob
+from .jobs import CHECKS, Again, BodyJob, Done, Envelope, Job, Later, Missing, Reply, Verdict, VerifyJob
 from .strict import parse_body
 from .wire import MAX_SNAPSHOTS, VerifyBatchRequest, VerifyRequest
 
@@ -49,14 +50,8 @@ if TYPE_CHECKING:
 VERDICTS = (StatementMismatch, StaleStatement, ProofRejected, SignatureRejected)
 #: A document of this size parses in some 50 ms.
 HEAVY_BYTES = 128 * 1024
-#: Instruments times scenarios; a rule of this size compiles in some 25 ms.
-HEAVY_CELLS = 4096
-#: Compiled statements that the library keeps for a process (the least of its caches).
-COMPILED = 32
-
-
-class _Heavy(Exception):
-    """This work belongs into the heavy lane."""
+#: Bytes of the documents whose parsed snapshots a process keeps; parsed they take ten times as much memory.
+KEPT_BYTES = 32 * 1024 * 1024
 
 
 @dataclass
@@ -81,23 +76,27 @@ class _Case:
 
 
 class Judge:
-    """The state of a verification process: parsed snapshots, and which statements are compiled already."""
+    """The state of a verification process: parsed snapshots, and what it may still take on."""
 
     def __init__(self, keep: int = 8) -> None:
         self.keep = keep
         self.key = ethereum().key
         self.snapshots: OrderedDict[bytes, Snapshot] = OrderedDict()
+        self.sizes: dict[bytes, int] = {}
         self.texts: OrderedDict[bytes, bytes] = OrderedDict()
-        self.compiled: OrderedDict[Any, None] = OrderedDict()
+        self.budget = Budget()
 
     def run(self, envelopes: Sequence[Envelope]) -> list[Reply]:
         """Judge every envelope; proofs of all of them share one pairing check."""
         replies: list[Reply | _Open] = []
+        self.budget.begin()
         for envelope in envelopes:
             try:
                 replies.append(self._open(envelope))
-            except _Heavy:
+            except Heavy:
                 replies.append(Later())
+            except Full:
+                replies.append(Again())
             except ZkMarginError as err:
                 replies.append(err)
             except Exception as err:
@@ -115,7 +114,8 @@ class Judge:
                 error.field = "proof"
             case.checks["proof"] = "failed" if error else "passed"
             case.failed = error
-            self._compiled(case)
+            if case.snapshot is not None and (case.failed is None or isinstance(case.failed, COMPILED_TO)):
+                self.budget.keep(case.statement, case.snapshot)
 
     def _verify(self, items: list[Item]) -> list[ZkMarginError | None]:
         """One batch; if that fails unexpectedly, each by itself, so that only the guilty one is lost."""
@@ -133,6 +133,8 @@ class Judge:
             if document is not None and digest not in self.snapshots:
                 self._parse(document, "snapshot", envelope.heavy)
         cases: list[_Case | ZkMarginError]
+        if isinstance(job, BodyJob) and len(job.body) > HEAVY_BYTES and not envelope.heavy:
+            raise Heavy
         if isinstance(job, VerifyJob):
             many, cases = False, [_from_documents(job)]
             texts = [] if job.snapshot is None else [(job.snapshot, "snapshot")]
@@ -165,7 +167,7 @@ class Judge:
             self.snapshots.move_to_end(found.digest)
             return found
         if len(text) > HEAVY_BYTES and not heavy:
-            raise _Heavy
+            raise Heavy
         try:
             snap = snapshots.from_bytes(text)
         except ZkMarginError as err:
@@ -174,8 +176,9 @@ class Judge:
             raise
         self.snapshots[snap.digest] = snap
         self.texts[mark] = snap.digest
-        while len(self.snapshots) > self.keep:
-            self.snapshots.popitem(last=False)
+        self.sizes[snap.digest] = len(text)
+        while len(self.snapshots) > self.keep or (len(self.snapshots) > 1 and sum(self.sizes.values()) > KEPT_BYTES):
+            del self.sizes[self.snapshots.popitem(last=False)[0]]
         while len(self.texts) > 4 * self.keep:
             self.texts.popitem(last=False)
         return snap
@@ -185,7 +188,7 @@ class Judge:
         snap = case.snapshot
         if snap is None:
             return UnknownSnapshot("the snapshot is not known here", field="statement.snapshot")
-        self._admit(case.statement, snap, heavy)
+        self.budget.admit(case.statement, snap, heavy)
         steps: tuple[tuple[str, Callable[[_Case, Snapshot], bool]], ...] = (
             ("attestation", _check_attestation),
             ("snapshot_signature", _check_signature),
@@ -204,27 +207,6 @@ class Judge:
         except ZkMarginError as err:
             return err
         return case
-
-    def _admit(self, statement: Statement, snap: Snapshot, heavy: bool) -> None:
-        """Let nobody compile a large system in the light lane."""
-        large = len(snap.instruments) * len(snap.scenarios) > HEAVY_CELLS
-        if large and not heavy and _mark(statement, snap) not in self.compiled:
-            raise _Heavy
-
-    def _compiled(self, case: _Case) -> None:
-        """Remember what was compiled, and only that: a refusal takes as long, and is not cached."""
-        if case.snapshot is None or not (case.failed is None or isinstance(case.failed, ProofRejected)):
-            return
-        mark = _mark(case.statement, case.snapshot)
-        self.compiled[mark] = None
-        self.compiled.move_to_end(mark)
-        while len(self.compiled) > COMPILED:
-            self.compiled.popitem(last=False)
-
-
-def _mark(statement: Statement, snap: Snapshot) -> tuple[Any, ...]:
-    """What a compiled system depends on."""
-    return snap.digest, statement.terms, statement.domain
 
 
 @dataclass

@@ -42,6 +42,9 @@ _TYPES = (
     ProblemType("request-timeout", 408, "The body did not arrive in time", "Send the request again, faster."),
     ProblemType("body-too-large", 413, "The body is larger than this call takes", "Send less, or by digest."),
     ProblemType(
+        "head-too-large", 431, "The headers are larger than this service takes", "Send fewer, shorter headers."
+    ),
+    ProblemType(
         "unsupported-media-type", 415, "The body is not application/json", "Send Content-Type application/json."
     ),
     # Statements and proofs.
@@ -86,6 +89,7 @@ _TYPES = (
     ProblemType("conflict", 409, "In conflict with the present state", "Fetch the present state and decide again."),
     # The service itself.
     ProblemType("overloaded", 503, "Too much work at the moment", "Try again after the Retry-After header's seconds."),
+    ProblemType("too-expensive", 503, "More work than one request gets", "Verify it yourself, or in smaller calls."),
     ProblemType("unavailable", 503, "A part of the service is away", "Repeat with the same Idempotency-Key."),
     ProblemType("missing-extra", 500, "An optional part is not installed", "Tell the operator.", shows_detail=False),
     ProblemType("not-ready", 503, "The service is not ready", "Try again later."),

@@ -2,8 +2,8 @@
 
 Each process has a slot: a task that collects jobs, sends them as one batch and hands out the replies. One slot at a
 time collects, so that a burst becomes one batch and not one for each process. Heavy work (large snapshots, calls with
-many proofs) has its own queue and never takes the last process. A process that dies or hangs is replaced, and its jobs
-run again one at a time, once; a job that took too long by itself is given up.
+many proofs) has its own queue, a short one, and never takes the last process. A process that dies or hangs is replaced,
+and its jobs run again one at a time, once; a job that took too long by itself is given up, and its caller told so.
 """
 
 from __future__ import annotations
@@ -25,14 +25,20 @@ from multiprocessing.connection import wait
 from circuits.errors import InternalError, ZkMarginError
 
 from . import logs
-from .errors import NotReady, Overloaded
-from .jobs import BodyJob, Done, Envelope, Job, Later, Missing, Reply, Verdict, VerifyJob
+from .errors import NotReady, Overloaded, TooExpensive
+from .jobs import Again, BodyJob, Done, Envelope, Job, Later, Missing, Reply, Verdict, VerifyJob
 from .metrics import Metrics
 
 #: Gives the document of a snapshot by its digest, or None.
 Lookup = Callable[[bytes], Awaitable[bytes | None]]
 #: A call with many proofs counts as one job for each so many bytes of its body.
 BYTES_PER_PROOF = 2500
+#: Bytes of the bodies in one light batch: to parse them takes some 100 ms, which all its proofs wait for.
+BATCH_BYTES = 256 * 1024
+#: Heavy jobs that may wait. Each may take as long as the time-out says, and nobody waits for a hundred of them.
+MAX_HEAVY = 16
+#: Seconds after which a heavy job may be sent again.
+RETRY_HEAVY = 5
 #: A process that can't be started is tried again after so many seconds.
 RETRY_START = 0.5
 START_TIMEOUT = 60.0
@@ -76,6 +82,12 @@ class _Ticket:
     weight: int = 1
     tried: bool = False
 
+    @property
+    def size(self) -> int:
+        """Bytes that a process will parse."""
+        job = self.envelope.job
+        return len(job.body) if isinstance(job, BodyJob) else len(job.statement) + len(job.snapshot or b"")
+
     def settle(self, reply: Done | ZkMarginError) -> None:
         if self.future.done():
             return
@@ -95,8 +107,12 @@ class _Slot:
     task: asyncio.Task[None] | None = field(default=None, repr=False)
 
 
-def _settle_down() -> None:
-    """In a fresh process: outlive the server's signals, which mean a graceful end, but not the server itself."""
+def _settle_down(nice: int) -> None:
+    """In a fresh process: outlive the server's signals, which mean a graceful end, but not the server itself.
+
+    ``nice`` lowers its priority beside the server, the database and other pools.
+    """
+    os.nice(nice)
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
     parent = multiprocessing.parent_process()
@@ -134,12 +150,13 @@ class VerifierPool:
         max_queue: int = 1024,
         job_timeout: float = 20.0,
         keep: int = 8,
+        nice: int = 0,
         store: SnapshotStore | None = None,
         lookup: Lookup | None = None,
         metrics: Metrics | None = None,
     ) -> None:
         self.processes, self.batch_wait, self.max_batch = processes, batch_wait, max_batch
-        self.max_queue, self.job_timeout, self.keep = max_queue, job_timeout, keep
+        self.max_queue, self.job_timeout, self.keep, self.nice = max_queue, job_timeout, keep, nice
         self.store = store or SnapshotStore(64 * 1024 * 1024)
         self.lookup = lookup
         self.metrics = metrics or Metrics()
@@ -211,9 +228,7 @@ class VerifierPool:
         weight = 1 + len(job.body) // BYTES_PER_PROOF if isinstance(job, BodyJob) and many else 1
         if self._closed:
             raise NotReady("the service is starting or stopping")
-        # The hub's own jobs come from signed callers: strangers who fill the queue do not keep them out.
-        limit = self.max_queue * (2 if isinstance(job, VerifyJob) else 1)
-        if len(self._light) + len(self._heavy) >= limit:
+        if len(self._heavy if many else self._light) >= (MAX_HEAVY if many else self.max_queue):
             raise Overloaded("too many proofs wait for verification")
         ticket = _Ticket(Envelope(job, heavy=many), asyncio.get_running_loop().create_future(), weight)
         self._put(ticket)
@@ -261,7 +276,11 @@ class VerifierPool:
 
     def _take(self, queue: deque[_Ticket], most: int) -> list[_Ticket]:
         out: list[_Ticket] = []
+        size = 0
         while queue and len(out) < most:
+            size += queue[0].size
+            if out and size > BATCH_BYTES:
+                break
             ticket = queue.popleft()
             # Whoever asked may have gone: a client that hung up.
             if not ticket.future.done():
@@ -299,15 +318,26 @@ class VerifierPool:
         # One of them may be what broke the process, so each has the next one to itself.
         for ticket in tickets:
             if ticket.tried:
-                ticket.settle(Overloaded("verification did not finish"))
+                heavy = ticket.envelope.heavy
+                ticket.settle(
+                    TooExpensive(f"did not finish in {self.job_timeout:g} seconds, which is what one request gets")
+                    if heavy
+                    else Overloaded("verification did not finish")
+                )
                 continue
             ticket.tried = True
             await self._handle(slot, [ticket])
 
     def _deliver(self, ticket: _Ticket, reply: Reply) -> None:
         if isinstance(reply, Later):
+            if len(self._heavy) >= MAX_HEAVY:
+                ticket.settle(Overloaded("too many large proofs wait for verification", retry_after=RETRY_HEAVY))
+                return
             ticket.envelope = Envelope(ticket.envelope.job, ticket.envelope.documents, heavy=True)
             self._put(ticket)
+        elif isinstance(reply, Again):
+            self._light.appendleft(ticket)
+            self._work.set()
         elif isinstance(reply, Missing):
             task = asyncio.create_task(self._supply(ticket, reply.digests))
             self._tasks.add(task)
@@ -355,7 +385,7 @@ class VerifierPool:
             self.metrics.work.observe(loop.time() - begin)
 
     def _executor(self) -> ProcessPoolExecutor:
-        return ProcessPoolExecutor(1, mp_context=self._context, initializer=_settle_down)
+        return ProcessPoolExecutor(1, mp_context=self._context, initializer=_settle_down, initargs=(self.nice,))
 
     async def _warm(self, slot: _Slot) -> None:
         loop = asyncio.get_running_loop()

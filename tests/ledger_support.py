@@ -29,8 +29,9 @@ from .hub_support import DAY, Clock, Hub, Session, hub_snapshot, postgres_url, s
 from .support import Tree, load_snapshot
 
 DATABASES = ("sqlite", "postgresql")
-#: What a refused request may leave: its nonce, its refusal under its key, and the count of a venue's false proofs.
-VOLATILE = {"nonces": None, "venues": {"failed_proofs"}}
+#: What a refused request may leave: its nonce, its refusal under its key, and the count of a venue's false proofs. The
+#: server signs the log's head anew when it will.
+VOLATILE = {"nonces": None, "venues": {"failed_proofs"}, "tree_heads": {"time", "document"}}
 
 
 @contextmanager

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from circuits.layout import Layout
 from circuits.system import LinearSystem, Row, Variable
-from verifier.claim import matrix
+from verifier.claim import forget_matrices, matrix
 from verifier.field import ZERO, power, scalar, scalars
 
 from .support import random_scalar
@@ -85,3 +85,10 @@ def test_a_prepared_system_is_no_key_of_anything_else() -> None:
     assert _Key(TIED) != TIED
     assert _Key(TIED) != _Key(replace(TIED, variables=TIED.variables[::-1], rows=TIED.rows[:1]))
     assert scalars([1]) != _Key(TIED)
+
+
+def test_matrices_are_dropped_when_a_process_asks() -> None:
+    kept = matrix(TIED, LAYOUT)
+    assert matrix(TIED, LAYOUT) is kept
+    forget_matrices()
+    assert matrix(TIED, LAYOUT) is not kept

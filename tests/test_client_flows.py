@@ -399,8 +399,11 @@ def test_a_spoke_makes_every_check_of_an_offer(world: World) -> None:
         (offer, prices, int(time.time()) + 601, StaleStatement),
     ]
     for bad, at, now, error in cases:
+        trust = world.fresh()
+        if now is not None:
+            trust.clock = lambda now=now: now
         with pytest.raises(error):
-            world.run(None, hubs.check_offer(world.fresh(), demand, bad, at, now=now))
+            world.run(None, hubs.check_offer(trust, demand, bad, at))
     with pytest.raises(HubProblem):  # a leaf that the log does not have
         world.run(None, hubs.check_offer(world.fresh(), demand, replace(offer, leaf=10**6), prices))
 

@@ -231,6 +231,19 @@ def test_an_entry_that_does_not_follow_is_refused(change: dict[str, object], fie
     assert caught.value.field == f"credit.{field}"
 
 
+def test_one_state_may_be_signed_again_at_another_time_and_no_other_state() -> None:
+    """The hub signs what it shows with its newest key; several hosts of it need not agree on the second."""
+    held = replace(ENTRY, used="1", sequence=1, time=NOW + 60)
+    for time in (NOW, NOW + 59, NOW + 60, NOW + 86400):
+        check_follows(held, replace(held, time=time))
+    for change in ({"used": "2"}, {"released": "1"}, {"expires": NOW + 86401}):
+        with pytest.raises(StatementMismatch, match="two entries of one sequence"):
+            check_follows(held, replace(held, time=NOW + 90, **change))  # type: ignore[arg-type]
+    with pytest.raises(StatementMismatch) as earlier:
+        check_follows(held, replace(held, sequence=2, time=NOW + 59))
+    assert earlier.value.field == "credit.time"
+
+
 #: Another value of each member that stays the same over a credit's life.
 OTHER = {
     "hub": "hub-2", "credit": "other", "account": "acct-2", "venue": "venue-b", "caip2": "eip155:10", "amount": "60000",

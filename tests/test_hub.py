@@ -313,7 +313,7 @@ def test_the_hub_changes_its_signing_key(world: World) -> None:
     body = s.credit_body("alice", world.snapshot, spoke="spoke-a", amount="10")
     before = s.ok(SPOKE_A, "POST", "/v1/credits", body)
     start = world.clock() + 100
-    made = setup.rotate_signing_key(world.hub.book, begins=start, seconds=86400)
+    made = setup.rotate_signing_key(world.hub.book, begins=start)
     path = f"/v1/credits/{before['credit']}/release"
     still = s.ok(SPOKE_A, "POST", path, {"sequence": 1, "free": "1"})
     with world.later(100):

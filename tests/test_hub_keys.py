@@ -13,11 +13,12 @@ from hypothesis import strategies as st
 
 from circuits import canonical
 from circuits.errors import MalformedInput, SignatureRejected, StaleStatement, StatementMismatch, ZkMarginError
+from circuits.statement import CLOCK_SKEW
 from service.hub import generate_key
 from service.signing import raw_public, sign_attestation, sign_credit_entry, sign_hub_key, sign_tree_head
 from verifier.attestation import verify_attestation
 from verifier.credit_entry import verify_credit_entry
-from verifier.hub_keys import MAX_KEYS, TOKEN_TYPE, HubKey, KeyChain, public_key, verify_hub_key
+from verifier.hub_keys import KEY_GRACE, MAX_KEYS, TOKEN_TYPE, HubKey, KeyChain, public_key, verify_hub_key
 from verifier.transparency import EMPTY_ROOT, TreeHead, verify_tree_head
 
 from .test_attestation import FACT
@@ -237,3 +238,70 @@ def test_every_refusal_names_its_place() -> None:
     with pytest.raises(MalformedInput) as empty:
         fact(0, hub="").payload()
     assert empty.value.field == "hub-key.payload.hub"
+
+
+# What is of the present, by the reader's clock.
+
+
+def present(now: int, i: int, time: int | None = None) -> TreeHead:
+    document = sign_tree_head(TreeHead("hub-1", 0, EMPTY_ROOT, now if time is None else time), KEYS[i])
+    return CHAIN.verify_current(verify_tree_head, document, now=now)
+
+
+def test_a_retired_key_backdates_nothing_into_the_present() -> None:
+    """Key 0 ended on day 30. Whatever time it writes, and however long ago that was, nothing is of the present."""
+    for time in (0, 20 * DAY, 30 * DAY):
+        with pytest.raises(StaleStatement) as refused:
+            present(60 * DAY, 0, time)
+        assert refused.value.field == "time"
+        # Control: by the fact's own time alone it is good.
+        document = sign_tree_head(TreeHead("hub-1", 0, EMPTY_ROOT, time), KEYS[0])
+        assert CHAIN.verify(verify_tree_head, document, now=60 * DAY).time == time
+
+
+def test_a_superseded_key_is_no_longer_the_present_one_though_its_window_is_open() -> None:
+    begins = 20 * DAY
+    assert KEY_GRACE == 60
+    for now, i in ((begins - 1, 0), (begins, 0), (begins, 1), (begins + KEY_GRACE - 1, 0), (begins + KEY_GRACE, 1)):
+        assert present(now, i, min(now, begins) if i == 0 else begins).size == 0
+    with pytest.raises(StaleStatement, match="superseded"):
+        present(begins + KEY_GRACE, 0)
+    assert CHAIN.keys[0].covers(begins + KEY_GRACE)  # control: its own window would let it sign
+
+
+def test_the_last_key_ends_by_the_readers_clock() -> None:
+    ends = CHAIN.keys[2].not_after
+    assert present(ends + KEY_GRACE, 2, ends).time == ends
+    with pytest.raises(StaleStatement, match="has ended"):
+        present(ends + KEY_GRACE + 1, 2, ends)
+
+
+def test_before_the_first_key_has_begun_for_long_it_is_the_present_one() -> None:
+    assert [CHAIN.present(now) for now in (0, KEY_GRACE - 1, 20 * DAY + KEY_GRACE, 90 * DAY)] == [0, 0, 1, 2]
+    assert present(1, 0).size == 0
+
+
+def test_a_fact_from_the_future_is_refused() -> None:
+    document = sign_tree_head(head(1), KEYS[0])
+    assert CHAIN.verify(verify_tree_head, document, now=DAY - CLOCK_SKEW).time == DAY
+    for verify in (CHAIN.verify, CHAIN.verify_current):
+        with pytest.raises(StaleStatement, match="future") as refused:
+            verify(verify_tree_head, document, now=DAY - CLOCK_SKEW - 1)
+        assert refused.value.field == "time"
+
+
+def test_a_key_that_has_ended_appoints_nobody_to_a_reader() -> None:
+    """An appointment has no time: key 0 could appoint another successor on day 31, with a window that began before."""
+    follows = KeyChain.follow(DOCUMENTS[:2], PINNED)
+    follows.check_learnt(0, 30 * DAY)
+    with pytest.raises(StaleStatement) as late:
+        follows.check_learnt(0, 30 * DAY + 1)
+    assert late.value.field == "hub-key.0.not_after"
+    follows.check_learnt(1, 30 * DAY + 1)  # who knew key 1 in time goes on with it
+    CHAIN.check_learnt(1, 50 * DAY)
+    with pytest.raises(StaleStatement) as between:
+        CHAIN.check_learnt(0, 30 * DAY + 1)
+    assert between.value.field == "hub-key.0.not_after"
+    with pytest.raises(StaleStatement) as last:
+        CHAIN.check_learnt(2, 70 * DAY + 1)
+    assert last.value.field == "hub-key.2.not_after"

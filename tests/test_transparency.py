@@ -26,12 +26,14 @@ from service.hub import generate_key
 from service.log import tree
 from service.signing import sign_attestation, sign_tree_head
 from verifier.transparency import (
+    MAX_HEAD_AGE,
     MAX_PATH,
     MAX_SIZE,
     TOKEN_TYPE,
     TreeHead,
     attestation_leaf,
     check_extends,
+    check_recent,
     leaf_hash,
     node_hash,
     verify_consistency,
@@ -399,6 +401,39 @@ def test_a_late_or_foreign_head_is_no_fork() -> None:
     with pytest.raises(StatementMismatch) as caught:
         check_extends(head(3), head(8, hub="hub-2"), tree.consistency_path(GET, 3, 8))
     assert caught.value.field == "tree-head.hub"
+
+
+def test_a_larger_head_of_an_earlier_time_convicts_whoever_has_the_key() -> None:
+    """What a retired key signs inside its old window: the honest tree and one leaf more, dated before the head held."""
+    held, path = head(8), tree.consistency_path(GET, 8, 9)
+    for later in (held.time, held.time + 1):
+        check_extends(held, head(9, time=later), path)
+    for earlier in (held.time - 1, 0):
+        backdated = head(9, time=earlier)
+        verify_consistency(8, held.root, 9, backdated.root, path)  # control: as a tree it extends the one held
+        with pytest.raises(LogForked) as caught:
+            check_extends(held, backdated, path)
+        assert (caught.value.held, caught.value.shown, caught.value.proven) == (held, backdated, True)
+
+
+def test_a_size_may_be_signed_again_at_any_time_under_one_root() -> None:
+    held = head(8)
+    for time in (held.time - 300, held.time, held.time + 300):
+        check_extends(held, head(8, time=time), [])
+        with pytest.raises(LogForked) as caught:
+            check_extends(held, replace(head(8, time=time), root=bytes(32)), [])
+        assert caught.value.proven
+
+
+def test_a_head_covers_facts_for_fifteen_minutes() -> None:
+    assert MAX_HEAD_AGE == 900
+    now = head(8).time
+    for time in (now - MAX_HEAD_AGE, now, now + 30):
+        check_recent(head(8, time=time), now)
+    for time, why in ((now - MAX_HEAD_AGE - 1, "older"), (now + 31, "future")):
+        with pytest.raises(StaleStatement, match=why) as caught:
+            check_recent(head(8, time=time), now)
+        assert caught.value.field == "tree-head.payload.time"
 
 
 def test_a_path_longer_than_the_tree_is_high_shows_nothing() -> None:

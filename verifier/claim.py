@@ -154,6 +154,11 @@ def matrix(system: LinearSystem, layout: Layout) -> Matrix:
     return _cached(_Key(system), layout)
 
 
+def forget_matrices() -> None:
+    """Drop all prepared matrices: for a process that others fill."""
+    _cached.cache_clear()
+
+
 @lru_cache(maxsize=16)
 def limb_scales(layout: Layout) -> tuple[Scalar, ...]:
     """2**(wk) for limb k = 0 .. 7."""

@@ -6,7 +6,7 @@ Signing lives with the hub, in ``service``.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from fractions import Fraction
 from typing import TYPE_CHECKING, Annotated, Literal
 
@@ -196,16 +196,17 @@ FIXED = ("hub", "credit", "account", "venue", "caip2", "amount", "currency", "st
 def check_follows(old: CreditEntry, new: CreditEntry) -> None:
     """Check that a newer entry continues the same credit; ``StatementMismatch`` names the field that does not.
 
-    Of two entries with one sequence the hub may have signed only one. What was released stays released.
+    Of one sequence the hub may sign one state. When its key is superseded it signs that anew, with the time at which it
+    does. What was released stays released.
     """
     for name in FIXED:
         if getattr(old, name) != getattr(new, name):
             raise StatementMismatch("differs from the earlier entry of this credit", field=f"credit.{name}")
     if new.sequence < old.sequence:
         raise StatementMismatch("older than the entry held: check it the other way round", field="credit.sequence")
-    if new.sequence == old.sequence and new != old:
+    if new.sequence == old.sequence and replace(new, time=old.time) != old:
         raise StatementMismatch("the hub signed two entries of one sequence", field="credit.sequence")
-    if new.time < old.time:
+    if new.sequence > old.sequence and new.time < old.time:
         raise StatementMismatch("signed before the earlier entry of this credit", field="credit.time")
     if Fraction(new.released) < Fraction(old.released):
         raise StatementMismatch("what was released is taken back", field="credit.released")

@@ -1,7 +1,9 @@
 """The hub's keys over time: a chain in which each key appoints the next, from one key that the reader pins.
 
-A fact is checked under the keys whose window covers the fact's own time, so that a retired key signs nothing new and
-what it signed stays good. Windows may overlap: readers need not learn of a new key at once. Signing lives with the
+A fact is checked under the keys whose window covers the fact's own time. That alone proves nothing about a key that has
+ended: whoever has it still writes any time into what it signs. So what is of the present, tree heads before all, is
+taken from the newest key by the *reader's* clock (:meth:`KeyChain.verify_current`), and what an older key signed only
+where such a head includes it. Windows may overlap: readers need not learn of a new key at once. Signing lives with the
 hub, in ``service``.
 """
 
@@ -16,6 +18,7 @@ from pydantic import Field, StringConstraints
 from circuits import canonical
 from circuits.errors import MalformedInput, SignatureRejected, StaleStatement, StatementMismatch
 from circuits.schema import Hex32, Name, Strict, Time, dump, validate
+from circuits.statement import CLOCK_SKEW
 
 from .jws import open_document
 
@@ -26,6 +29,9 @@ SCHEMA = "zkmargin/hub-key/1"
 TOKEN_TYPE = "zkmargin-hub-key+jws"  # noqa: S105 - a media type, no secret
 #: A key a month for twenty years; bounds what a reader does for a hostile list.
 MAX_KEYS = 256
+#: Seconds for which a key is still taken as the present one after its successor began or its own end: the hub's clock
+#: may be ``CLOCK_SKEW`` behind the reader's, and the hub takes up to as long again to sign its head anew.
+KEY_GRACE = 2 * CLOCK_SKEW
 
 
 class HubKeyPayloadModel(Strict):
@@ -108,6 +114,9 @@ class _Fact(Protocol):
     @property
     def hub(self) -> str: ...
 
+    @property
+    def time(self) -> int: ...
+
 
 F = TypeVar("F", bound=_Fact)
 
@@ -165,6 +174,24 @@ class KeyChain:
         if self.keys[: len(held.keys)] != held.keys:
             raise StatementMismatch("the keys are on another branch than those held", field="hub-keys")
 
+    def check_learnt(self, known: int, now: int) -> None:
+        """Check that a reader whose clock says ``now`` may learn the keys after number ``known`` from this chain.
+
+        An appointment bears no time of its own: whoever has a key that has ended could still appoint another successor
+        with it. So each key from ``known`` on must be valid yet; ``StaleStatement`` names the first that is not. Its
+        reader has been away for too long, or pins a key too old, and must be given the chain by the hub's operator.
+        """
+        for i, key in enumerate(self.keys[known:], start=known):
+            if now > key.not_after:
+                raise StaleStatement("ended before this reader learnt its successor", field=f"hub-key.{i}.not_after")
+
+    def present(self, now: int) -> int:
+        """The place of the oldest key that may sign for the present at ``now``: the newest that had begun
+        :data:`KEY_GRACE` seconds before.
+        """
+        begun = [i for i, key in enumerate(self.keys) if key.not_before <= now - KEY_GRACE]
+        return max(begun, default=0)
+
     def keys_at(self, time: int) -> tuple[Ed25519PublicKey, ...]:
         """The keys whose window covers ``time``, newest first."""
         return tuple(key.public_key() for key in reversed(self.keys) if key.covers(time))
@@ -174,16 +201,38 @@ class KeyChain:
         verify: Callable[[bytes, Ed25519PublicKey], F],
         data: bytes,
         *,
-        time_of: Callable[[F], int] = lambda fact: fact.time,  # type: ignore[attr-defined] # the usual member
+        now: int | None = None,
+        time_of: Callable[[F], int] = lambda fact: fact.time,
     ) -> F:
         """Verify a fact of the hub (attestation, credit entry, tree head) under whichever key signed it.
 
-        ``verify`` is the fact's own function, ``time_of`` the time that the signing key's window must cover.
+        ``verify`` is the fact's own function, ``time_of`` the time that the signing key's window must cover. A key that
+        has ended could have signed it since: see :meth:`verify_current`.
 
         Raises what ``verify`` raises; ``SignatureRejected`` if no key of the chain signed it, ``StaleStatement`` if
-        the key that did was not valid at the fact's time, ``StatementMismatch`` for a fact in another hub's name.
+        the key that did was not valid at the fact's time or, with ``now``, for a fact from the future,
+        ``StatementMismatch`` for a fact in another hub's name.
         """
-        for key in reversed(self.keys):
+        return self._signed(verify, data, now, time_of)[0]
+
+    def verify_current(self, verify: Callable[[bytes, Ed25519PublicKey], F], data: bytes, *, now: int) -> F:
+        """Verify a fact that speaks for the present: as :meth:`verify`, and signed with the newest key by the reader's
+        clock. What the fact says of its own time decides nothing here: whoever has a retired key chooses it.
+
+        Raises ``StaleStatement`` also for a key that was superseded, or whose validity has ended.
+        """
+        fact, signer = self._signed(verify, data, now, lambda fact: fact.time)
+        if signer < self.present(now):
+            raise StaleStatement("signed with a key that has been superseded", field="time")
+        if now - KEY_GRACE > self.keys[signer].not_after:
+            raise StaleStatement("signed with a key whose validity has ended", field="time")
+        return fact
+
+    def _signed(
+        self, verify: Callable[[bytes, Ed25519PublicKey], F], data: bytes, now: int | None, time_of: Callable[[F], int]
+    ) -> tuple[F, int]:
+        """A fact of this hub, of its signer's time, and the place of the key that signed it."""
+        for i, key in reversed(list(enumerate(self.keys))):
             try:
                 fact = verify(data, key.public_key())
             except SignatureRejected as err:
@@ -193,5 +242,7 @@ class KeyChain:
                 raise StatementMismatch("the fact is in another hub's name", field="hub")
             if not key.covers(time_of(fact)):
                 raise StaleStatement("signed with a key that was not valid at the fact's time", field="time")
-            return fact
+            if now is not None and time_of(fact) > now + CLOCK_SKEW:
+                raise StaleStatement("the fact is from the future", field="time")
+            return fact, i
         raise SignatureRejected("no key of the hub signed this", field=rejected.field)

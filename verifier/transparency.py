@@ -34,6 +34,10 @@ MAX_SIZE = MAX_SAFE_INTEGER
 MAX_PATH = MAX_SIZE.bit_length() + 1
 #: Root of the tree without leaves: SHA-256 of nothing (RFC 9162 section 2.1.1).
 EMPTY_ROOT = hashlib.sha256(b"").digest()
+#: Seconds. The oldest head under which a reader takes a fact: the hub signs its head anew every five minutes, whether
+#: the log has grown or not (RFC 9162 section 4.10 asks the same within the maximum merge delay), so a reader that is
+#: shown none for three times as long is being kept from the log.
+MAX_HEAD_AGE = 900
 
 
 def leaf_hash(entry: bytes) -> bytes:
@@ -171,11 +175,21 @@ def verify_tree_head(data: bytes, key: Ed25519PublicKey, *, now: int | None = No
     return head
 
 
-def check_extends(old: TreeHead, new: TreeHead, path: Sequence[bytes]) -> None:
-    """Check that one head of a hub's log extends another, and raise ``LogForked`` with both if it does not.
+def check_recent(head: TreeHead, now: int) -> None:
+    """Check that a head is not older than :data:`MAX_HEAD_AGE` by the reader's clock, nor from the future;
+    ``StaleStatement``.
+    """
+    if head.time > now + CLOCK_SKEW:
+        raise StaleStatement("the head is from the future", field="tree-head.payload.time")
+    if head.time < now - MAX_HEAD_AGE:
+        raise StaleStatement(f"the head is older than {MAX_HEAD_AGE} s", field="tree-head.payload.time")
 
-    A head smaller than the one already held is no fork by itself, it may just have come late: ``StatementMismatch``
-    asks to call again with the two exchanged and the path between them. ``MalformedInput`` is a path of another form.
+
+def check_order(old: TreeHead, new: TreeHead) -> None:
+    """Check what two heads of a hub show without a path between them; raises as :func:`check_extends`.
+
+    A larger head of an earlier time is none that a hub signs: somebody writes history with an old key. Of one size the
+    hub may sign one root, at any number of times.
     """
     if old.hub != new.hub:
         raise StatementMismatch("the heads are of two hubs", field="tree-head.hub")
@@ -183,6 +197,17 @@ def check_extends(old: TreeHead, new: TreeHead, path: Sequence[bytes]) -> None:
         raise StatementMismatch("smaller than the head held: check it the other way round", field="tree-head.size")
     if old.size == new.size and old.root != new.root:
         raise LogForked("the hub signed two histories of one size", held=old, shown=new, proven=True)
+    if old.size < new.size and new.time < old.time:
+        raise LogForked("a larger tree at an earlier time", held=old, shown=new, proven=True)
+
+
+def check_extends(old: TreeHead, new: TreeHead, path: Sequence[bytes]) -> None:
+    """Check that one head of a hub's log extends another, and raise ``LogForked`` with both if it does not.
+
+    A head smaller than the one already held is no fork by itself, it may just have come late: ``StatementMismatch``
+    asks to call again with the two exchanged and the path between them. ``MalformedInput`` is a path of another form.
+    """
+    check_order(old, new)
     try:
         verify_consistency(old.size, old.root, new.size, new.root, path)
     except ProofRejected as err:

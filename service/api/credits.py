@@ -12,7 +12,7 @@ from circuits.units import to_quanta
 
 from ..auth import Caller, IdempotencyKey, Ledger, RequestDigest
 from ..errors import NotFound
-from ..ledger import breakers, credits, idempotency
+from ..ledger import breakers, credits, idempotency, renewal
 from ..ledger.access import Principal
 from ..ledger.book import Book
 from ..routing import StrictRoute
@@ -79,10 +79,12 @@ def listing(
     caller.expect("operator", "venue", "account")
     account = caller.name if caller.kind == "account" else None
     venue = caller.name if caller.kind == "venue" else None
-    page, more = book.database.read(
-        lambda tx: credits.listing(book, tx, account=account, venue=venue, live=live, after=after, limit=limit)
-    )
-    return CreditList.model_validate({"credits": page, "next": more})
+
+    def unit(tx: Any) -> dict[str, Any]:
+        page, more = credits.listing(book, tx, account=account, venue=venue, live=live, after=after, limit=limit)
+        return {"credits": [renewal.shown(book, tx, credit) for credit in page], "next": more}
+
+    return CreditList.model_validate(book.database.read(unit))
 
 
 @router.get("/{credit}", **signed("get_credit", "credits", "not-found"))
@@ -92,7 +94,7 @@ def get(caller: Caller, book: Ledger, credit: CreditPath) -> CreditView:
     def unit(tx: Any) -> dict[str, Any]:
         row = credits.read(tx, credit)
         _may_see(caller, row)
-        return credits.view(book, row)
+        return renewal.shown(book, tx, credits.view(book, row))
 
     return CreditView.model_validate(book.database.read(unit))
 
@@ -149,7 +151,7 @@ def expire(
 
     def unit(tx: Any) -> dict[str, Any]:
         _may_see(caller, credits.read(tx, credit))
-        return credits.expire(book, tx, credit)
+        return renewal.shown(book, tx, credits.expire(book, tx, credit))
 
     answer, _ = idempotency.once(book, caller.caller, key, request, unit)
     return CreditChange.model_validate(answer)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from fractions import Fraction
@@ -31,32 +30,31 @@ class Credit:
     attested: Attested | None = None
 
 
-def check_offer(
-    trust: Trust, demand: Demand, offer: Offer, prices: Prices, *, now: int | None = None
-) -> Flow[Attested]:
+def check_offer(trust: Trust, demand: Demand, offer: Offer, prices: Prices) -> Flow[Attested]:
     """All that a spoke must know before it trusts an account for an amount; gives the attestation, checked.
 
     In order: the statement is the one demanded, at initial level or better; the snapshot is the oracle's and in force;
     the attestation is the hub's; times hold; the proof holds; the attestation is in the hub's log, of which the hub
-    shows one history. Whether the epoch is the account's latest only the hub can say, and does when the credit is
-    requested. A nonce must be demanded once: that is for the spoke to see to.
+    shows one history, under a recent head of its newest key. All times are checked by the trust's clock. Whether the
+    epoch is the account's latest only the hub can say, and does when the credit is requested. A nonce must be demanded
+    once: that is for the spoke to see to.
 
     Raises the typed error of the first check that fails; ``StaleStatement`` also where a later epoch was seen before.
     """
     floor = trust.newest(offer.statement.context.account)
-    attested = yield from check_proof(trust, demand, offer, prices, now)
+    attested = yield from check_proof(trust, demand, offer, prices)
     trust.see(attested.attestation, floor=floor)
     return attested
 
 
-def check_proof(trust: Trust, demand: Demand, offer: Offer, prices: Prices, now: int | None) -> Flow[Attested]:
+def check_proof(trust: Trust, demand: Demand, offer: Offer, prices: Prices) -> Flow[Attested]:
     """All of :func:`check_offer` but that no later epoch was seen before."""
-    at = int(time.time()) if now is None else now
+    now = trust.clock()
     demand.check(offer.statement)
-    if not prices.signature.in_force(at):
+    if not prices.signature.in_force(now):
         raise StaleStatement("the snapshot is not in force", field="snapshot")
     fact: Attestation = yield from checked(trust, "attestation", offer.attestation)
-    verify_account(offer.statement, prices.snapshot, offer.proof, fact, now=at)
+    verify_account(offer.statement, prices.snapshot, offer.proof, fact, now=now)
     inclusion = (yield get("/v1/log/inclusion", leaf=offer.leaf)).json()
     yield from accept_inclusion(trust, offer.attestation, inclusion)
     return Attested(fact, offer.attestation, offer.leaf)
@@ -80,7 +78,7 @@ def request_credit(
     """
     wanted = demand.amount if amount is None else amount
     # A later epoch than the offer's may be this very credit's, whose answer was lost: the hub says which.
-    attested = yield from check_proof(trust, demand, offer, prices, None)
+    attested = yield from check_proof(trust, demand, offer, prices)
     trust.see(attested.attestation)
     statement = offer.statement
     body = {
@@ -92,7 +90,7 @@ def request_credit(
     answer = (yield post("/v1/credits", body, idempotency_key=key or new_idempotency_key())).json()
     credit = yield from _accept(trust, answer, statement.context.account)
     entry = credit.entry
-    check_credit(entry, statement, attested.attestation, prices.snapshot, caip2=demand.caip2)
+    check_credit(entry, statement, attested.attestation, prices.snapshot, caip2=demand.caip2, now=trust.clock())
     _expect(entry, {"amount": wanted, "used": "0", "released": "0", "sequence": 0, "expires": expires})
     _changed(credit).expect_after(statement.context.epoch)
     return credit

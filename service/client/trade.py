@@ -73,7 +73,7 @@ def book_trade(
         raise StatementMismatch("what one side gives the other must receive", field="taker.statement.delta")
     body = {}
     for name, (demand, offer) in zip(SIDES, sides, strict=True):
-        attested = yield from check_proof(trust, demand, offer, prices, None)
+        attested = yield from check_proof(trust, demand, offer, prices)
         trust.see(attested.attestation)
         body[name] = {
             "statement": parse_json(offer.statement.to_bytes(), name="statement"),

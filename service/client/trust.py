@@ -1,12 +1,16 @@
 """What a client holds against a hub: one pinned key, the chain of keys that followed, the newest tree head and epochs.
 
-Kept in a file between runs, this is what catches a hub that shows two histories: every head must extend the one held,
-no account goes back to an earlier epoch, and no epoch has two commitments.
+Kept in a file between runs, this is what catches a hub that shows two histories: every head must extend the one held
+and be of a later time, no account goes back to an earlier epoch, and no epoch has two commitments. It is also what
+makes the hub's retired keys worthless: by the client's own clock, heads and credit entries are the newest key's, and an
+attestation counts under such a head alone.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Annotated, Any, Literal, TypeVar
 
@@ -22,6 +26,8 @@ from verifier.transparency import (
     TreeHead,
     attestation_leaf,
     check_extends,
+    check_order,
+    check_recent,
     verify_inclusion,
     verify_tree_head,
 )
@@ -29,6 +35,9 @@ from verifier.transparency import (
 from .exchange import Flow, get
 
 T = TypeVar("T")
+F = TypeVar("F", Attestation, CreditEntry, TreeHead)
+#: Gives the client's own time, in Unix seconds.
+Clock = Callable[[], int]
 SCHEMA = "zkmargin/trust/1"
 #: Accounts whose newest epoch is remembered, the least recently seen dropped first: some 2 MB of a file.
 MAX_ACCOUNTS = 10_000
@@ -60,9 +69,17 @@ class _TrustModel(Strict):
     epochs: Annotated[list[_EpochModel], Field(max_length=MAX_ACCOUNTS)]
 
 
+def machine_clock() -> int:
+    """The machine's time, in Unix seconds."""
+    return int(time.time())
+
+
 @dataclass
 class Trust:
-    """One hub as this client knows it. Changed by the flows, in place; flows of one thread may share it."""
+    """One hub as this client knows it. Changed by the flows, in place; flows of one thread may share it.
+
+    ``pinned`` is the first key of the hub's chain. ``clock`` is what every check of a time is made with.
+    """
 
     hub: str
     pinned: bytes
@@ -70,6 +87,7 @@ class Trust:
     chain: KeyChain | None = None
     head: TreeHead | None = None
     epochs: dict[str, tuple[int, bytes]] = field(default_factory=dict)
+    clock: Clock = field(default=machine_clock, repr=False, compare=False)
 
     def to_bytes(self) -> bytes:
         """The document to keep."""
@@ -85,31 +103,60 @@ class Trust:
         }
         return canonical_bytes(tree | ({} if self.head is None else {"head": _tree(self.head.document)}))
 
-    def keep(self, keys: list[bytes]) -> None:
-        """Take over a chain of key documents, which must begin with the one held."""
+    def learn(self, keys: list[bytes]) -> None:
+        """Take over a chain of key documents as the hub shows it: it must begin with the one held, and no key that has
+        ended may have appointed what is new in it.
+        """
+        chain = self._followed(keys)
+        chain.check_learnt(0 if self.chain is None else len(self.chain.keys) - 1, self.clock())
+        self.keys, self.chain = keys, chain
+
+    def restore(self, keys: list[bytes]) -> None:
+        """Take over a chain that was learnt earlier and kept since."""
+        self.keys, self.chain = keys, self._followed(keys)
+
+    def _followed(self, keys: list[bytes]) -> KeyChain:
         chain = KeyChain.follow(keys, public_key(self.pinned))
         if chain.hub != self.hub:
             raise StatementMismatch("the keys are another hub's", field="hub-keys")
         if self.chain is not None:
             chain.check_extends(self.chain)
-        self.keys, self.chain = keys, chain
+        return chain
 
     def _chain(self) -> KeyChain:
         if self.chain is None:
             raise SignatureRejected("the hub's keys were not fetched yet", field="hub-keys")
         return self.chain
 
+    def _current(self, verify: Callable[[bytes, Any], F], document: bytes) -> F:
+        """A fact signed with the hub's newest key by this client's clock."""
+        return self._chain().verify_current(verify, document, now=self.clock())
+
     def attestation(self, document: bytes) -> Attestation:
-        """A verified attestation of this hub."""
-        return self._chain().verify(verify_attestation, document)
+        """An attestation signed by this hub. It counts when :func:`accept_inclusion` has found it in the log: whoever
+        has a retired key can sign another.
+        """
+        return self._chain().verify(verify_attestation, document, now=self.clock())
 
     def entry(self, document: bytes) -> CreditEntry:
-        """A verified credit entry of this hub."""
-        return self._chain().verify(verify_credit_entry, document)
+        """A credit entry of this hub as it shows it now. The log has no entries, so an entry of a superseded key is
+        ``StaleStatement``: the hub signs each anew when it is asked for the credit.
+        """
+        return self._current(verify_credit_entry, document)
+
+    def held_entry(self, document: bytes) -> CreditEntry:
+        """A credit entry that this client has kept since it was shown, whatever became of the key."""
+        return self._chain().verify(verify_credit_entry, document, now=self.clock())
 
     def tree_head(self, document: bytes) -> TreeHead:
-        """A verified tree head of this hub."""
-        return self._chain().verify(verify_tree_head, document)
+        """A tree head that may cover facts: recent, and signed with the hub's newest key."""
+        head = self._current(verify_tree_head, document)
+        check_recent(head, self.clock())
+        return head
+
+    def other_head(self, document: bytes) -> TreeHead:
+        """A tree head that somebody was shown at some time: to be compared with, and to cover nothing."""
+        return self._chain().verify(verify_tree_head, document, now=self.clock())
 
     def newest(self, account: str) -> int:
         """The newest epoch seen of an account; -1 for none."""
@@ -135,14 +182,16 @@ def _tree(document: bytes) -> Any:
     return parse_json(document, name="document")
 
 
-def from_bytes(data: bytes) -> Trust:
-    """Read a kept document; everything in it is verified again."""
+def from_bytes(data: bytes, *, clock: Clock = machine_clock) -> Trust:
+    """Read a kept document; everything in it is verified again, as what was learnt in its time."""
     model = load(_TrustModel, data, name="trust")
-    trust = Trust(model.hub, bytes.fromhex(model.pinned))
+    trust = Trust(model.hub, bytes.fromhex(model.pinned), clock=clock)
     if model.keys:
-        trust.keep([canonical_bytes({"schema": key.schema_, "jws": key.jws}) for key in model.keys])
+        trust.restore([canonical_bytes({"schema": key.schema_, "jws": key.jws}) for key in model.keys])
     if model.head is not None:
-        trust.head = trust.tree_head(canonical_bytes({"schema": model.head.schema_, "jws": model.head.jws}))
+        # Not by the clock: a head held cannot have come from the future that it is compared with.
+        head = canonical_bytes({"schema": model.head.schema_, "jws": model.head.jws})
+        trust.head = trust._chain().verify(verify_tree_head, head)
     trust.epochs = {seen.account: (seen.epoch, bytes.fromhex(seen.commitment)) for seen in model.epochs}
     return trust
 
@@ -161,16 +210,26 @@ def save_trust(path: Path, trust: Trust) -> None:
     write_file(path, trust.to_bytes())
 
 
-def meet(pinned: bytes, *, hub: str | None = None) -> Flow[Trust]:
-    """Trust in the hub whose key is pinned: its chain of keys followed, its name the one that the key signed.
+def meet(pinned: bytes, *, hub: str | None = None, clock: Clock = machine_clock) -> Flow[Trust]:
+    """Trust in the hub whose first key is pinned: its chain of keys followed, its name the one that the key signed.
 
     ``pinned`` is the raw public key, got from the hub's operator and not from the network. Raises
-    ``SignatureRejected`` or ``StatementMismatch`` for a hub that does not have it, or has not the name ``hub``.
+    ``SignatureRejected`` or ``StatementMismatch`` for a hub that does not have it, or has not the name ``hub``;
+    ``StaleStatement`` for a pin that has ended: then the operator gives a document of :func:`pin`.
     """
     documents = yield from _fetch_keys()
-    trust = Trust(KeyChain.follow(documents, public_key(pinned)).hub if hub is None else hub, pinned)
-    trust.keep(documents)
+    trust = Trust(KeyChain.follow(documents, public_key(pinned)).hub if hub is None else hub, pinned, clock=clock)
+    trust.learn(documents)
     return trust
+
+
+def pin(trust: Trust) -> Flow[Trust]:
+    """What a new reader begins with: the chain of keys and the newest head, and nothing of any account. For an operator
+    to publish where it cannot be changed, so that no reader has to rest on a key that ended long ago.
+    """
+    yield from follow_keys(trust)
+    head = yield from fetch_head(trust)
+    return replace(trust, head=head, epochs={})
 
 
 def _fetch_keys() -> Flow[list[bytes]]:
@@ -187,12 +246,14 @@ def document_of(tree: Any) -> bytes:
 
 def follow_keys(trust: Trust) -> Flow[KeyChain]:
     """Fetch the hub's chain of keys and follow it from the pinned one."""
-    trust.keep((yield from _fetch_keys()))
+    trust.learn((yield from _fetch_keys()))
     return trust._chain()
 
 
 def checked(trust: Trust, check: str, document: bytes) -> Flow[Any]:
-    """Verify a signed fact under the chain held, or after fetching the chain anew: the hub may have a new key."""
+    """Verify a signed fact by the method of :class:`Trust` named ``check``, under the chain held, or after fetching the
+    chain anew: the hub may have a new key.
+    """
     if trust.chain is not None:
         try:
             return getattr(trust, check)(document)
@@ -209,29 +270,45 @@ def fetch_head(trust: Trust) -> Flow[TreeHead]:
 
 
 def accept_head(trust: Trust, document: bytes) -> Flow[TreeHead]:
-    """Verify a tree head and that it and the one held are of one history; keeps the larger. ``LogForked`` otherwise,
-    with both heads as evidence.
+    """Verify a tree head that may cover facts, and that it and the one held are of one history; keeps the newer.
+
+    ``StaleStatement`` for one that is not recent, or not signed with the hub's newest key; ``LogForked``, with both
+    heads as evidence, for another history.
     """
     head: TreeHead = yield from checked(trust, "tree_head", document)
     while True:
         held = trust.head
-        if held is None:
-            trust.head = head
-            return head
-        old, new = sorted((held, head), key=lambda h: h.size)
-        path: list[bytes] = []
-        if 0 < old.size < new.size:
-            answer = (yield get("/v1/log/consistency", first=old.size, second=new.size)).json()
-            path = hashes(answer, "path")
-        check_extends(old, new, path)
+        newer = head if held is None else (yield from _compare(held, head))
         # Another flow may have kept a head meanwhile: then this one must be of its history too.
         if trust.head is held:
-            trust.head = new
+            trust.head = newer
             return head
+
+
+def compare_head(trust: Trust, document: bytes) -> Flow[TreeHead]:
+    """Verify a tree head that somebody else was shown, of any age, and that it and the one held are of one history.
+    Nothing is kept of it: it says nothing about the present.
+    """
+    head: TreeHead = yield from checked(trust, "other_head", document)
+    if trust.head is not None:
+        yield from _compare(trust.head, head)
+    return head
+
+
+def _compare(held: TreeHead, head: TreeHead) -> Flow[TreeHead]:
+    """The newer of two heads of one history; ``LogForked`` for two of different ones."""
+    old, new = sorted((held, head), key=lambda h: (h.size, h.time))
+    check_order(old, new)  # the two alone may tell enough, whatever the hub says of the way between them
+    path: list[bytes] = []
+    if 0 < old.size < new.size:
+        answer = (yield get("/v1/log/consistency", first=old.size, second=new.size)).json()
+        path = hashes(answer, "path")
+    check_extends(old, new, path)
+    return new
 
 
 def accept_inclusion(trust: Trust, attestation: bytes, inclusion: Any) -> Flow[TreeHead]:
-    """Check that an attestation is a leaf under a tree head of the one history."""
+    """Check that an attestation is a leaf under a recent tree head of the one history, signed with the newest key."""
     head = yield from accept_head(trust, document_of(member(inclusion, "head", dict)))
     leaf, size = member(inclusion, "leaf", int), member(inclusion, "size", int)
     if size != head.size:

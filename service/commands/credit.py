@@ -153,12 +153,12 @@ def request(
 
 
 def _held(session: Session, path: Path) -> CreditEntry:
-    """The entry of a file, its signature checked again."""
+    """The entry of the venue's own file, its signature checked again: of whichever key, as it was shown in its time."""
     from prover.files import read_file
 
     from ..client.trust import checked
 
-    entry: CreditEntry = session.run(checked(session.trust, "entry", read_file(path)))
+    entry: CreditEntry = session.run(checked(session.trust, "held_entry", read_file(path)))
     return entry
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -77,12 +76,16 @@ def verify(
     with_head: Annotated[Path | None, typer.Option(help="Check a signed head that somebody else got.")] = None,
     evidence: Evidence = None,
 ) -> None:
-    """Check that the hub shows one history: to you over time, to you and others, and with an attestation in it."""
+    """Check that the hub shows one history: to you over time, to you and others, and with an attestation in it.
+
+    Its head must be recent and of its newest key by your clock. A head of others may be of any age: it must be of the
+    same history, and is not kept.
+    """
     from prover.files import read_file
 
     from ..client import fetch_head
     from ..client.exchange import get
-    from ..client.trust import accept_head, accept_inclusion, checked
+    from ..client.trust import accept_inclusion, checked, compare_head
 
     if (attestation is None) != (leaf is None):
         raise MalformedInput("--attestation and --leaf go together", field="leaf")
@@ -90,7 +93,7 @@ def verify(
     with _keeps(evidence):
         found = session.run(fetch_head(session.trust))
         if with_head is not None:
-            session.run(accept_head(session.trust, read_file(with_head)))
+            session.run(compare_head(session.trust, read_file(with_head)))
     answer: dict[str, Any] = {"held": _head(before) or None, **_head(found), "attestation": "not checked"}
     if attestation is not None and leaf is not None:
         document = read_file(attestation)
@@ -126,6 +129,29 @@ def show(session: Session) -> None:
     )
 
 
+@command(log_app, "pin")
+def pin(
+    session: Session,
+    out: Annotated[
+        Path,
+        typer.Option(help="Where to write the document, which others take as their --trust."),
+        Writes("trust document"),
+    ],
+) -> None:
+    """Write what a new reader should begin with: the keys up to the newest and the newest head, no account.
+
+    A reader that pins the first key alone believes whoever has that key, for ever. Publish this where you publish the
+    first key, and again with every new key.
+    """
+    from prover.files import write_file
+
+    from ..client.trust import pin as flow
+
+    made = session.run(flow(session.trust))
+    write_file(out, made.to_bytes())
+    session.emit({"hub": made.hub, "keys": len(made.keys), **_head(made.head)}, f"{len(made.keys)} keys -> {out}")
+
+
 @command(log_app, "keys")
 def keys(
     session: Session,
@@ -143,7 +169,7 @@ def keys(
 
     chain = session.run(follow_keys(session.trust))
     if out is not None:
-        valid = chain.keys_at(int(time.time()))
+        valid = chain.keys_at(session.trust.clock())
         if not valid:
             raise MalformedInput("the hub has no key that is valid now", field="hub-keys")
         write_file(out, public_pem_of(valid[0]))

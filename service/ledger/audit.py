@@ -172,6 +172,8 @@ class _Auditor:
         heads = {row.size: row for row in self.rows(tables.tree_heads, tables.tree_heads.c.size)}
         state = self.tx.execute(select(tables.log_state)).one()
         frontier, wanted = tree.EMPTY, {}
+        times = [heads[size].time for size in sorted(heads)]
+        self.audit.check(times == sorted(times), "tree heads go back in time")
         for index in range(state.size):
             if index not in self.leaves:
                 self.audit.findings.append(f"log leaf {index} has no attestation")

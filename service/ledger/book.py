@@ -153,6 +153,10 @@ class Book:
             self._current = (now, key)
         return key
 
+    def forget_signing_key(self) -> None:
+        """Look for the newest signing key again, within the same second: there is a new one."""
+        self._current = (0, None)
+
     def _find_key(self, tx: Connection, now: int) -> SigningKey:
         row = tx.execute(_SIGNING_KEY, {"now": now}).one_or_none()
         if row is None:

@@ -158,7 +158,7 @@ def attest(book: Book, tx: Connection, account: Account, commitment: bytes, now:
     fact = Attestation(book.name, account.id, account.epoch, commitment, held.domain, held.registry, now)
     key = book.signing_key(tx, now)
     document = sign_attestation(fact, key.private)
-    leaf = log.append(book, tx, parse_json(document, name="attestation")["jws"], now, key)
+    leaf = log.append(book, tx, parse_json(document, name="attestation")["jws"], now)
     put(
         tx, tables.attestations, account=account.id, epoch=account.epoch, commitment=commitment.hex(), leaf=leaf,
         time=now, document=document.decode(),

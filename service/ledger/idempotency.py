@@ -41,7 +41,7 @@ AT_WORK, REFUSED = 0, 400
 #: Errors that say nothing of the request: they end a try and not the request.
 NO_OUTCOME = frozenset({
     "unavailable", "overloaded", "not-ready", "request-timeout", "internal-error", "corrupt-data", "missing-extra",
-    "idempotency-mismatch", "request-in-progress",
+    "idempotency-mismatch", "request-in-progress", "too-expensive",
 })  # fmt: skip
 
 __all__ = ["Call", "Outcome", "claim", "forget", "insert_new", "once", "refuse", "settle"]

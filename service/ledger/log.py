@@ -1,7 +1,9 @@
 """The transparency log in the database: append in the transaction that attests, read with O(log n) rows.
 
-Appending takes the one row ``log_state`` last, so the order of leaves is the order of commits and every tree head is
-signed once: a hub's own code cannot show two histories.
+Appending takes the one row ``log_state`` last, so the order of leaves is the order of commits and every size has one
+root: a hub's own code cannot show two histories. Nor do its heads go back in time, whatever the clocks of its hosts
+say. The head is signed anew while the log is idle, and under a new key as soon as it begins: readers take none that is
+older.
 """
 
 from __future__ import annotations
@@ -11,22 +13,26 @@ from collections.abc import Callable
 from sqlalchemy import Connection, insert, select, tuple_, update
 
 from circuits.canonical import parse_json
-from circuits.errors import CorruptData
-from verifier.transparency import TreeHead, leaf_hash
+from circuits.errors import CorruptData, SignatureRejected
+from verifier.hub_keys import public_key
+from verifier.transparency import MAX_HEAD_AGE, TreeHead, leaf_hash, verify_tree_head
 
 from ..errors import NotFound
 from ..log import tree
 from ..signing import sign_tree_head
 from ..store import tables
 from ..store.statements import find, put
-from .book import Book, SigningKey
+from .book import Book
 from .events import Tree
 
 _HASH = 32
+#: Seconds after which the head of a log that has not grown is signed anew: a third of what readers take.
+REFRESH_SECONDS = MAX_HEAD_AGE // 3
 _INSERT_NODES, _GROW = insert(tables.log_nodes), update(tables.log_state)
+_NEWEST = select(tables.tree_heads).order_by(tables.tree_heads.c.size.desc()).limit(1)
 
 
-def append(book: Book, tx: Connection, token: str, now: int, key: SigningKey) -> int:
+def append(book: Book, tx: Connection, token: str, now: int) -> int:
     """Append an attestation's token; gives its index. Signs and stores the head of the new size."""
     state = find(tx, tables.log_state, lock=True, id=1)
     raw = bytes(state.frontier)
@@ -37,17 +43,58 @@ def append(book: Book, tx: Connection, token: str, now: int, key: SigningKey) ->
         [{"level": level, "position": position, "hash": value} for level, position, value in nodes],
     )
     tx.execute(_GROW, {"size": grown.size, "frontier": b"".join(grown.nodes)})
-    head = TreeHead(book.name, grown.size, tree.root(grown), now)
-    document = sign_tree_head(head, key.private)
-    put(tx, tables.tree_heads, size=head.size, root=head.root.hex(), time=now, document=document.decode())
+    head = TreeHead(book.name, grown.size, tree.root(grown), max(now, _time_of(tx, state.size)))
+    put(tx, tables.tree_heads, size=head.size, root=head.root.hex(), time=head.time, document=_signed(book, tx, head))
     return int(state.size)
+
+
+def _time_of(tx: Connection, size: int) -> int:
+    """When the head of a size was signed; 0 for the tree without leaves, which has none."""
+    row = find(tx, tables.tree_heads, size=size)
+    return 0 if row is None else int(row.time)
+
+
+def _signed(book: Book, tx: Connection, head: TreeHead) -> str:
+    """The document of a head, signed with the newest key that is valid at the head's own time."""
+    return sign_tree_head(head, book.signing_key(tx, head.time).private).decode()
+
+
+def refresh(book: Book) -> bool:
+    """Sign the newest head anew if it is old, or of a key that has been superseded; gives whether it was.
+
+    Only reads while there is nothing to do, so that every process of a hub may call it every few seconds.
+    """
+    return book.database.read(lambda tx: _is_due(book, tx)) and book.database.write(lambda tx: resign(book, tx))
+
+
+def _is_due(book: Book, tx: Connection) -> bool:
+    now, row = book.clock(), tx.execute(_NEWEST).one_or_none()
+    if row is None:
+        return False
+    newest = public_key(bytes.fromhex(book.signing_key(tx, max(now, row.time)).public))
+    try:
+        verify_tree_head(row.document.encode(), newest)
+    except SignatureRejected:
+        return True
+    return bool(row.time <= now - REFRESH_SECONDS)
+
+
+def resign(book: Book, tx: Connection) -> bool:
+    """Sign the newest head anew, now. The log's row is locked, so that no larger head gets an earlier time."""
+    state = find(tx, tables.log_state, lock=True, id=1)
+    row = find(tx, tables.tree_heads, size=state.size)
+    if row is None:
+        return False
+    head = TreeHead(book.name, row.size, bytes.fromhex(row.root), max(book.clock(), row.time))
+    chosen = tables.tree_heads.c.size == row.size
+    tx.execute(update(tables.tree_heads).where(chosen).values(time=head.time, document=_signed(book, tx, head)))
+    return True
 
 
 def head(tx: Connection, size: int | None = None) -> tuple[int, Tree]:
     """Size and signed document of a tree head, the latest by default; ``NotFound`` before the first leaf."""
     table = tables.tree_heads
-    query = select(table).order_by(table.c.size.desc()).limit(1)
-    row = tx.execute(query if size is None else query.where(table.c.size == size)).one_or_none()
+    row = tx.execute(_NEWEST if size is None else select(table).where(table.c.size == size)).one_or_none()
     if row is None:
         raise NotFound("the log has no tree head of this size", field="size")
     return row.size, parse_json(row.document.encode(), name="tree-head")

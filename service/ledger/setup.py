@@ -18,7 +18,7 @@ from ..store import tables
 from ..store.database import Database
 from ..store.migrate import upgrade
 from ..store.vault import Vault
-from . import access, epochs, events
+from . import access, epochs, events, log
 from .book import Book
 from .events import Tree
 
@@ -77,6 +77,10 @@ def key_documents(tx: Connection) -> list[Tree]:
 def rotate_signing_key(book: Book, *, begins: int | None = None, seconds: int = KEY_SECONDS) -> Tree:
     """Appoint a new signing key, valid from ``begins`` (now by default); the present one stays valid to its end, so
     that readers have time to follow the chain. New facts are signed with the newest key that is valid.
+
+    A reader that does not ask between the appointment and the end of the present key cannot follow any more. A new key
+    ends no earlier than the present one, which would else sign again after it, and readers take nothing of a superseded
+    key.
     """
     now = book.clock()
     start = now if begins is None else begins
@@ -91,11 +95,16 @@ def rotate_signing_key(book: Book, *, begins: int | None = None, seconds: int = 
         ).one()
         if not max(now, last.not_before) <= start <= last.not_after:
             raise MalformedInput("must be from now on, while the present key is valid", field="begins")
+        if start + seconds < last.not_after:
+            raise MalformedInput("must end no earlier than the present key", field="days")
         number = last.number + 1
         fact = HubKey(book.name, raw_public(key), start, start + seconds, bytes.fromhex(last.public))
         secret = book.vault.open(bytes(last.sealed), purpose=f"signing-key/{last.number}")
         document = sign_hub_key(fact, Ed25519PrivateKey.from_private_bytes(secret))
         _store_key(tx, book.vault, number, key, fact, document)
+        if start <= now:
+            book.forget_signing_key()
+            log.resign(book, tx)
         return {"key": fact.key.hex(), "not_before": fact.not_before, "not_after": fact.not_after}
 
     return book.database.write(unit)

@@ -1,0 +1,62 @@
+"""Credit entries as they are shown: signed anew when the key that signed them has been superseded.
+
+The log has no entries, so no head vouches for one of an earlier key, and readers take none. What is stored stays: the
+state, its sequence and its journal are the same, and only the time at which it is said is later.
+"""
+
+from __future__ import annotations
+
+import base64
+from collections.abc import Iterator
+from dataclasses import replace
+from typing import Any
+
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
+from sqlalchemy import Connection, select
+
+from circuits.canonical import canonical_bytes, parse_json
+from circuits.errors import CorruptData, SignatureRejected
+from verifier.credit_entry import CreditEntry, verify_credit_entry
+from verifier.hub_keys import KEY_GRACE, public_key
+
+from ..signing import sign_credit_entry
+from ..store import tables
+from .book import Book
+from .events import Tree
+
+
+def shown(book: Book, tx: Connection, credit: Tree) -> Tree:
+    """A credit's view with its entry signed by the hub's newest key."""
+    now = book.clock()
+    key = book.signing_key(tx, now)
+    # Most entries are much younger than the key, and need no check of their signature.
+    if _time_of(credit["entry"]) >= key.not_before + KEY_GRACE:
+        return credit
+    document = canonical_bytes(credit["entry"])
+    newest = public_key(bytes.fromhex(key.public))
+    entry, signer = _opened(document, [newest, *_keys(tx)])
+    if signer is newest:
+        return credit
+    renewed = sign_credit_entry(replace(entry, time=max(now, entry.time)), key.private)
+    return credit | {"entry": parse_json(renewed, name="entry")}
+
+
+def _time_of(document: Any) -> int:
+    """The time in a stored entry, which is the hub's own: its signature is not looked at."""
+    payload = document["jws"].split(".")[1]
+    return int(parse_json(base64.urlsafe_b64decode(payload + "=" * (-len(payload) % 4)), name="entry")["time"])
+
+
+def _keys(tx: Connection) -> Iterator[Ed25519PublicKey]:
+    for row in tx.execute(select(tables.signing_keys.c.public).order_by(tables.signing_keys.c.number.desc())):
+        yield public_key(bytes.fromhex(row.public))
+
+
+def _opened(document: bytes, keys: list[Ed25519PublicKey]) -> tuple[CreditEntry, Ed25519PublicKey]:
+    """The entry, and the key that signed it."""
+    for key in keys:
+        try:
+            return verify_credit_entry(document, key), key
+        except SignatureRejected:
+            continue
+    raise CorruptData("a stored credit entry is signed with no key of the hub", field="credits.entry")
