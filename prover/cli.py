@@ -143,7 +143,7 @@ def statement(
     """Write a statement about an attested account: what a spoke asks for and a holder proves."""
     from circuits.rules import Terms, build
     from circuits.statement import parse_multiplier
-    from circuits.units import to_lots
+    from circuits.units import to_lots, to_quanta
     from verifier.attestation import load_public_key, verify_attestation
 
     from .documents import make_statement, parse_opening
@@ -162,7 +162,8 @@ def statement(
         for name, quantity in trades:
             row = snap.row_of(name, field="delta")
             after[row] += to_lots(quantity, snap.instruments[row].lot, field="delta")
-        elections = build(snap, knobs).best_choice(after) | elections
+        asked = to_quanta(amount, snap.decimals, field="amount")
+        elections = build(snap, knobs).best_choice(after, asked) | elections
     made = make_statement(
         snap, attested, spoke=spoke, amount=amount, expiry=clock(None) + 600 if expiry is None else expiry,
         level=level, multiplier=multiplier, horizon=horizon, delta=trades, 

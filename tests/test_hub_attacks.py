@@ -7,6 +7,7 @@ import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
+from fractions import Fraction
 from typing import Any
 
 import pytest
@@ -346,25 +347,28 @@ def relisted(world: World, change: Callable[[dict[str, Tree]], None]) -> Any:
     return newer
 
 
-def test_coarser_credit_lots_keep_the_credit_whole(world: World) -> None:
-    """Two credits of half a lot of the new registry each: neither is rounded away, nor taken away twice."""
+def other_lot(line_id: str, lot: str) -> Callable[[dict[str, Tree]], None]:
+    """The line in other lots."""
+
+    def change(lines: dict[str, Tree]) -> None:
+        line = lines[line_id]
+        sign = "-" if line["kind"] == "credit" else ""
+        line |= {"lot": lot, "values": [f"{sign}{lot}" for _ in line["values"]]}
+
+    return change
+
+
+def test_finer_credit_lots_keep_the_credit_whole(world: World) -> None:
+    """Two credits in lots of a fifth of a quantum: what is used and paid takes the same from cash and from credit."""
     s = world.session
-    paths = [credit(world, "alice", "evil", "0.5") for _ in range(2)]
-
-    def coarser(lines: dict[str, Tree]) -> None:
-        line = lines["CREDIT-1"]
-        line |= {"lot": "1", "values": [f"{float(v) / float(line['lot']):.6f}" for v in line["values"]]}
-
-    newer = relisted(world, coarser)
+    paths = [credit(world, "alice", "evil", "0.5", used=True) for _ in range(2)]
+    newer = relisted(world, other_lot("CREDIT-1", "0.002"))
     s.ok(ALICE, "POST", "/v1/accounts/alice/epochs")
-    assert held(world, "alice", newer) == {"QUOTE-0": 1000, "CREDIT-1": 2}
-    s.ok(EVIL, "POST", f"{paths[0]}/release", {"sequence": 1, "free": "0.25"})
-    assert held(world, "alice", newer) == {"QUOTE-0": 1000, "CREDIT-1": 2}
-    s.ok(EVIL, "POST", f"{paths[0]}/release", {"sequence": 2, "free": "0.25"})
     assert held(world, "alice", newer) == {"QUOTE-0": 1000, "CREDIT-1": 1}
-    assert not can_prove(world, "alice", "999.51", newer)
-    s.ok(EVIL, "POST", f"{paths[1]}/release", {"sequence": 1, "free": "0.5"})
-    assert held(world, "alice", newer) == {"QUOTE-0": 1000}
+    s.ok(EVIL, "POST", f"{paths[0]}/release", {"sequence": 2, "used": "0.25", "paid": "0.25"})
+    assert held(world, "alice", newer) == {"QUOTE-0": Fraction("999.75"), "CREDIT-1": Fraction("0.75")}
+    assert can_prove(world, "alice", "999", newer)
+    assert not can_prove(world, "alice", "999.01", newer)
 
 
 def test_a_delisted_instrument_keeps_nobodys_exposure_up(world: World) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import secrets
 from collections.abc import Callable, Iterator
+from itertools import product
 from typing import Any
 
 import pytest
@@ -610,6 +611,11 @@ def test_a_snapshot_that_is_not_for_this_hub(world: Refusing) -> None:
         {"instruments": [*listed, listed[0] | {"id": "QUOTE-9"}]},
         {"instruments": [*listed, listed[1] | {"id": "CREDIT-9"}]},
     ]
+    # Of a credit in lots of 1, a payment of 0.3 would take 0.3 in cash and no lot: less would be left than was proved.
+    for k, lot in product((0, 1), ("1", "0.02", "0.008")):
+        value = f"-{lot}" if listed[k]["kind"] == "credit" else lot
+        coarse = listed[k] | {"lot": lot, "values": [value] * len(listed[k]["values"])}
+        changes.append({"instruments": [*listed[:k], coarse, *listed[k + 1 :]]})
     for change in changes:
         body = publish_body(snapshot_at(now, **change), world.hub.oracle.key)
         world.refused("snapshot-refused", 422, "oracle/feed", "POST", "/v1/snapshots", body)

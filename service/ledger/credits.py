@@ -4,6 +4,10 @@ A credit has an amount, of which some is free, some used by fills and some relea
 a live credit is an entry of the committed vector. So a proof at the next epoch proves that the account is good for
 it, and the sum of live credits never exceeds what was proved. Expiry frees what is unused; what is used stays live
 until the venue releases it.
+
+Booking an amount and paying a used credit out of cash lower no net margin below what was proved, on the same snapshot,
+terms and elections: :mod:`circuits.rules.paying` lets no rule do otherwise. No more than that is claimed: prices move,
+and under another election the account may never have proved as much.
 """
 
 from __future__ import annotations
