@@ -6,13 +6,21 @@ import ast
 import re
 from collections import Counter
 from pathlib import Path
+from typing import Any
 
 import pytest
+from typer.main import get_command
+
+from service.cli import app
 
 from .doc_blocks import ROOT, Block, blocks, documents, every_block, matches, reader, sessions, with_earlier
 
 #: Blocks that nothing runs, by document, each with why. A new one is a decision, and changes this table.
-SHOWN = {}
+SHOWN = {
+    "README.md": ["CI-runs-them"],
+    "SPEC.md": ["a-formula"],
+    "VECTORS.md": ["takes-minutes-or-a-program-of-yours", "needs-public-suites"],
+}
 #: Words with which a line would be a command.
 COMMANDS = r"zkmargin|make|pip|python3?|curl|export|git|sqlite3|openssl|\$"
 
@@ -53,6 +61,50 @@ def test_no_command_hides_outside_of_a_block(path: Path) -> None:
     """An indented command would be run by nobody."""
     inside = re.sub(r"^```.*?^```$", "", path.read_text(), flags=re.S | re.M)
     assert not re.findall(rf"^(?: {{4}}|\t)\s*(?:{COMMANDS})\s.*$", inside, re.M)
+
+
+def named_commands() -> list[str]:
+    """Commands of ours inside of sentences, of every document."""
+    texts = "\n".join(re.sub(r"^```.*?^```$", "", path.read_text(), flags=re.S | re.M) for path in documents())
+    return sorted({" ".join(found.split()) for found in re.findall(r"`(?:[A-Z_]+=\S+ )?(zkmargin [a-z][^`]*)`", texts)})
+
+
+@pytest.mark.parametrize("text", named_commands())
+def test_a_command_named_in_a_sentence_exists_with_its_options(text: str) -> None:
+    _, *words = text.split()
+    command: Any = get_command(app)
+    while words and hasattr(command, "commands"):
+        assert words[0] in command.commands, text
+        command = command.commands[words.pop(0)]
+    known = {option for parameter in command.params for option in (*parameter.opts, *parameter.secondary_opts)}
+    assert {word.partition("=")[0] for word in words if word.startswith("--")} <= known, text
+
+
+def test_the_readme_lists_every_document() -> None:
+    text = (ROOT / "README.md").read_text()
+    for path in (ROOT / "docs").glob("*.md"):
+        assert f"docs/{path.name}" in text, path.name
+
+
+def test_links_between_documents_lead_somewhere() -> None:
+    """Files and headings, as the usual readers of Markdown make anchors of them."""
+    checked = 0
+    for path in documents():
+        text = re.sub(r"^```.*?^```$", "", path.read_text(), flags=re.S | re.M)
+        for target in re.findall(r"\]\(([^)\s]+)\)", text):
+            if re.match(r"\w+:", target):
+                continue
+            file, _, anchor = target.partition("#")
+            other = (path.parent / file).resolve() if file else path
+            assert other.exists(), f"{path.name}: {target}"
+            assert not anchor or anchor in anchors(other), f"{path.name}: {target}"
+            checked += 1
+    assert checked > 50
+
+
+def anchors(path: Path) -> set[str]:
+    headings = re.findall(r"^#+ (.+)$", path.read_text(), re.M)
+    return {re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in headings}
 
 
 def block(text: str, **marks: str) -> Block:

@@ -9,12 +9,10 @@ from pathlib import Path
 
 import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
-from typer.testing import CliRunner
 
 from circuits import snapshot, statement
 from circuits.canonical import canonical_bytes
 from prover.documents import parse_opening, parse_proof, portfolio_lots
-from service.cli import app
 from service.client.signing import RequestSigner
 from service.log import tree
 from service.signatures import verify_request
@@ -133,22 +131,3 @@ def test_the_specification_names_the_digests_of_the_example() -> None:
     stated = statement.from_bytes(block("statement.json"))
     for value in (snap.digest, snap.registry_digest, stated.digest, statement.bind(stated, snap).program.system.digest):
         assert value.hex() in spec
-
-
-@pytest.mark.parametrize(
-    "command", ["keygen", "commit", "statement", "prove", "verify", "verify-batch", "explain", "demo"]
-)
-def test_every_option_that_the_readme_shows_exists(command: str) -> None:
-    text = (ROOT / "README.md").read_text().replace("\\\n", " ")
-    shown = {
-        option
-        for line in text.splitlines()
-        if f"zkmargin {command} " in line
-        for option in re.findall(r"--[a-z-]+", line)
-    }
-    # A wide terminal, so that the help does not wrap an option away.
-    answer = CliRunner().invoke(
-        app, [command, "--help"], env={"COLUMNS": "200", "TERMINAL_WIDTH": "200", "NO_COLOR": "1"}
-    )
-    assert answer.exit_code == 0
-    assert {option for option in shown if option not in answer.output} == set()

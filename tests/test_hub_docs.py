@@ -5,7 +5,6 @@ from __future__ import annotations
 import ast
 import json
 import os
-import re
 import signal
 import subprocess
 import sys
@@ -18,9 +17,7 @@ from pathlib import Path
 
 import pytest
 from pydantic import SecretStr
-from typer.testing import CliRunner
 
-from service.cli import app
 from service.problems import PROBLEMS
 from service.settings import Settings
 
@@ -53,21 +50,6 @@ def test_the_settings_are_those_of_the_service() -> None:
 
 def test_the_problem_types_are_those_of_the_service() -> None:
     assert problems_table() in HUB, problems_table()
-
-
-def commands() -> list[tuple[str, ...]]:
-    """Every command that the document shows in a block, with its options."""
-    blocks = "\n".join(re.findall(r"```sh\n(.*?)```", HUB, re.S)).replace("\\\n", " ")
-    return sorted({tuple(line.split()[1:]) for line in blocks.splitlines() if line.startswith("zkmargin ")})
-
-
-@pytest.mark.parametrize("words", commands(), ids=lambda words: "-".join(words[:2]))
-def test_every_command_of_the_document_exists_with_its_options(words: tuple[str, ...]) -> None:
-    path = [words[0]] if words[0] == "keygen" or words[0] == "serve" else list(words[:2])
-    wide = {"COLUMNS": "200", "TERMINAL_WIDTH": "200", "NO_COLOR": "1"}
-    answer = CliRunner().invoke(app, [*path, "--help"], env=wide)
-    assert answer.exit_code == 0
-    assert {word for word in words if word.startswith("--") and word not in answer.output} == set()
 
 
 def test_the_spoke_has_30_lines() -> None:
