@@ -12,6 +12,7 @@ import os
 import secrets
 import signal
 import sys
+import threading
 import time
 from dataclasses import asdict, dataclass, field
 from multiprocessing.sharedctypes import Synchronized
@@ -35,7 +36,7 @@ ACCOUNT = "alice"
 DECIMALS = 2
 #: Cash of the account in quanta: what can be proved while no credit is out.
 EQUITY = 100_000
-WAYS = {"plain": 45, "hang-up": 15, "twice": 15, "repeat": 10, "thief": 5, "greedy": 5, "stale": 5}
+WAYS = {"plain": 35, "hang-up": 15, "twice": 10, "both": 15, "repeat": 10, "thief": 5, "greedy": 5, "stale": 5}
 #: Seconds of a credit; the hub of a race frees it a second later.
 SHORTEST, LONGEST = 3, 9
 
@@ -214,15 +215,23 @@ class Venue:
             self.caller.hang_up("/v1/credits", body, key, self.rng.uniform(0, 0.3))
             # The ledger's clock counts seconds: only a later one tells an earlier answer from this one's.
             time.sleep(self.rng.choice([0, 1.1]))
+        twins: list[tuple[int, Any]] = []
+        if way == "both":
+            twin = Caller(bytes.fromhex(self.plan.venues[self.name]), self.plan.hub, self.plan.ports, Random(key))
+            other = threading.Thread(target=lambda: twins.append(told(twin, body, key)))
+            other.start()
         last = time.time()
         status, answer, lost = self.caller.until_answered("POST", "/v1/credits", body, key)
+        if way == "both":
+            other.join()
+            lost += twin.lost
+            self.note(kind="both", **about, same=twins == [(status, plain(answer))])
         self.note(kind="answered", **about, hung_up=hung_up, lost=lost, last=last, status=status, answer=answer)
-        if status != 201:
-            return
-        self.held.append(answer)
+        if status == 201:
+            self.held.append(answer)
         if way == "repeat":
-            status, again, _ = self.caller.until_answered("POST", "/v1/credits", body, key)
-            self.note(kind="repeated", **about, same=(status, again) == (201, answer))
+            again = told(self.caller, body, key)
+            self.note(kind="repeated", **about, status=status, same=again == (status, plain(answer)))
             other = body | {"expires": body["expires"] + 1}
             status, refused, _ = self.caller.until_answered("POST", "/v1/credits", other, key)
             self.note(kind="misused", **about, status=status, code=refused.get("code"))
@@ -252,6 +261,17 @@ class Venue:
             status, answer, _ = self.caller.until_answered("GET", f"/v1/credits/{credit['credit']}")
         if status == 200:
             self.held.append(answer)
+
+
+def plain(answer: Tree) -> Tree:
+    """Without what names one request among several."""
+    return {name: value for name, value in answer.items() if name != "instance"}
+
+
+def told(caller: Caller, body: Tree, key: str) -> tuple[int, Tree]:
+    """What a credit request comes to."""
+    status, answer, _ = caller.until_answered("POST", "/v1/credits", body, key)
+    return status, plain(answer)
 
 
 def _venue(plan: Plan, shared: Shared, index: int) -> None:

@@ -335,3 +335,17 @@ def test_an_amount_beyond_every_account_is_refused_by_the_prover_not_by_its_word
     snap = eth_loans()
     with pytest.raises(NotSolvent):
         try_proof(snap, [0, 1_000, 0], str(2**120), level="initial", elections={"emode": "eth"})
+
+
+def test_the_pairs_of_lines_that_are_looked_at_are_few() -> None:
+    """Each takes a walk over the rule: thousands of lines of either kind would be work without end."""
+    tree = copy.deepcopy(dict(eth_loans().tree))
+    credit = tree["instruments"].pop()
+    for count, refused in ((paying.MAX_PAIRS, False), (paying.MAX_PAIRS + 1, True)):
+        lines = [credit | {"id": f"CREDIT-{k}"} for k in range(count)]
+        snap = load_snapshot(tree | {"instruments": [*tree["instruments"], *lines]})
+        if refused:
+            with pytest.raises(RuleRefused, match="pairs"):
+                build(snap, terms())
+        else:
+            build(snap, terms())
