@@ -4,7 +4,7 @@ PYTHON ?= python3
 VENV ?= .venv
 BIN = $(VENV)/bin
 VERIFIER_TESTS = test_frozen.py test_decoders.py test_claim.py test_verify.py test_batch.py test_attestation.py \
-  test_snapshot_signature.py test_transcript.py test_srs.py test_transparency.py test_credit_entry.py test_hub_keys.py test_jws.py
+  test_authorisation.py test_snapshot_signature.py test_transcript.py test_srs.py test_transparency.py test_credit_entry.py test_hub_keys.py test_jws.py
 PIP = $(BIN)/python -m pip --disable-pip-version-check --quiet
 LOCKED = --only-binary :all: --require-hashes
 # Every Python that pyproject.toml names; `make lock` keeps only what has wheels for all of them.

@@ -138,6 +138,17 @@ def statement(
         Path | None, typer.Option(help="The holder's opening: take the best elections for it. They become public.")
     ] = None,
     overlay: Annotated[list[str] | None, typer.Option(help="An overlay set of the snapshot; repeatable.")] = None,
+    use: Annotated[
+        str, typer.Option("--for", help="What it may be used for: show (nothing), credit, trade or withdrawal.")
+    ] = "show",
+    expires: Annotated[int | None, typer.Option(help="--for credit: Unix time of its end; an hour from now.")] = None,
+    limit: Annotated[
+        str | None, typer.Option(help="--for trade: the most that its legs may take at the marks.")
+    ] = None,
+    counterparty: Annotated[str, typer.Option(help="--for trade: an account, or any.")] = "any",
+    destination: Annotated[
+        str | None, typer.Option("--to", help="--for withdrawal: where custody pays it; the spoke is the hub.")
+    ] = None,
     as_json: Json = False,
 ) -> None:
     """Write a statement about an attested account: what a spoke asks for and a holder proves."""
@@ -146,7 +157,7 @@ def statement(
     from circuits.units import to_lots, to_quanta
     from verifier.attestation import load_public_key, verify_attestation
 
-    from .documents import make_statement, parse_opening
+    from .documents import make_statement, parse_opening, purpose_of
     from .files import read_file, unseal, write_file
 
     snap = read_snapshot(snapshot)
@@ -164,10 +175,12 @@ def statement(
             after[row] += to_lots(quantity, snap.instruments[row].lot, field="delta")
         asked = to_quanta(amount, snap.decimals, field="amount")
         elections = build(snap, knobs).best_choice(after, asked) | elections
+    end = clock(None) + 3600 if expires is None else expires
     made = make_statement(
         snap, attested, spoke=spoke, amount=amount, expiry=clock(None) + 600 if expiry is None else expiry,
         level=level, multiplier=multiplier, horizon=horizon, delta=trades, 
         nonce=nonce, elections=elections, overlays=overlay or [],
+        purpose=purpose_of(use, spoke, amount, end, limit, counterparty, destination),
     )  # fmt: skip
     write_file(out, made.to_bytes())
     emit(
@@ -194,11 +207,14 @@ def prove(
     from .files import read_file, unseal, write_file
     from .prove import STEPS
     from .prove import prove as run
+    from .words import in_words
 
     snap = read_snapshot(snapshot)
     check_in_force(snap, signed_snapshot, oracle_key, clock(None))
     stated = statements.from_bytes(read_file(statement))
     held = parse_opening(unseal(read_file(opening), name="opening"), snap)
+    for line in in_words(stated, snap):
+        typer.echo(line, err=True)
     begin = time.perf_counter()
     with progress("prove", STEPS, as_json=as_json) as step:
         proof = run(stated, snap, held, progress=step)
