@@ -13,6 +13,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from circuits import snapshot, statement
 from circuits.canonical import canonical_bytes
 from prover.documents import parse_opening, parse_proof, portfolio_lots
+from service.client.policy import Policy
 from service.client.signing import RequestSigner
 from service.log import tree
 from service.signatures import verify_request
@@ -68,6 +69,17 @@ def test_the_payload_shown_is_the_signed_one() -> None:
     token = json.loads(block("attestation.json"))["jws"].split(".")[1]
     signed = base64.urlsafe_b64decode(token + "=" * (-len(token) % 4))
     assert canonical_bytes(json.loads(found[1])) == signed
+
+
+def test_the_fragments_shown_are_of_their_form() -> None:
+    """The purpose, put into the example's statement with its own members; and the policy."""
+    found = re.findall(r"^```json test=\S+::test_the_fragments_shown_are_of_their_form\n(.*?)^```", FILES, re.S | re.M)
+    purpose, policy = (json.loads(text) for text in found)
+    tree = json.loads(block("statement.json")) | {"schema": "zkmargin/statement/2"} | purpose
+    stated = statement.from_bytes(canonical_bytes(tree))
+    statement.bind(stated, snapshot.from_bytes(block("snapshot.json")))
+    assert stated.purpose.name == "credit"
+    assert [rule.amount for rule in Policy.from_bytes(canonical_bytes(policy)).credits] == ["50000"]
 
 
 def test_the_signed_facts_of_the_log_document_are_exact() -> None:
