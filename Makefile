@@ -12,6 +12,12 @@ PYTHONS = 3.11 3.12 3.13 3.14
 # Programs that `make check-setup` tries, each with the oldest pip that its Python ever brought.
 SETUP_PYTHONS ?= $(PYTHON)
 
+# An environment that another Python made is made anew.
+ifneq ($(shell test -x $(BIN)/python && $(BIN)/python -V),$(shell $(PYTHON) -V))
+CLEAR = --clear
+.PHONY: $(VENV)/.pip
+endif
+
 .PHONY: demo test lint check-setup fuzz-service coverage mutants fuzz soundness race bench bench-service bench-peers growth agree vectors lock clean
 
 demo: $(VENV)/.run
@@ -98,7 +104,7 @@ lock:
 
 $(VENV)/.pip: requirements-pip.lock
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "zkmargin needs Python 3.11 or later")'
-	$(PYTHON) -m venv $(VENV)
+	$(PYTHON) -m venv $(CLEAR) $(VENV)
 	$(PIP) install $(LOCKED) -r requirements-pip.lock
 	@touch $@
 

@@ -9,34 +9,20 @@ from typing import Any
 from circuits import canonical
 from circuits.errors import MalformedInput, StatementMismatch
 from circuits.purpose import SHOW, ForCredit, ForTrade, ForWithdrawal, Purpose, to_tree
-from circuits.schema import OpeningModel, PortfolioModel, ProofModel, StatementModel, dump, load, validate
+from circuits.schema import OpeningModel, ProofModel, StatementModel, dump, load, validate
 from circuits.snapshot import Snapshot
 from circuits.statement import VERSION_2, Statement, from_model
-from circuits.units import format_fraction, parse_decimal, to_lots
+from circuits.units import format_fraction, parse_decimal
 from verifier.attestation import Attestation
 from verifier.field import decode_scalar, encode_scalar
 
 from .commitment import Opening
-from .witness import check_positions
+from .portfolio import parse_portfolio
 
 
 def portfolio_lots(data: bytes, snapshot: Snapshot) -> list[int]:
-    """A portfolio document to lots in registry order; instruments it does not name are zero.
-
-    Raises ``MalformedInput`` for an unknown or repeated instrument or a quantity off its lot grid or limit.
-    """
-    model = load(PortfolioModel, data, name="portfolio")
-    lots = [0] * len(snapshot.instruments)
-    seen: set[str] = set()
-    for i, position in enumerate(model.positions):
-        row = snapshot.row_of(position.instrument, field=f"portfolio.positions.{i}.instrument")
-        if position.instrument in seen:
-            raise MalformedInput("duplicate instrument", field=f"portfolio.positions.{i}.instrument")
-        seen.add(position.instrument)
-        lot = snapshot.instruments[row].lot
-        lots[row] = to_lots(position.quantity, lot, field=f"portfolio.positions.{i}.quantity")
-    check_positions(lots, snapshot, field="portfolio")
-    return lots
+    """The lots of :func:`prover.portfolio.parse_portfolio`: registry order, cash after entry prices."""
+    return list(parse_portfolio(data, snapshot).lots)
 
 
 def opening_bytes(opening: Opening, registry: bytes) -> bytes:

@@ -98,7 +98,7 @@ def test_a_holder_proves_on_a_snapshot_that_the_oracle_built(oracle: Oracle, tmp
     )  # fmt: skip
     call(
         "statement", "--snapshot", snapshot, "--attestation", files["attestation"], "--hub-key", hub_pub, "--spoke",
-        "venue", "--amount", "1000", "--expiry", NOW + 600, "--out", files["statement"],
+        "venue", "--amount", "1000", "--expiry", NOW + 600, "--now", NOW, "--out", files["statement"],
     )  # fmt: skip
     call(
         "prove", "--statement", files["statement"], "--snapshot", snapshot, "--opening", files["opening"], "--out",

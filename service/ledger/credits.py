@@ -125,7 +125,13 @@ def precheck(book: Book, tx: Connection, venue: str, proved: Proved, amount: int
     row = find(tx, tables.accounts, id=claimed.account)
     _expect_fitting(book, tx, row, venue, proved, amount, expires)
     snapshots.usable(book, tx, statement.snapshot.hex(), book.clock())
+    _expect_end(book, expires, book.clock())
     return named
+
+
+def _expect_end(book: Book, expires: int, now: int) -> None:
+    if not now < expires <= now + book.policy.max_credit_seconds:
+        raise MalformedInput(f"must be after now and within {book.policy.max_credit_seconds} seconds", field="expires")
 
 
 def _expect_fitting(
@@ -142,9 +148,6 @@ def _expect_fitting(
     granted = to_quanta(purpose.amount, book.decimals, field="statement.purpose.amount")
     if amount > granted:
         raise NotAuthorised("more than the holder authorised", field="amount", authorised=book.money(granted))
-    now = book.clock()
-    if not now < expires <= now + book.policy.max_credit_seconds:
-        raise MalformedInput(f"must be after now and within {book.policy.max_credit_seconds} seconds", field="expires")
     if expires > purpose.expires:
         raise NotAuthorised("for longer than the holder authorised", field="expires", authorised=purpose.expires)
     consent.expect_authorised(book, tx, proved)
@@ -160,6 +163,7 @@ def _expect_eligible(
     breakers.expect_closed(tx, breakers.HUB, breakers.venue_scope(venue))
     snapshot = snapshots.usable(book, tx, statement.snapshot.hex(), now)
     statement.check_time(snapshot, now)
+    _expect_end(book, expires, now)
     return snapshot
 
 
