@@ -112,7 +112,7 @@ def unit_of(*sizes: Fraction) -> Fraction:
 
 
 @pytest.mark.parametrize("name", MAKERS)
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=30, deadline=None)
 @given(data=st.data(), rng=st.randoms(use_true_random=False))
 def test_booking_and_paying_never_lower_anything(name: str, data: st.DataObject, rng: random.Random) -> None:
     """Whatever the cash is before and after: long, short, or through zero."""
