@@ -11,7 +11,17 @@ from collections.abc import Iterable, Sequence
 from difflib import get_close_matches
 from typing import Annotated, Any, Literal, TypeVar, get_args
 
-from pydantic import BaseModel, ConfigDict, FailFast, Field, StringConstraints, ValidationError, field_validator
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Discriminator,
+    FailFast,
+    Field,
+    StringConstraints,
+    Tag,
+    ValidationError,
+    field_validator,
+)
 from pydantic_core import PydanticCustomError
 
 from .canonical import MAX_JSON_BYTES, parse_json
@@ -125,11 +135,60 @@ class ContextModel(Strict):
     expiry: Time
 
 
-class StatementModel(Strict):
-    """``zkmargin/statement/1``: AccountSolvency."""
+class ForShowModel(Strict):
+    """The statement shows solvency. Nothing may be booked on it."""
 
-    schema_: Literal["zkmargin/statement/1"] = Field(alias="schema")
+    for_: Literal["show"] = Field(alias="for")
+
+
+class ForCreditModel(Strict):
+    """A credit of at most ``amount`` for ``venue``, which may draw on it until ``expires`` at the latest."""
+
+    for_: Literal["credit"] = Field(alias="for")
+    venue: Name
+    amount: Decimal
+    expires: Time
+
+
+class ForTradeModel(Strict):
+    """A trade whose legs are the statement's delta, with ``counterparty`` (an account, or ``any``).
+
+    At the snapshot's marks the legs take at most ``limit`` of the quote currency from the account.
+    """
+
+    for_: Literal["trade"] = Field(alias="for")
+    limit: Decimal
+    counterparty: Name
+
+
+class ForWithdrawalModel(Strict):
+    """A withdrawal of the statement's delta, one negative leg, to ``destination`` as custody names it."""
+
+    for_: Literal["withdrawal"] = Field(alias="for")
+    destination: Annotated[str, StringConstraints(pattern=r"^[\x21-\x7e]([\x20-\x7e]{0,198}[\x21-\x7e])?$")]
+
+
+def _purpose_tag(value: Any) -> str | None:
+    """Which purpose a value is of. A function, because the members' check for null runs before any of them is read."""
+    tag = value.get("for") if isinstance(value, dict) else getattr(value, "for_", None)
+    return tag if isinstance(tag, str) else None
+
+
+PurposeModel = Annotated[
+    Annotated[ForShowModel, Tag("show")]
+    | Annotated[ForCreditModel, Tag("credit")]
+    | Annotated[ForTradeModel, Tag("trade")]
+    | Annotated[ForWithdrawalModel, Tag("withdrawal")],
+    Discriminator(_purpose_tag),
+]
+
+
+class StatementModel(Strict):
+    """``zkmargin/statement/2``: AccountSolvency with its purpose; ``zkmargin/statement/1`` has none, and only shows."""
+
+    schema_: Literal["zkmargin/statement/1", "zkmargin/statement/2"] = Field(alias="schema")
     type: Literal["account-solvency"]
+    purpose: PurposeModel | None = None
     commitment: Hex48
     domain: Literal[256, 512, 1024, 2048]
     snapshot: Hex32
@@ -209,7 +268,7 @@ MAX_DOCUMENT_BYTES = {
     "ProofModel": 256 * 1024,
 }
 #: Members that are left out of a document, rather than null, when they are not used.
-_OPTIONAL = ("axes", "elections", "overlays", "greeks")
+_OPTIONAL = ("axes", "elections", "overlays", "greeks", "purpose")
 #: What a message may repeat of a path: no control characters, nothing long.
 _SAFE_PART = re.compile(r"[A-Za-z0-9_.:/+-]{1,64}")
 _SCHEMA = re.compile(r"zkmargin/([a-z-]{1,40})/([0-9]{1,4})")
@@ -234,15 +293,14 @@ def validate(model: type[M], tree: Any, *, name: str) -> M:
         made = model.model_validate(tree)
     except ValidationError as err:
         for fault in err.errors(include_url=False, include_input=False)[:MAX_FAULTS]:
-            faults.append(_told(fault, model, name=name))
+            faults.append(_told(fault, _untagged(tree, fault["loc"]), model, name=name))
     if faults:
         raise MalformedInput(faults[0][1], field=faults[0][0], more=faults[1:])
     return made
 
 
-def _told(fault: Any, model: type[BaseModel], *, name: str) -> tuple[str, str]:
-    """Field and message of one of pydantic's faults."""
-    place = fault["loc"]
+def _told(fault: Any, place: tuple[str | int, ...], model: type[BaseModel], *, name: str) -> tuple[str, str]:
+    """Field and message of one of pydantic's faults, at a place of the document."""
     if fault["type"] == "extra_forbidden":
         message = _unknown_key(str(place[-1]), _model_at(model, place[:-1]))
         return _path(name, *(place[:-1] if issubclass(model, Secret) else place)), message
@@ -287,6 +345,20 @@ def _check_schema(model: type[BaseModel], tree: dict[str, Any], *, name: str) ->
     else:
         message = f"this is a {told[1]} document ({told[0]}); {' or '.join(wanted)} was expected"
     raise MalformedInput(message, field=_path(name, "schema"))
+
+
+def _untagged(tree: Any, parts: tuple[str | int, ...]) -> tuple[str | int, ...]:
+    """The path without the tags that a choice between models puts into it: what is no member, and has parts below."""
+    out: list[str | int] = []
+    for i, part in enumerate(parts):
+        if isinstance(tree, dict) and part not in tree and i + 1 < len(parts):
+            continue
+        inside = (isinstance(tree, dict) and part in tree) or (
+            isinstance(tree, list) and isinstance(part, int) and part < len(tree)
+        )
+        tree = tree[part] if inside else None
+        out.append(part)
+    return tuple(out)
 
 
 def _path(*parts: str | int) -> str:

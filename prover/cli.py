@@ -31,7 +31,6 @@ class Engine(StrEnum):
 EngineOption = Annotated[Engine, typer.Option(help="reference needs zkmargin[reference], and shares no arithmetic.")]
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON object.")]
 In = Annotated[Path, typer.Option(exists=False, dir_okay=False)]
-srs_app = typer.Typer(help="The structured reference string.", no_args_is_help=True)
 
 
 def read_snapshot(path: Path) -> Snapshot:
@@ -98,25 +97,6 @@ def clock(now: int | None) -> int:
     return int(time.time()) if now is None else now
 
 
-@srs_app.command("verify")
-@reports_errors
-def srs_verify(as_json: Json = False) -> None:
-    """Check the shipped powers of tau and Lagrange bases: digests, subgroup, structure by pairings."""
-    from verifier.srs import PINNED, check_structure, ethereum, read_pinned
-
-    checks: list[str] = []
-    total = len(PINNED) + 11
-    with progress("srs", tuple(str(i) for i in range(total)), as_json=as_json) as step:
-        for name in PINNED:
-            read_pinned(name)
-            checks.append(f"SHA-256 of {name}")
-            step(str(len(checks)))
-        for check in check_structure(ethereum()):
-            checks.append(check)
-            step(str(len(checks)))
-    emit({"checks": checks}, as_json=as_json, text=lambda: typer.echo("\n".join(f"ok  {c}" for c in checks)))
-
-
 @reports_errors
 def statement(
     snapshot: In,
@@ -139,6 +119,17 @@ def statement(
         Path | None, typer.Option(help="The holder's opening: take the best elections for it. They become public.")
     ] = None,
     overlay: Annotated[list[str] | None, typer.Option(help="An overlay set of the snapshot; repeatable.")] = None,
+    use: Annotated[
+        str, typer.Option("--for", help="What it may be used for: show (nothing), credit, trade or withdrawal.")
+    ] = "show",
+    expires: Annotated[int | None, typer.Option(help="--for credit: Unix time of its end; an hour from now.")] = None,
+    limit: Annotated[
+        str | None, typer.Option(help="--for trade: the most that its legs may take at the marks.")
+    ] = None,
+    counterparty: Annotated[str, typer.Option(help="--for trade: an account, or any.")] = "any",
+    destination: Annotated[
+        str | None, typer.Option("--to", help="--for withdrawal: where custody pays it; the spoke is the hub.")
+    ] = None,
     as_json: Json = False,
 ) -> None:
     """Write a statement about an attested account: what a spoke asks for and a holder proves."""
@@ -147,7 +138,7 @@ def statement(
     from circuits.units import to_lots, to_quanta
     from verifier.attestation import load_public_key, verify_attestation
 
-    from .documents import make_statement, parse_opening
+    from .documents import make_statement, parse_opening, purpose_of
     from .files import read_file, unseal, write_file
     from .request import check_request
 
@@ -166,10 +157,12 @@ def statement(
             after[row] += to_lots(quantity, snap.instruments[row].lot, field="delta")
         asked = to_quanta(amount, snap.decimals, field="amount")
         elections = build(snap, knobs).best_choice(after, asked) | elections
+    end = at + 3600 if expires is None else expires
     made = make_statement(
         snap, attested, spoke=spoke, amount=amount, expiry=at + 600 if expiry is None else expiry,
         level=level, multiplier=multiplier, horizon=horizon, delta=trades, 
         nonce=nonce, elections=elections, overlays=overlay or [],
+        purpose=purpose_of(use, spoke, amount, end, limit, counterparty, destination),
     )  # fmt: skip
     warnings = check_request(made, snap, at)
     write_file(out, made.to_bytes())
@@ -199,11 +192,14 @@ def prove(
     from .prove import STEPS
     from .prove import prove as run
     from .request import time_warnings
+    from .words import in_words
 
     snap = read_snapshot(snapshot)
     check_in_force(snap, signed_snapshot, oracle_key, clock(None))
     stated = statements.from_bytes(read_file(statement))
     held = parse_opening(unseal(read_file(opening), name="opening"), snap)
+    for line in in_words(stated, snap):
+        typer.echo(line, err=True)
     warnings = time_warnings(stated, snap, clock(None))
     warn(warnings, as_json=as_json)
     begin = time.perf_counter()
@@ -384,6 +380,8 @@ def explain(
 
 def register(app: typer.Typer) -> None:
     """Add these commands to the root of the command line."""
+    from .srs_cli import srs_app
+
     app.add_typer(srs_app, name="srs")
     app.command()(statement)
     app.command()(prove)

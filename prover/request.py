@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from fractions import Fraction
 
 from circuits.errors import MalformedInput, StaleStatement, StatementMismatch
+from circuits.purpose import check_limit
 from circuits.rules import build
 from circuits.snapshot import Snapshot
 from circuits.statement import Statement
@@ -35,6 +36,7 @@ def check_request(statement: Statement, snapshot: Snapshot, now: int) -> list[st
         except MalformedInput as err:
             faults.append(err)
     MalformedInput.raise_all(faults)
+    check_limit(statement.purpose, statement.delta, snapshot)
     for name in statement.terms.overlays:
         if name not in snapshot.overlays:
             known = ", ".join(sorted(snapshot.overlays)[:8]) or "none"

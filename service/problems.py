@@ -75,6 +75,9 @@ _TYPES = (
     ProblemType("amount-above-proof", 422, "More than the proof covers", "Prove the amount that is asked for."),
     ProblemType("amount-unavailable", 409, "More than the credit has", "Fetch the credit and ask for what it has."),
     ProblemType("statement-refused", 422, "Not the statement that this call needs", "Correct the named field, prove."),
+    ProblemType(
+        "not-authorised", 403, "Not authorised by the account's key", "Ask the holder to authorise exactly this."
+    ),
     ProblemType("sequence-conflict", 409, "Not the next report of this credit", "Send the expected sequence."),
     ProblemType("credit-expired", 409, "The credit's time is over", "Request a new credit."),
     ProblemType("not-expired", 409, "The credit is not due", "Wait until it is, or let its venue release it."),

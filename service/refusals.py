@@ -92,9 +92,15 @@ class AmountUnavailable(Refusal):
 
 
 class StatementRefused(Refusal):
-    """A true statement that is not the one this call needs (level, multiplier, horizon, overlays, spoke, delta)."""
+    """A true statement that is not the one this call needs (purpose, level, multiplier, horizon, overlays, spoke)."""
 
     code = "statement-refused"
+
+
+class NotAuthorised(Refusal):
+    """The account's key did not authorise this: no signature of it, or of less, for less long, for others."""
+
+    code = "not-authorised"
 
 
 class SequenceConflict(Refusal):

@@ -165,13 +165,7 @@ def test_a_withdrawal_of_what_stays_proved(world: World) -> None:
     s = world.session
     credit = s.credit_body("alice", world.snapshot, spoke="spoke-a", amount="300")
     s.ok(SPOKE_A, "POST", "/v1/credits", credit)
-    statement, proof = s.proof("alice", world.snapshot, spoke="hub-1", amount="0", delta=(("QUOTE-0", "-700"),))
-    body = {
-        "instrument": "QUOTE-0",
-        "quantity": "700",
-        "statement": json.loads(statement.to_bytes()),
-        "proof": proof,
-    }
+    body = s.withdrawal_body("alice", world.snapshot, instrument="QUOTE-0", quantity="700")
     path = "/v1/accounts/alice/withdrawals"
     answer = s.ok(ALICE, "POST", path, body, key="pay")
     assert s.ok(ALICE, "POST", path, body, key="pay") == answer

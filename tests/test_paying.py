@@ -139,7 +139,13 @@ def test_booking_and_paying_never_lower_anything(name: str, data: st.DataObject,
         after[owed] -= int(paid / lot[owed])
         grown = list(z)
         grown[owed] += int(booked / lot[owed])
-        for moved in (rule.slacks(after, int(booked / quantum)), rule.slacks(grown, 0)):
+        released = list(z)
+        released[owed] -= int(paid / lot[owed])
+        for moved in (
+            rule.slacks(after, int(booked / quantum)),
+            rule.slacks(grown, 0),
+            rule.slacks(released, int(booked / quantum)),
+        ):
             assert all(new >= old for (_, new), (_, old) in zip(moved, before, strict=True))
 
 
@@ -324,11 +330,14 @@ def test_what_a_rule_may_charge_for_is_decided_from_its_terms(charge: Expression
 
 
 def test_the_amount_of_a_constraint_counts_too() -> None:
-    """A constraint that credits enter and the amount does not would break at booking."""
+    """A constraint that credits enter and the amount does not would break at booking; a credit is no asset either."""
     snap = eth_loans()
     rule = MarginRule(((-9, 9), (-9, 9), (0, 9)), (), 1, frozenset({2}), (), (Constraint("c", Linear({0: 1, 2: -1})),))
     with pytest.raises(RuleRefused, match="booking"):
         paying.expect_payable(rule, snap)
+    asset = MarginRule(rule.limits, (("s", Linear({2: 1})),), 1, frozenset({2}))
+    with pytest.raises(RuleRefused, match="releasing"):
+        paying.expect_payable(asset, snap)
 
 
 def test_an_amount_beyond_every_account_is_refused_by_the_prover_not_by_its_words() -> None:

@@ -2,9 +2,9 @@
 
 A credit that was proved is paid out of the quote line later, and nobody asks the account again. So a step that takes
 the same money from the quote line and from a credit line must lower no scenario's net margin and no constraint, nor may
-one that makes a credit of the amount. That is decided from the expressions by interval arithmetic on one step,
-which the shipped rules and overlays pass with zeros; a charge on cash by itself (the short part of the quote line, a
-latency buffer on it, a ban) does not pass.
+one that makes a credit of the amount, or gives a free one back. That is decided from the expressions by interval
+arithmetic on one step, which the shipped rules and overlays pass with zeros; a charge on cash by itself (the short part
+of the quote line, a latency buffer on it, a ban) does not pass.
 """
 
 from __future__ import annotations
@@ -138,8 +138,9 @@ def _unit(*sizes: Fraction) -> Fraction:
 
 
 def expect_payable(rule: MarginRule, snapshot: Snapshot) -> MarginRule:
-    """The rule itself, if booking an amount and paying a used credit in cash lower nothing; ``RuleRefused`` names the
-    scenario or constraint that they could lower.
+    """The rule itself, if booking an amount, releasing a credit and paying one in cash lower nothing.
+
+    ``RuleRefused`` names the scenario or constraint that they could lower.
 
     Looks at every pair of a quote and a credit line, of which there may be :data:`MAX_PAIRS`; a snapshot without
     credits has nothing to look at.
@@ -158,6 +159,7 @@ def expect_payable(rule: MarginRule, snapshot: Snapshot) -> MarginRule:
     for c in credits:
         unit = _unit(lot[c], quantum)
         steps.append(("booking an amount as a credit", {c: int(unit / lot[c])}, -int(unit / quantum)))
+        steps.append(("releasing a credit", {c: -1}, 0))
     for q, c in product(quotes, credits):
         unit = _unit(lot[c], lot[q])
         steps.append(("paying a credit in cash", {q: -int(unit / lot[q]), c: -int(unit / lot[c])}, 0))

@@ -6,8 +6,8 @@ from fractions import Fraction
 
 from sqlalchemy import Connection, bindparam, insert, select, update
 
-from circuits.canonical import parse_json
 from circuits.errors import MalformedInput
+from circuits.purpose import ForWithdrawal
 from circuits.snapshot import Snapshot
 from circuits.statement import Statement, cheapest_domain
 from circuits.units import to_lots
@@ -16,8 +16,9 @@ from prover.documents import opening_bytes
 
 from ..refusals import AccountFrozen, Conflict, PositionLimit, StatementRefused
 from ..store import tables
-from . import access, breakers, epochs, events, portfolio, snapshots
+from . import access, breakers, consent, epochs, events, portfolio, snapshots
 from .book import Book
+from .consent import Proved
 from .epochs import Account, Attested
 from .events import Event, Tree
 from .idempotency import insert_new
@@ -192,30 +193,35 @@ def expect_movable(
     return snapshot
 
 
-def evidence(statement: Statement, proof: bytes) -> Tree:
-    """What the journal keeps of a proof, so that the audit can verify it again."""
-    return {"statement": parse_json(statement.to_bytes(), name="statement"), "proof": proof.hex()}
+def expect_withdrawal(
+    book: Book, tx: Connection, account: Account, proved: Proved, snapshot: Snapshot, instrument: str, quantity: str
+) -> ForWithdrawal:
+    """What a withdrawal's statement and its authorisation say by themselves; gives its destination."""
+    purpose = consent.expect_purpose(proved.statement, ForWithdrawal)
+    if legs(proved.statement, snapshot) != {instrument: -asset_lots(snapshot, instrument, quantity)}:
+        raise StatementRefused("must take out exactly what is withdrawn", field="statement.delta")
+    consent.expect_authorised(book, tx, proved)
+    return purpose
 
 
-def withdraw(
-    book: Book, tx: Connection, name: str, instrument: str, quantity: str, statement: Statement, proof: bytes
-) -> Tree:
+def withdraw(book: Book, tx: Connection, name: str, instrument: str, quantity: str, proved: Proved) -> Tree:
     """Pay out what a verified statement shows the account can do without: its delta is this one leg.
+
+    To the destination that the account's key signed; the event says it to custody.
 
     The proof itself was checked before; here that it is about the latest epoch, now that the row is locked.
     """
     now = book.clock()
     account = epochs.read_account(book, tx, name, lock=True)
-    snapshot = expect_movable(book, tx, account, statement, spoke=book.name, now=now)
+    snapshot = expect_movable(book, tx, account, proved.statement, spoke=book.name, now=now)
+    destination = expect_withdrawal(book, tx, account, proved, snapshot, instrument, quantity).destination
     lots = asset_lots(snapshot, instrument, quantity)
-    if legs(statement, snapshot) != {instrument: -lots}:
-        raise StatementRefused("must take out exactly what is withdrawn", field="statement.delta")
     held = listed(book, tx, account, snapshot)
     if held.get(instrument, 0) < lots:
         # Borrowing is a trade, not a withdrawal: custody pays out what it holds for the account.
         raise PositionLimit("the account does not hold so much", field="quantity")
     after = portfolio.changed(held, {instrument: -lots})
-    content = {"delta": {instrument: f"-{quantity}"}, **evidence(statement, proof)}
+    content = {"delta": {instrument: f"-{quantity}"}, "destination": destination, **proved.evidence()}
     moved, state = epochs.advance(book, tx, account, snapshot, after, "withdrawn", content, live=account.live, now=now)
     return view(book, moved, state)
 
