@@ -241,6 +241,14 @@ def no_package_that_nobody_thought_of(w: World, p: Path, m: pytest.MonkeyPatch) 
     return said(*explained(w))
 
 
+@case(15)
+def nobody_agreed(w: World, p: Path, m: pytest.MonkeyPatch) -> tuple[int, str]:
+    m.setattr("prover.cli.clock", lambda now: int(NOW))
+    ask(w, p / "s.json", "7", "--for", "credit")
+    words = ("account", "authorise", "--statement", p / "s.json", "--snapshot", w.snapshot, "--key", w.hub_key)
+    return said(*words, "--out", p / "a.json", env=ENV)
+
+
 @case(70)
 def our_bug(w: World, p: Path, m: pytest.MonkeyPatch) -> tuple[int, str]:
     m.setattr("prover.cli.read_snapshot", raising(ValueError("a secret")))
