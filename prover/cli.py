@@ -146,6 +146,7 @@ def statement(
     attested = verify_attestation(read_file(attestation), load_public_key(read_file(hub_key)))
     trades = _pairs(delta, "delta")
     elections = dict(_pairs(elect, "elect"))
+    unprovable: list[str] = []
     if best_for is not None:
         held = parse_opening(unseal(read_file(best_for), name="best-for"), snap)
         knobs = Terms(
@@ -156,7 +157,11 @@ def statement(
             row = snap.row_of(name, field="delta")
             after[row] += to_lots(quantity, snap.instruments[row].lot, field="delta")
         asked = to_quanta(amount, snap.decimals, field="amount")
-        elections = build(snap, knobs).best_choice(after, asked) | elections
+        rule = build(snap, knobs)
+        best = rule.best_choice(after, asked)
+        unmet = [name for name, slack in rule.elect(best).slacks(after, asked) if slack < 0]
+        unprovable = [f"no elections prove this for the opening: {unmet[0]} is not met"] if unmet else []
+        elections = best | elections
     end = at + 3600 if expires is None else expires
     made = make_statement(
         snap, attested, spoke=spoke, amount=amount, expiry=at + 600 if expiry is None else expiry,
@@ -164,7 +169,7 @@ def statement(
         nonce=nonce, elections=elections, overlays=overlay or [],
         purpose=purpose_of(use, spoke, amount, end, limit, counterparty, destination),
     )  # fmt: skip
-    warnings = check_request(made, snap, at)
+    warnings = [*check_request(made, snap, at), *unprovable]
     write_file(out, made.to_bytes())
     warn(warnings, as_json=as_json)
     emit(

@@ -150,11 +150,24 @@ def commit(
 @reports_errors
 def demo(
     out: Annotated[Path | None, typer.Option(help="Keep the public files here."), Writes(FOLDER)] = None,
+    files: Annotated[
+        Path | None,
+        typer.Option(help="Play nothing: write portfolio.json and a snapshot.json of now here, to try by hand."),
+        Writes(FOLDER),
+    ] = None,
     as_json: Json = False,
 ) -> None:
     """A hub commits to a real portfolio, its holder proves, two spokes verify without seeing it; four attacks fail."""
-    from .demo import STEPS, run, show
+    from .demo import STEPS, run, show, write_examples
 
+    if files is not None:
+        made = write_examples(files, int(time.time()))
+        emit(
+            {"files": str(files), "snapshot": made.digest.hex(), "time": made.time},
+            as_json=as_json,
+            text=lambda: typer.echo(f"portfolio.json and snapshot.json (prices dated {made.time}) -> {files}"),
+        )
+        return
     with progress("demo", STEPS, as_json=as_json) as step:
         report = run(out, step)
     emit(report, as_json=as_json, text=lambda: show(report))

@@ -59,7 +59,8 @@ _TYPES = (
     ProblemType("unknown-snapshot", 404, "The snapshot is not known here", "Send the snapshot document itself."),
     # Who asks.
     ProblemType("signature-rejected", 401, "The signature does not hold", "Sign as RFC 9421 says, with your key."),
-    ProblemType("unknown-key", 401, "The key is not registered, or not valid now", "Register the key first."),
+    ProblemType("unknown-key", 401, "The key is not registered", "Register the key first."),
+    ProblemType("key-not-valid", 401, "The key is not valid at this time", "Compare the clocks, or use another key."),
     ProblemType("request-replayed", 409, "This signed request was seen before", "Sign again with a fresh nonce."),
     ProblemType("request-expired", 401, "The signature is outside its time", "Set the clock and sign again."),
     ProblemType("forbidden", 403, "Not allowed to this caller", "Use a key with the role that this call needs."),

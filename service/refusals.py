@@ -31,6 +31,12 @@ class RequestReplayed(Refusal):
     code = "request-replayed"
 
 
+class KeyNotValid(Refusal):
+    """The key is registered, and not valid by this server's clock; the times of both sides are extensions."""
+
+    code = "key-not-valid"
+
+
 class Forbidden(Refusal):
     """The caller is known and not entitled to this."""
 

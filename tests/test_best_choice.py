@@ -210,11 +210,13 @@ def test_the_best_election_for_a_statement_knows_its_amount(tmp_path: Path) -> N
         "commit", "--portfolio", paths["held"], "--snapshot", paths["snapshot"], "--account", "a", "--key",
         paths["key"], "--opening", paths["opening"], "--attestation", paths["attestation"], "--time", 1000, env=env,
     )  # fmt: skip
-    call(
+    common = (
         "statement", "--snapshot", paths["snapshot"], "--attestation", paths["attestation"], "--hub-key", paths["pub"],
-        "--spoke", "v", "--amount", "5000", "--expiry", 2000, "--best-for", paths["opening"], "--out",
-        paths["statement"], env=env,
+        "--spoke", "v", "--expiry", 2000, "--now", 1000, "--best-for", paths["opening"],
     )  # fmt: skip
+    unproved = call(*common, "--amount", "5000.01", "--out", tmp_path / "other", env=env)["warnings"]
+    assert unproved[-1] == "no elections prove this for the opening: mark is not met"
+    assert call(*common, "--amount", "5000", "--out", paths["statement"], env=env)["warnings"] == []
     call(
         "prove", "--statement", paths["statement"], "--snapshot", paths["snapshot"], "--opening", paths["opening"],
         "--out", tmp_path / "proof", env=env,

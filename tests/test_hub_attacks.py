@@ -542,7 +542,7 @@ def test_two_keys_that_retire_each_other_leave_one(kind: str, tmp_path: Any) -> 
         world.hub.signers["venue/evil"] = pair[0]
         world.session.venue("evil")
         pair = (world.hub.signers[EVIL], pair[1])
-        world.book.database.write(lambda tx: access.admit(tx, "venue", "evil", pair[1].public, not_before=now))
+        world.book.database.write(lambda tx: access.admit(tx, "venue", "evil", pair[1].public, now=now, not_before=now))
         kids = [RequestSigner(signer.key, "hub-1").keyid for signer in pair]
         both = threading.Barrier(2)
 
@@ -592,5 +592,5 @@ def test_an_operator_revokes_a_stolen_key(world: World, caller: str) -> None:
         world.refused("forbidden", 403, other, "POST", f"/v1/keys/{kid}/revoke")
     assert s.ok(OPS, "POST", f"/v1/keys/{kid}/revoke")["not_after"] == world.clock()
     with world.later(1):
-        world.refused("unknown-key", 401, caller, "GET", "/v1/venues")
+        world.refused("key-not-valid", 401, caller, "GET", "/v1/venues")
         world.refused("not-found", 404, OPS, "POST", f"/v1/keys/{kid}/revoke")

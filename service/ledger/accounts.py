@@ -16,11 +16,11 @@ from prover.documents import opening_bytes
 
 from ..refusals import AccountFrozen, Conflict, PositionLimit, StatementRefused
 from ..store import tables
-from . import access, breakers, consent, epochs, events, portfolio, snapshots
+from . import access, breakers, consent, epochs, events, names, portfolio, snapshots
 from .book import Book
 from .consent import Proved
 from .epochs import Account, Attested
-from .events import Event, Tree
+from .events import Event, Kind, Tree
 from .idempotency import insert_new
 from .portfolio import Portfolio
 
@@ -51,7 +51,8 @@ def open_account(
         raise MalformedInput("the snapshot has no overlay set of this name", field="jurisdiction")
     if tx.execute(select(tables.accounts.c.id).where(tables.accounts.c.id == name)).one_or_none() is not None:
         raise Conflict("an account of this name is open", field="account")
-    access.admit(tx, "account", name, key, not_before=now)
+    names.expect_free(book, tx, "account", name)
+    access.admit(tx, "account", name, key, now=now, not_before=now)
     domain = cheapest_domain(snapshot)
     commitment, opening = commit([0] * len(snapshot.instruments), domain)
     empty = Portfolio(snapshot.registry_digest, domain, {}, opening.blinding)
@@ -240,7 +241,7 @@ def set_state(book: Book, tx: Connection, name: str, state: str) -> Tree:
     """Freeze an account or open it again."""
     account = epochs.read_account(book, tx, name, lock=True)
     if account.state != state:
-        kind = "frozen" if state == "frozen" else "unfrozen"
+        kind: Kind = "frozen" if state == "frozen" else "unfrozen"
         epochs.note(book, tx, account, kind, {}, book.clock())
         tx.execute(update(tables.accounts).where(tables.accounts.c.id == name).values(state=state))
     return view(book, epochs.read_account(book, tx, name), epochs.attested(tx, name, account.epoch))

@@ -44,7 +44,7 @@ from . import accounts, breakers, consent, epochs, events, portfolio, snapshots,
 from .book import Book
 from .consent import Proved
 from .epochs import Account, Attested
-from .events import Tree
+from .events import Kind, Tree
 
 #: Credits are numbered under the log's lock, which whoever issues one holds by then.
 _ISSUE = (
@@ -279,7 +279,7 @@ def payable(venue: str) -> str:
 
 
 def _reduce(
-    book: Book, tx: Connection, account: Account, row: Any, free: int, used: int, paid: int, kind: str, now: int
+    book: Book, tx: Connection, account: Account, row: Any, free: int, used: int, paid: int, kind: Kind, now: int
 ) -> Tree:
     """Take parts of a credit out of the committed vector, and off venue and zone; ``paid`` of the used part in cash.
 
