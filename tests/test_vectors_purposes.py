@@ -102,7 +102,7 @@ def wrong(topic: str, about: str = "") -> dict[str, str]:
 
 
 def test_a_verifier_that_does_not_digest_the_purpose_is_caught(monkeypatch: pytest.MonkeyPatch) -> None:
-    """It takes the proofs of provers that make the same mistake, and one use for another."""
+    """It takes the proofs of provers that make the same mistake."""
     digest = canonical.digest
 
     def careless(tree: Any, *, domain: str) -> bytes:
