@@ -31,7 +31,14 @@ from circuits.expression import (
 )
 from circuits.rules import LEVELS, Terms, build, collateral_loan, paying
 from circuits.snapshot import Snapshot
+from circuits.statement import bind, cheapest_domain
 from circuits.units import format_fraction
+from prover.commitment import commit
+from prover.documents import make_statement
+from prover.prove import prove
+from verifier import reference
+from verifier.attestation import Attestation
+from verifier.verify import verify
 
 from .support import Tree, load_snapshot
 from .test_market_rules import best_slack, make, terms, tiered, try_proof
@@ -112,7 +119,7 @@ def unit_of(*sizes: Fraction) -> Fraction:
 
 
 @pytest.mark.parametrize("name", MAKERS)
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=30, deadline=None)
 @given(data=st.data(), rng=st.randoms(use_true_random=False))
 def test_booking_and_paying_never_lower_anything(name: str, data: st.DataObject, rng: random.Random) -> None:
     """Whatever the cash is before and after: long, short, or through zero."""
@@ -358,3 +365,20 @@ def test_the_pairs_of_lines_that_are_looked_at_are_few() -> None:
                 build(snap, terms())
         else:
             build(snap, terms())
+
+
+def test_the_reference_verifies_a_proof_with_the_amount_in_a_charge() -> None:
+    """Its equations are its own, its system the compiler's, where a row of no scenario has an amount factor now."""
+    snap, lots = eth_loans(), [2_000_000, 1_000, 300_000]
+    commitment, opening = commit(lots, cheapest_domain(snap))
+    fact = Attestation("h", "a", 1, commitment, opening.domain, snap.registry_digest, snap.time)
+    made = make_statement(
+        snap, fact, spoke="s", amount="17000", expiry=2000, level="initial", elections={"emode": "eth"}
+    )  # fmt: skip
+    bound = bind(made, snap)
+    scenarios = {bound.program.system.rows[k].name for k in bound.program.scenario_rows}
+    charged = {row.name for row in bound.program.system.rows if row.amount_factor}
+    assert scenarios < charged
+    proof = prove(made, snap, opening)
+    verify(made, snap, proof, now=1001)
+    reference.verify(made, snap, proof, now=1001)
