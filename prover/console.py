@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, redirect_stdout
 from contextvars import ContextVar
 from functools import wraps
@@ -12,7 +12,7 @@ from typing import Any, ParamSpec, TypeVar
 
 import typer
 
-from circuits.errors import InternalError, ZkMarginError
+from circuits.errors import InternalError, MalformedInput, ZkMarginError
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -31,12 +31,20 @@ def emit(payload: dict[str, Any], *, as_json: bool, text: Callable[[], None], ok
         text()
 
 
+def warn(warnings: Iterable[str], *, as_json: bool) -> None:
+    """Print warnings on standard error; with ``--json`` they are a member of the answer instead."""
+    for warning in warnings if not as_json else ():
+        typer.echo(f"warning: {warning}", err=True)
+
+
 def fail(error: ZkMarginError, *, as_json: bool) -> typer.Exit:
     """Report a typed error (JSON on standard output, text on standard error) and give its exit."""
     if as_json:
         typer.echo(json.dumps({"ok": False, "error": error.to_json()}))
     else:
         typer.echo(f"{error.code}: {error}", err=True)
+        for field, message in error.more if isinstance(error, MalformedInput) else ():
+            typer.echo(f"{error.code}: {field}: {message}", err=True)
         if remedy := error.to_json().get("remedy"):
             typer.echo(remedy, err=True)
     return typer.Exit(error.exit_code)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import secrets
-from typing import Annotated
+from typing import Annotated, Any
 
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 from fastapi import Depends, Header, Request
@@ -29,21 +29,23 @@ def _authenticate(
     book: Book, method: str, path: str, query: str, headers: list[tuple[str, str]], body: bytes
 ) -> Principal:
     now = book.clock()
-    owners: dict[str, tuple[str, str]] = {}
+    owners: dict[str, Any] = {}
 
     def key_of(kid: str) -> Ed25519PublicKey | None:
-        row = book.database.read(lambda tx: access.lookup(tx, kid, now))
+        row = book.database.read(lambda tx: access.lookup(tx, kid))
         if row is None:
             return None
-        owners[kid] = (row.kind, row.owner)
+        owners[kid] = row
         return public_key(bytes.fromhex(row.public))
 
     verified = verify_request(
         method=method, path=path, query=query, headers=headers, body=body, key_of=key_of, now=now, hub=book.name
     )
+    row = owners[verified.keyid]
+    # After the signature: whose key it is, and for how long, is told to who has it.
+    access.expect_valid(row, created=verified.created, now=now)
     access.burn_nonce(book, verified.keyid, verified.nonce, verified.expires, secrets.token_hex(16))
-    kind, name = owners[verified.keyid]
-    return Principal(kind, name, verified.keyid)
+    return Principal(row.kind, row.owner, verified.keyid)
 
 
 async def authenticated(request: Request) -> Principal:

@@ -22,10 +22,12 @@ from typing import Any
 
 from circuits import snapshot as snapshots
 from circuits.canonical import canonical_bytes
+from circuits.purpose import ForCredit
 from circuits.snapshot import Snapshot
 from circuits.units import format_quanta, to_quanta
 from prover.documents import make_statement, parse_opening, proof_bytes
 from prover.prove import prove
+from service.client.offer import authorise
 from service.sealing import open_sealed
 from tests.servers import Caller
 from verifier.attestation import verify_attestation
@@ -98,10 +100,12 @@ def quanta(text: str) -> int:
 
 def holder(plan: Plan, shared: Shared, snapshot: Snapshot) -> None:
     """Prove every epoch once for every venue, until all are gone. Nothing secret leaves this process."""
+    from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
     from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey
 
     rng = Random(plan.seed)
     caller = Caller(bytes.fromhex(plan.holder), plan.hub, plan.ports, rng)
+    key = Ed25519PrivateKey.from_private_bytes(bytes.fromhex(plan.holder))
     encryption = X25519PrivateKey.from_private_bytes(bytes.fromhex(plan.encryption))
     hub_key = public_key(bytes.fromhex(plan.key))
     line = snapshot.index["CREDIT-1"]
@@ -121,10 +125,14 @@ def holder(plan: Plan, shared: Shared, snapshot: Snapshot) -> None:
             # Often all there is: then two winners would be more than was ever proved.
             amount = room if rng.random() < 0.4 else rng.randint(1, room)
             expiry = int(time.time()) + 600
-            stated = make_statement(snapshot, attested, spoke=venue, amount=money(amount), expiry=expiry)
+            purpose = ForCredit(venue, money(amount), int(time.time()) + LONGEST + 600)
+            stated = make_statement(
+                snapshot, attested, spoke=venue, amount=money(amount), expiry=expiry, purpose=purpose
+            )
             proof = proof_bytes(stated, prove(stated, snapshot, opening))
             made[venue] = {
                 "statement": json.loads(stated.to_bytes()), "proof": json.loads(proof), "amount": money(amount),
+                "authorisation": json.loads(authorise(stated, key, now=int(time.time()))),
                 "digest": stated.digest.hex(),
             }  # fmt: skip
         path = proofs_of(plan, attested.epoch)
@@ -197,7 +205,7 @@ class Venue:
             way, mine = ("stale", older[self.name]) if self.name in older else ("plain", mine)
         amount = quanta(mine["amount"])
         body = {
-            "statement": mine["statement"], "proof": mine["proof"],
+            "statement": mine["statement"], "proof": mine["proof"], "authorisation": mine["authorisation"],
             "amount": money(amount + 1 if way == "greedy" else self.rng.choice([amount, max(1, amount // 2)])),
             "expires": int(time.time()) + self.rng.randint(SHORTEST, LONGEST),
         }  # fmt: skip

@@ -222,7 +222,7 @@ def test_venues_breakers_and_keys(w: World) -> None:
     kid = key_id(secret(w, "spoke-a").public_key().public_bytes_raw())
     w("key", "retire", kid, by="spoke-new")
     time.sleep(1.1)  # a key's last second is inclusive
-    assert w("venue", "show", "spoke-a", by="spoke-a", code=12)["error"]["code"] == "unknown-key"
+    assert w("venue", "show", "spoke-a", by="spoke-a", code=12)["error"]["code"] == "key-not-valid"
     w("key", "add", "--public", w / "spoke-a.pub", by="spoke-new", code=12)  # a key is registered once
     keygen(w, "spoke-lost")
     lost = w("key", "add", "--public", w / "spoke-lost.pub", by="spoke-new")["kid"]
@@ -252,6 +252,16 @@ def test_the_log_is_held_to_one_history(w: World) -> None:
         w / "watcher.trust"
     )
     assert w("log", "head", ZKMARGIN_HUB_KEY="", code=3)["error"]["field"] == "hub-key"
+
+
+def test_a_new_reader_begins_with_what_an_up_to_date_one_holds(w: World) -> None:
+    made = w("log", "pin", "--out", w / "hub.trust", by="alice")
+    assert (made["hub"], made["keys"]) == ("hub-1", 1)
+    assert json.loads((w / "hub.trust").read_bytes())["epochs"] == []
+    (w / "newcomer.trust").write_bytes((w / "hub.trust").read_bytes())
+    w("account", "recommit", "alice", by="alice")
+    told = w("log", "verify", by="newcomer", ZKMARGIN_KEY="", ZKMARGIN_HUB_KEY="")
+    assert (told["held"]["size"], told["size"]) == (made["size"], made["size"] + 1)
 
 
 def test_a_fork_is_reported_with_its_evidence(w: World, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

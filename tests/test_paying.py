@@ -31,7 +31,14 @@ from circuits.expression import (
 )
 from circuits.rules import LEVELS, Terms, build, collateral_loan, paying
 from circuits.snapshot import Snapshot
+from circuits.statement import bind, cheapest_domain
 from circuits.units import format_fraction
+from prover.commitment import commit
+from prover.documents import make_statement
+from prover.prove import prove
+from verifier import reference
+from verifier.attestation import Attestation
+from verifier.verify import verify
 
 from .support import Tree, load_snapshot
 from .test_market_rules import best_slack, make, terms, tiered, try_proof
@@ -112,7 +119,7 @@ def unit_of(*sizes: Fraction) -> Fraction:
 
 
 @pytest.mark.parametrize("name", MAKERS)
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=30, deadline=None)
 @given(data=st.data(), rng=st.randoms(use_true_random=False))
 def test_booking_and_paying_never_lower_anything(name: str, data: st.DataObject, rng: random.Random) -> None:
     """Whatever the cash is before and after: long, short, or through zero."""
@@ -139,7 +146,13 @@ def test_booking_and_paying_never_lower_anything(name: str, data: st.DataObject,
         after[owed] -= int(paid / lot[owed])
         grown = list(z)
         grown[owed] += int(booked / lot[owed])
-        for moved in (rule.slacks(after, int(booked / quantum)), rule.slacks(grown, 0)):
+        released = list(z)
+        released[owed] -= int(paid / lot[owed])
+        for moved in (
+            rule.slacks(after, int(booked / quantum)),
+            rule.slacks(grown, 0),
+            rule.slacks(released, int(booked / quantum)),
+        ):
             assert all(new >= old for (_, new), (_, old) in zip(moved, before, strict=True))
 
 
@@ -324,14 +337,48 @@ def test_what_a_rule_may_charge_for_is_decided_from_its_terms(charge: Expression
 
 
 def test_the_amount_of_a_constraint_counts_too() -> None:
-    """A constraint that credits enter and the amount does not would break at booking."""
+    """A constraint that credits enter and the amount does not would break at booking; a credit is no asset either."""
     snap = eth_loans()
     rule = MarginRule(((-9, 9), (-9, 9), (0, 9)), (), 1, frozenset({2}), (), (Constraint("c", Linear({0: 1, 2: -1})),))
     with pytest.raises(RuleRefused, match="booking"):
         paying.expect_payable(rule, snap)
+    asset = MarginRule(rule.limits, (("s", Linear({2: 1})),), 1, frozenset({2}))
+    with pytest.raises(RuleRefused, match="releasing"):
+        paying.expect_payable(asset, snap)
 
 
 def test_an_amount_beyond_every_account_is_refused_by_the_prover_not_by_its_words() -> None:
     snap = eth_loans()
     with pytest.raises(NotSolvent):
         try_proof(snap, [0, 1_000, 0], str(2**120), level="initial", elections={"emode": "eth"})
+
+
+def test_the_pairs_of_lines_that_are_looked_at_are_few() -> None:
+    """Each takes a walk over the rule: thousands of lines of either kind would be work without end."""
+    tree = copy.deepcopy(dict(eth_loans().tree))
+    credit = tree["instruments"].pop()
+    for count, refused in ((paying.MAX_PAIRS, False), (paying.MAX_PAIRS + 1, True)):
+        lines = [credit | {"id": f"CREDIT-{k}"} for k in range(count)]
+        snap = load_snapshot(tree | {"instruments": [*tree["instruments"], *lines]})
+        if refused:
+            with pytest.raises(RuleRefused, match="pairs"):
+                build(snap, terms())
+        else:
+            build(snap, terms())
+
+
+def test_the_reference_verifies_a_proof_with_the_amount_in_a_charge() -> None:
+    """Its equations are its own, its system the compiler's, where a row of no scenario has an amount factor now."""
+    snap, lots = eth_loans(), [2_000_000, 1_000, 300_000]
+    commitment, opening = commit(lots, cheapest_domain(snap))
+    fact = Attestation("h", "a", 1, commitment, opening.domain, snap.registry_digest, snap.time)
+    made = make_statement(
+        snap, fact, spoke="s", amount="17000", expiry=2000, level="initial", elections={"emode": "eth"}
+    )  # fmt: skip
+    bound = bind(made, snap)
+    scenarios = {bound.program.system.rows[k].name for k in bound.program.scenario_rows}
+    charged = {row.name for row in bound.program.system.rows if row.amount_factor}
+    assert scenarios < charged
+    proof = prove(made, snap, opening)
+    verify(made, snap, proof, now=1001)
+    reference.verify(made, snap, proof, now=1001)

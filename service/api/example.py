@@ -10,11 +10,10 @@ import asyncio
 import json
 import time
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from starlette.concurrency import run_in_threadpool
 
-from circuits import snapshot as snapshots
 from circuits.statement import cheapest_domain
 from prover.commitment import commit
 from prover.documents import make_statement, portfolio_lots, proof_bytes
@@ -23,10 +22,7 @@ from verifier.attestation import Attestation
 from verifier.snapshot_signature import SCHEMA, TOKEN_TYPE, SnapshotSignature
 
 from .. import hub, signing
-from ..demo_data import read
-
-if TYPE_CHECKING:
-    from circuits.snapshot import Snapshot
+from ..demo_data import read, snapshot_at
 
 #: How long an example is given out. It is good for :data:`GOOD_SECONDS`, so whoever gets it has most of an hour.
 KEEP_SECONDS = 300
@@ -34,14 +30,9 @@ GOOD_SECONDS = 3600
 AMOUNT = "500000"
 
 
-def snapshot_of(now: int) -> Snapshot:
-    """The demo's prices, dated ``now`` (Unix seconds)."""
-    return snapshots.from_bytes(json.dumps(json.loads(read("snapshot.json")) | {"time": now}).encode())
-
-
 def make(now: int) -> dict[str, Any]:
     """The body of a verify call in which every check passes from ``now`` for :data:`GOOD_SECONDS`."""
-    snap = snapshot_of(now)
+    snap = snapshot_at(now)
     domain = cheapest_domain(snap)
     house, oracle = hub.generate_key(), hub.generate_key()
     commitment, opening = commit(portfolio_lots(read("portfolio.json"), snap), domain)

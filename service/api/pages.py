@@ -28,9 +28,12 @@ pre,code{font-family:ui-monospace,monospace;font-size:.9em}pre{background:#f4f4f
 table{border-collapse:collapse;width:100%}td{border-top:1px solid #ddd;padding:.3rem .6rem .3rem 0;vertical-align:top}
 td:nth-child(-n+2){white-space:nowrap}
 """.strip()
+# Nobody can sign in here: a signed call is signed by its caller's own program, whose key has no place in a page.
 _SCRIPT = """
+const nothing = () => null;
 window.onload = () => SwaggerUIBundle({
   url: "v1/openapi.json", dom_id: "#calls", deepLinking: true, validatorUrl: null, defaultModelsExpandDepth: 0,
+  plugins: [() => ({ wrapComponents: { authorizeBtn: () => nothing, authorizeOperationBtn: () => nothing } })],
 });
 """.strip()
 _OURS = {"page.css": (_STYLE.encode(), "text/css"), "calls.js": (_SCRIPT.encode(), "text/javascript")}
@@ -64,10 +67,10 @@ class _Script(Response):
     media_type = "text/javascript"
 
 
-def _page(title: str, body: str, head: str = "") -> str:
+def _page(title: str, body: str, *, style: str = "docs/page.css", head: str = "") -> str:
     return (
         f'<!doctype html><html lang="en"><head><meta charset="utf-8"><title>{html.escape(title)}</title>'
-        f'<meta name="viewport" content="width=device-width"><link rel="stylesheet" href="docs/page.css">{head}</head>'
+        f'<meta name="viewport" content="width=device-width"><link rel="stylesheet" href="{style}">{head}</head>'
         f"<body>{body}</body></html>\n"
     )
 
@@ -77,7 +80,8 @@ def _calls(tree: dict[str, Any]) -> str:
     rows = []
     for path, calls in tree["paths"].items():
         for method, call in calls.items():
-            about = html.escape(call["description"].partition(". ")[0].partition("\n")[0].rstrip("."))
+            first = call["description"].partition(". ")[0].partition("\n")[0]
+            about = html.escape(first.replace("`", "").rstrip("."))
             rows.append(f"<tr><td>{method.upper()}</td><td><code>{html.escape(path)}</code></td><td>{about}</td></tr>")
     return "".join(rows)
 
@@ -85,14 +89,10 @@ def _calls(tree: dict[str, Any]) -> str:
 def front_page(app: FastAPI, base: str) -> str:
     """The page at ``/``; ``base`` is the address under which the reader came."""
     role = app.state.service.settings.role
-    what = {
-        "hub": "keeps accounts, reserves credits on proofs of solvency, and verifies proofs for anybody",
-        "verifier": "verifies proofs of solvency, keeps nothing and knows nobody",
-    }[role]
     shown = html.escape(base.rstrip("/"))
     return _page(
         f"zkmargin {role}",
-        f"<h1>zkmargin {role}</h1><p>This service {what}.</p>"
+        f"<h1>zkmargin {role}</h1><p>{html.escape(app.description)}</p>"
         '<ul><li><a href="docs">its calls, to read and to try</a></li>'
         '<li><a href="v1/openapi.json">the same for programs (OpenAPI)</a></li>'
         '<li><a href="v1/problems">what its refusals mean</a></li>'
@@ -113,12 +113,13 @@ async def front(request: Request) -> Response:
 @router.get("/docs", include_in_schema=False, response_class=HTMLResponse)
 async def docs(request: Request) -> Response:
     """The API description in Swagger UI."""
-    head = '<link rel="stylesheet" href="docs/swagger-ui.css"><script src="docs/swagger-ui-bundle.js"></script>'
+    head = '<script src="docs/swagger-ui-bundle.js"></script>'
     body = (
         '<div id="calls"></div><noscript><p>Without scripts: <a href="./">the calls in short</a>,'
         ' <a href="v1/openapi.json">the description</a>.</p></noscript><script src="docs/calls.js"></script>'
     )
-    return HTMLResponse(_page(request.app.title, body, head), headers=_INTERACTIVE)
+    page = _page(request.app.title, body, style="docs/swagger-ui.css", head=head)
+    return HTMLResponse(page, headers=_INTERACTIVE)
 
 
 def _serve_asset(name: str, data: bytes, kind: type[Response]) -> None:
