@@ -32,15 +32,34 @@ from .vectors.cli import vectors_app
 
 app = typer.Typer(
     name="zkmargin",
-    help="Zero-knowledge portfolio margin: prove that a committed portfolio is solvent, without showing it.",
     no_args_is_help=True,
     pretty_exceptions_enable=False,
     add_completion=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+    # Help is plain text: as markup, [reference] and its like would vanish.
+    rich_markup_mode=None,
 )
 Force = Annotated[bool, typer.Option("--force", help="Replace an existing secret file.")]
 Unencrypted = Annotated[
     bool, typer.Option("--unencrypted", help="Write secrets in clear (mode 0600) without a passphrase.")
 ]
+
+
+def _version(asked: bool) -> None:
+    if asked:
+        from importlib.metadata import version
+
+        typer.echo(f"zkmargin {version('zkmargin')}")
+        raise typer.Exit
+
+
+@app.callback()
+def root(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version and exit.")
+    ] = False,
+) -> None:
+    """Zero-knowledge portfolio margin: prove that a committed portfolio is solvent, without showing it."""
 
 
 @app.command()
@@ -193,11 +212,9 @@ app.add_typer(vectors_app, name="vectors")
 
 
 def main() -> None:
-    """Entry point of the console script."""
+    """Run the command line; :mod:`service.__main__` is the console script's entry point."""
     try:
         app()
-    except KeyboardInterrupt:
-        sys.exit(130)
     except BrokenPipeError:
         sys.exit(0)
 

@@ -155,16 +155,19 @@ def run(out: Path | None, progress: Callable[[str], None]) -> dict[str, Any]:
         "attacks": refusals,
     }
     if out is not None:
-        _write(out, snap, house, {"a": (stated_a, proof_a, first), "b": (stated_b, proof_b, second)})
+        consent = {"a.authorisation.json": signed, "holder.pub": hub.public_pem(holder)}
+        _write(out, snap, house, {"a": (stated_a, proof_a, first), "b": (stated_b, proof_b, second)}, consent)
         report["files"] = str(out)
     return report
 
 
-def _write(out: Path, snap: Snapshot, house: _Hub, parts: dict[str, tuple[Statement, bytes, _Epoch]]) -> None:
+def _write(
+    out: Path, snap: Snapshot, house: _Hub, parts: dict[str, tuple[Statement, bytes, _Epoch]], consent: dict[str, bytes]
+) -> None:
     from prover.files import public, write_files
 
     _make_directory(out)
-    files = {"snapshot.json": snap.to_bytes(), "hub.pub": hub.public_pem(house.key)}
+    files = {"snapshot.json": snap.to_bytes(), "hub.pub": hub.public_pem(house.key)} | consent
     for name, (stated, proof, epoch) in parts.items():
         files[f"{name}.statement.json"] = stated.to_bytes()
         files[f"{name}.proof.json"] = proof_bytes(stated, proof)

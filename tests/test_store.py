@@ -15,7 +15,6 @@ from pydantic import SecretStr
 from sqlalchemy import Connection, text
 
 from circuits.errors import CorruptData, MalformedInput, StatementMismatch
-from service.errors import NotFound
 from service.hub_role import open_book
 from service.ledger import idempotency
 from service.ledger.book import Book
@@ -90,7 +89,7 @@ def test_the_migrations_make_exactly_the_tables(kind: str, tmp_path: Path) -> No
 
     with fresh_url(kind, tmp_path) as url:
         database = Database(url)
-        with pytest.raises(NotFound):
+        with pytest.raises(StatementMismatch):
             expect_current(database)
         upgrade(database)
         upgrade(database)
@@ -190,10 +189,10 @@ def test_what_is_no_ledger_is_not_made_one_and_says_how(kind: str, tmp_path: Pat
     """By opening it, by serving it, or by a command beside it."""
     with fresh_url(kind, tmp_path) as url:
         database = Database(url)
-        with pytest.raises(NotFound) as told:
+        with pytest.raises(StatementMismatch) as told:
             expect_current(database)
         assert "hub init" in told.value.message
-        with pytest.raises(NotFound):
+        with pytest.raises(StatementMismatch):
             open_book(Settings(role="hub", database_url=SecretStr(url)), server=True)
         assert list(tmp_path.iterdir()) == []
         database.close()

@@ -10,6 +10,7 @@ import asyncio
 import json
 import time
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Any
 
 from starlette.concurrency import run_in_threadpool
@@ -51,22 +52,32 @@ def make(now: int) -> dict[str, Any]:
     }
 
 
+@dataclass(frozen=True)
+class Made:
+    """An example, the second in which it was made, and its bytes, which nobody's request makes again."""
+
+    time: int
+    tree: dict[str, Any]
+    body: bytes
+
+
 class FreshExample:
     """The example of one application, made when it is first asked for and again when it is old."""
 
     def __init__(self, clock: Callable[[], float] = time.time) -> None:
         self._clock = clock
         self._lock = asyncio.Lock()
-        self._made: tuple[int, dict[str, Any]] | None = None
+        self._made: Made | None = None
 
-    async def get(self) -> dict[str, Any]:
+    async def get(self) -> Made:
         """The example; who asks while one is being made waits for that one."""
         async with self._lock:
             now = int(self._clock())
             # Also when the clock was set back: an example of the future does not verify.
-            if self._made is None or not self._made[0] <= now < self._made[0] + KEEP_SECONDS:
-                self._made = now, await run_in_threadpool(make, now)
-            return self._made[1]
+            if self._made is None or not self._made.time <= now < self._made.time + KEEP_SECONDS:
+                tree = await run_in_threadpool(make, now)
+                self._made = Made(now, tree, json.dumps(tree).encode())
+            return self._made
 
 
 def of_batch(example: dict[str, Any]) -> dict[str, Any]:

@@ -5,20 +5,20 @@ Everything comes from this service: no other host is named, and the pages forbid
 
 from __future__ import annotations
 
-import base64
-import hashlib
 import html
 import json
+from collections.abc import AsyncIterator, Iterator
+from functools import lru_cache
 from importlib import resources
 from typing import Any
 
 from fastapi import APIRouter, FastAPI, Request
-from starlette.responses import HTMLResponse, Response
+from starlette.responses import HTMLResponse, Response, StreamingResponse
 
 from .. import problems
 from ..routing import StrictRoute
 from . import proofs
-from .example import of_batch
+from .example import Made, of_batch
 
 router = APIRouter(route_class=StrictRoute)
 
@@ -40,6 +40,8 @@ _OURS = {"page.css": (_STYLE.encode(), "text/css"), "calls.js": (_SCRIPT.encode(
 _SWAGGER = {"swagger-ui.css": "text/css", "swagger-ui-bundle.js": "text/javascript"}
 #: For the assets, which change with the installed package only.
 ASSET_SECONDS = 3600
+#: Bytes of them that are handed to the server at once; about what it keeps for a connection by itself.
+PIECE = 64 * 1024
 _COMMON = {
     "X-Content-Type-Options": "nosniff",
     "X-Frame-Options": "DENY",
@@ -59,11 +61,25 @@ _INTERACTIVE = {
 }
 
 
-class _Style(Response):
+class _Asset(StreamingResponse):
+    """Bytes that are sent piece by piece, so that of a reader who does not read a piece waits here and not all."""
+
+    def __init__(self, data: bytes) -> None:
+        pieces = (data[at : at + PIECE] for at in range(0, len(data), PIECE))
+        headers = {**_COMMON, "Cache-Control": f"max-age={ASSET_SECONDS}", "Content-Length": str(len(data))}
+        super().__init__(_each(pieces), headers=headers)
+
+
+async def _each(pieces: Iterator[bytes]) -> AsyncIterator[bytes]:
+    for piece in pieces:
+        yield piece
+
+
+class _Style(_Asset):
     media_type = "text/css"
 
 
-class _Script(Response):
+class _Script(_Asset):
     media_type = "text/javascript"
 
 
@@ -75,8 +91,10 @@ def _page(title: str, body: str, *, style: str = "docs/page.css", head: str = ""
     )
 
 
-def _calls(tree: dict[str, Any]) -> str:
+@lru_cache(maxsize=4)
+def _calls(app: FastAPI) -> str:
     """Every call of the description as rows of a table: method, path, and the first sentence about it."""
+    tree = app.openapi()
     rows = []
     for path, calls in tree["paths"].items():
         for method, call in calls.items():
@@ -100,7 +118,7 @@ def front_page(app: FastAPI, base: str) -> str:
         "<h2>Try it</h2><p>A proof that holds now, and its verdict:</p>"
         f"<pre>curl -s {shown}/v1/example &gt; example.json\n"
         f"curl -s -H 'Content-Type: application/json' -d @example.json {shown}/v1/proofs/verify</pre>"
-        f"<h2>Calls</h2><table>{_calls(app.openapi())}</table>",
+        f"<h2>Calls</h2><table>{_calls(app)}</table>",
     )
 
 
@@ -122,12 +140,9 @@ async def docs(request: Request) -> Response:
     return HTMLResponse(page, headers=_INTERACTIVE)
 
 
-def _serve_asset(name: str, data: bytes, kind: type[Response]) -> None:
-    tag = f'"{base64.urlsafe_b64encode(hashlib.sha256(data).digest()[:12]).decode()}"'
-    headers = {**_COMMON, "Cache-Control": f"max-age={ASSET_SECONDS}", "ETag": tag}
-
+def _serve_asset(name: str, data: bytes, kind: type[_Asset]) -> None:
     async def asset() -> Response:
-        return kind(data, headers=headers)
+        return kind(data)
 
     router.add_api_route(f"/docs/{name}", asset, include_in_schema=False, response_class=kind)
 
@@ -163,16 +178,21 @@ async def example(request: Request) -> Response:
     `curl -s -H 'Content-Type: application/json' -d @example.json http://127.0.0.1:8080/v1/proofs/verify`. It is good
     for most of an hour.
     """
-    found = await request.app.state.service.example.get()
-    return Response(json.dumps(found), media_type="application/json", headers={"Cache-Control": "no-store"})
+    made = await request.app.state.service.example.get()
+    return Response(made.body, media_type="application/json", headers={"Cache-Control": "no-store"})
 
 
 @router.get("/v1/openapi.json", include_in_schema=False)
 async def openapi(request: Request) -> Response:
     """The API description, its verify examples made anew, so that what a reader tries holds."""
-    made = await request.app.state.service.example.get()
-    tree = with_examples(request.app.openapi(), made)
-    return Response(json.dumps(tree), media_type="application/json", headers={"Cache-Control": "no-cache"})
+    service = request.app.state.service
+    made = await service.example.get()
+    held: tuple[Made, bytes] | None = service.parts.get("described")
+    if held is None or held[0] is not made:
+        # Once for each example: a description has some 200 kB, and strangers may ask for it all day.
+        held = made, json.dumps(with_examples(request.app.openapi(), made.tree)).encode()
+        service.parts["described"] = held
+    return Response(held[1], media_type="application/json", headers={"Cache-Control": "no-cache"})
 
 
 def with_examples(tree: dict[str, Any], made: dict[str, Any]) -> dict[str, Any]:

@@ -19,7 +19,7 @@ from circuits.units import format_quanta, to_quanta
 from ..errors import NotFound
 from ..refusals import Unavailable
 from ..store import tables
-from ..store.database import NO_HUB, Database
+from ..store.database import Database
 from ..store.vault import Vault
 
 #: Parsed snapshots kept in memory; one may take some ten megabytes.
@@ -113,7 +113,7 @@ class Book:
         """The book of an initialised database; ``NotFound`` before ``zkmargin hub init``."""
         row = database.read(lambda tx: tx.execute(select(tables.hub)).one_or_none())
         if row is None:
-            raise NotFound(NO_HUB, field="database")
+            raise NotFound("the database holds no hub: run zkmargin hub init", field="database")
         book = cls(database, vault, row.name, row.currency, row.decimals)
         book.policy = policy or Policy()
         if clock is not None:

@@ -8,7 +8,6 @@ nonce).
 
 from __future__ import annotations
 
-import os
 import random
 import sqlite3
 import time
@@ -25,13 +24,11 @@ from sqlalchemy.exc import TimeoutError as PoolTimeout
 
 from circuits.errors import MalformedInput
 
-from ..errors import NotFound
 from ..refusals import Conflict, Unavailable
 from .sqlite import Busy, Guard, has_wal_reset_fix
 
 T = TypeVar("T")
 Kind = Literal["write", "exact", "apart", "read", "consistent"]
-NO_HUB = "the database holds no hub: run zkmargin hub init"
 #: How often a unit of work is tried before the caller hears ``unavailable``.
 TRIES = 6
 #: PostgreSQL: serialization failure, deadlock, lock time-out, admin shutdown and crash, too many connections.
@@ -239,19 +236,12 @@ class Database:
             return False
         return True
 
-    def expect_present(self) -> None:
-        """``NotFound`` for a SQLite file that is not there: to open it would make it."""
-        if self.sqlite and not os.path.exists(str(self.engine.url.database)):
-            raise NotFound(NO_HUB, field="database")
-
     def claim_server(self, *, alone: bool = False) -> None:
         """On SQLite, hold the file as a server process until :meth:`close`: alone where SQLite has the WAL-reset bug.
 
-        ``Conflict`` when another process does; always when one does for ``alone``. ``NotFound`` without a file. Nothing
-        on PostgreSQL.
+        ``Conflict`` when another process does; always when one does for ``alone``. Nothing on PostgreSQL.
         """
         if self._guard is not None:
-            self.expect_present()
             self._guard.claim_server(alone=alone or not self.several)
 
     @property
