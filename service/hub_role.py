@@ -83,9 +83,10 @@ def open_book(settings: Settings, waits: Waits | None = None, *, server: bool = 
 
 def expect_servable(settings: Settings) -> None:
     """That this many server processes may serve this database; ``MalformedInput`` names the setting, ``Conflict`` if
-    another server process is there already.
+    another server process is there already; ``StatementMismatch`` where there is no ledger of this version.
     """
     database = database_of(settings)
+    expect_current(database)
     if settings.workers > 1 and not database.several:
         raise MalformedInput(
             f"SQLite {sqlite3.sqlite_version} can lose a transaction between several processes: one worker, SQLite "
