@@ -30,6 +30,7 @@ from .units import DECIMAL_FORM, DECIMAL_PATTERN
 
 _NAME_PATTERN = r"^[A-Za-z0-9][A-Za-z0-9._:/+-]{0,63}$"
 _HEX_PATTERN = r"^[0-9a-f]{%d}$"
+_DESTINATION_PATTERN = r"^[\x21-\x7e]([\x20-\x7e]{0,198}[\x21-\x7e])?$"
 Decimal = Annotated[str, StringConstraints(pattern=DECIMAL_PATTERN, max_length=80)]
 Name = Annotated[str, StringConstraints(pattern=_NAME_PATTERN)]
 Hex32 = Annotated[str, StringConstraints(pattern=_HEX_PATTERN % 64)]
@@ -38,6 +39,7 @@ Hex48 = Annotated[str, StringConstraints(pattern=_HEX_PATTERN % 96)]
 _FORMS = {
     DECIMAL_PATTERN: DECIMAL_FORM,
     _NAME_PATTERN: "must be a name of at most 64 letters, digits and . _ : / + -, beginning with a letter or digit",
+    _DESTINATION_PATTERN: "must be 1 to 200 printable ASCII characters, without a space at either end",
     **{_HEX_PATTERN % digits: f"must be {digits} lower-case hex digits" for digits in (32, 64, 96)},
 }
 #: Seconds since the Unix epoch; the upper bound keeps dates inside four-digit years.
@@ -165,7 +167,7 @@ class ForWithdrawalModel(Strict):
     """A withdrawal of the statement's delta, one negative leg, to ``destination`` as custody names it."""
 
     for_: Literal["withdrawal"] = Field(alias="for")
-    destination: Annotated[str, StringConstraints(pattern=r"^[\x21-\x7e]([\x20-\x7e]{0,198}[\x21-\x7e])?$")]
+    destination: Annotated[str, StringConstraints(pattern=_DESTINATION_PATTERN)]
 
 
 def _purpose_tag(value: Any) -> str | None:

@@ -11,7 +11,7 @@ import typer
 
 from circuits.errors import MalformedInput, MissingExtra, StatementMismatch, ZkMarginError
 
-from .console import emit, progress, reports_errors, table, warn
+from .console import emit, progress, reports_errors, warn
 from .outputs import Writes
 
 if TYPE_CHECKING:
@@ -354,7 +354,7 @@ def explain(
     from .commitment import sum_openings
     from .documents import parse_opening
     from .explain import explain as run
-    from .explain import health_text
+    from .explained import show
     from .files import private, read_file, unseal, write_files
     from .portfolio import notional_warnings, parse_portfolio
 
@@ -380,28 +380,7 @@ def explain(
 
         write_files(private(plot, draw(answer, snap, lots, plot, account=account)))
 
-    def text() -> None:
-        typer.echo(f"{level} margin, multiplier {multiplier}, in {answer.currency}")
-        typer.echo(f"net margin     {tree['net_margin']}  (binding scenario: {answer.worst_scenario})")
-        typer.echo(f"requirement    {tree['requirement']}")
-        typer.echo(f"health factor  {health_text(answer.health_factor)}")
-        for name, value in tree["thresholds"].items():
-            typer.echo(f"net margin     {value}  at level {name}")
-        for name, value in tree["greeks"].items():
-            typer.echo(f"{name:14s} {value}")
-        for name, met in tree["overlays"].items():
-            typer.echo(f"overlay        {name}: {'met' if met else 'NOT met'}")
-        for name, piece in tree["elections"].items():
-            typer.echo(f"election       {name}: {piece}")
-        table("scenarios", ["scenario", "net margin"], [[s["name"], s["net_margin"]] for s in tree["scenarios"]])
-        rows = [[p["instrument"], p["quantity"], p["value"], p["requirement"]] for p in tree["positions"]]
-        table(
-            "positions, valued in the binding scenario",
-            ["instrument", "quantity", "value", "requirement"],
-            rows,
-        )
-
-    emit(tree, as_json=as_json, text=text)
+    emit(tree, as_json=as_json, text=lambda: show(answer, snap, multiplier=multiplier))
 
 
 def register(app: typer.Typer) -> None:

@@ -109,7 +109,7 @@ def _parts(total: Fraction, components: Mapping[str, Fraction]) -> tuple[tuple[s
 def health_text(factor: Fraction | None) -> str:
     """A health factor for people."""
     if factor is None:
-        return f"above {MAX_MULTIPLIER}, the largest multiplier"
+        return f"above {MAX_MULTIPLIER:,}, the largest multiplier"
     return format_fraction(factor)
 
 

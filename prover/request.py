@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from fractions import Fraction
 
 from circuits.errors import MalformedInput, StaleStatement, StatementMismatch
-from circuits.purpose import check_limit
+from circuits.purpose import ForWithdrawal, check_limit
 from circuits.rules import build
 from circuits.snapshot import Snapshot
 from circuits.statement import Statement
@@ -45,7 +45,8 @@ def check_request(statement: Statement, snapshot: Snapshot, now: int) -> list[st
             )
     if now > statement.context.expiry:
         raise StaleStatement("the request has expired", field="statement.context.expiry")
-    return [*time_warnings(statement, snapshot, now), *leg_warnings(statement.delta), *_elections(statement, snapshot)]
+    legs = [] if isinstance(statement.purpose, ForWithdrawal) else leg_warnings(statement.delta)
+    return [*time_warnings(statement, snapshot, now), *legs, *_elections(statement, snapshot)]
 
 
 def time_warnings(statement: Statement, snapshot: Snapshot, now: int) -> list[str]:

@@ -155,24 +155,60 @@ def run(out: Path | None, progress: Callable[[str], None]) -> dict[str, Any]:
         "attacks": refusals,
     }
     if out is not None:
-        _write(out, snap, house, {"a": (stated_a, proof_a, first), "b": (stated_b, proof_b, second)})
+        consent = {"a.authorisation.json": signed, "holder.pub": hub.public_pem(holder)}
+        _write(out, snap, house, {"a": (stated_a, proof_a, first), "b": (stated_b, proof_b, second)}, consent)
         report["files"] = str(out)
     return report
 
 
-def _write(out: Path, snap: Snapshot, house: _Hub, parts: dict[str, tuple[Statement, bytes, _Epoch]]) -> None:
+def _write(
+    out: Path, snap: Snapshot, house: _Hub, parts: dict[str, tuple[Statement, bytes, _Epoch]], consent: dict[str, bytes]
+) -> None:
     from prover.files import public, write_files
 
-    try:
-        out.mkdir(parents=True, exist_ok=True)
-    except OSError as err:
-        raise MalformedInput(err.strerror or "cannot be made", field=str(out)) from None
-    files = {"snapshot.json": snap.to_bytes(), "hub.pub": hub.public_pem(house.key)}
+    _make_directory(out)
+    files = {"snapshot.json": snap.to_bytes(), "hub.pub": hub.public_pem(house.key)} | consent
     for name, (stated, proof, epoch) in parts.items():
         files[f"{name}.statement.json"] = stated.to_bytes()
         files[f"{name}.proof.json"] = proof_bytes(stated, proof)
         files[f"{name}.attestation.json"] = epoch.document
     write_files(*(public(out / name, data) for name, data in files.items()))
+
+
+def write_examples(out: Path, now: int) -> Snapshot:
+    """Write ``portfolio.json`` and ``snapshot.json``, the demo's prices dated ``now`` (Unix seconds), below ``out``.
+
+    Both are published figures, so both are in clear. Called again it dates the snapshot again. ``MalformedInput`` for
+    a file of another content under either name, which is left as it is.
+    """
+    from prover.files import public, write_files
+
+    document = demo_data.snapshot_at(now)
+    wanted = {"portfolio.json": demo_data.read("portfolio.json"), "snapshot.json": document.to_bytes()}
+    for name, data in wanted.items():
+        if (out / name).exists() and not _is_example(out / name, data):
+            raise MalformedInput("exists and is not the demo's; nothing was written", field=str(out / name))
+    _make_directory(out)
+    write_files(*(public(out / name, data) for name, data in wanted.items()))
+    return document
+
+
+def _is_example(path: Path, data: bytes) -> bool:
+    """Whether a file is what :func:`write_examples` wrote, at whatever time."""
+    from prover.files import read_file
+
+    try:
+        held, wanted = json.loads(read_file(path)), json.loads(data)
+    except (ValueError, MalformedInput):
+        return False
+    return isinstance(held, dict) and held | {"time": 0} == wanted | {"time": 0}
+
+
+def _make_directory(out: Path) -> None:
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+    except OSError as err:
+        raise MalformedInput(err.strerror or "cannot be made", field=str(out)) from None
 
 
 def show(report: dict[str, Any]) -> None:

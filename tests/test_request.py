@@ -66,13 +66,15 @@ def test_a_delta_of_one_sign_is_warned_of(delta: tuple[tuple[str, str], ...], wa
 
 def test_warnings_are_members_and_the_statement_is_written(world: World, tmp_path: Path) -> None:
     assert ask(world, tmp_path / "fine.json", "1")["warnings"] == []
+    pay = ("--delta", "USDC=-1", "--for", "withdrawal", "--to", "bank 1", "--spoke", "hub")
+    assert ask(world, tmp_path / "pay.json", "0", *pay)["warnings"] == []  # what a withdrawal is made of
     [told] = ask(world, tmp_path / "leg.json", "1", "--delta", "BTC-PERP=1")["warnings"]
     assert "second leg" in told
     late = ask(
         world, tmp_path / "late.json", "1", "--now", str(int(NOW) + 100_000), "--expiry", str(int(NOW) + 200_000)
     )
     assert "older than the statement's horizon" in late["warnings"][0]
-    assert len(list(tmp_path.iterdir())) == 3
+    assert len(list(tmp_path.iterdir())) == 4
 
 
 def test_prove_says_that_a_statement_has_expired(world: World, tmp_path: Path) -> None:

@@ -41,4 +41,5 @@ class Spoke(BaseHTTPRequestHandler):
         self.wfile.write(body)
 
 
+print("ready", flush=True)
 HTTPServer(("127.0.0.1", port), Spoke).serve_forever()

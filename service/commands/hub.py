@@ -127,9 +127,10 @@ def migrate(config: Config = None, as_json: Json = False) -> None:
     settings = _settings(config)
     from ..hub_role import database_of
     from ..store.database import COMMAND
-    from ..store.migrate import upgrade
+    from ..store.migrate import expect_ledger, upgrade
 
     database = database_of(settings, COMMAND)
+    expect_ledger(database)
     # SQLite tells whether the service is stopped; PostgreSQL's migration waits for whoever is at work.
     database.claim_server(alone=True)
     upgrade(database)

@@ -138,8 +138,13 @@ class Session:
         """Print the answer: JSON, or a line; by default a line for each member."""
         from prover.console import emit
 
-        lines = text if text is not None else "\n".join(f"{name}: {value}" for name, value in payload.items())
+        lines = text if text is not None else "\n".join(f"{name}: {_shown(value)}" for name, value in payload.items())
         emit(payload, as_json=self.as_json, text=lambda: typer.echo(lines))
+
+
+def _shown(value: object) -> str:
+    """A member of an answer for people."""
+    return "none" if value is None or value in ([], {}) else str(value)
 
 
 def command(app: typer.Typer, name: str) -> Callable[[Callable[..., None]], Callable[..., None]]:
