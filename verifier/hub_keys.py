@@ -184,7 +184,7 @@ class KeyChain:
         for i, key in enumerate(self.keys[known:], start=known):
             if now > key.not_after:
                 raise StaleStatement(
-                    "ended before this reader learnt its successor: begin with the keys that the hub's operator publishes",
+                    "ended before this reader learnt its successor: take the keys that its operator publishes",
                     field=f"hub-key.{i}.not_after",
                 )
 
