@@ -20,6 +20,7 @@ from pydantic.json_schema import models_json_schema
 from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
+from starlette.types import Scope
 
 from circuits.errors import InternalError, MalformedInput, ZkMarginError
 
@@ -28,6 +29,7 @@ from .api import pages, proofs, system
 from .api.example import FreshExample
 from .cors import PublicCors
 from .errors import MethodNotAllowed, NotFound, RequestTimeout
+from .lanes import PUBLIC, STRANGERS, VERIFY, WAITING, Lane
 from .metrics import Metrics
 from .middleware import Head, Limit, Observe, context_of
 from .settings import CONFIG_VARIABLE, Settings, load_settings
@@ -56,6 +58,14 @@ class Service:
     security: dict[str, Any] = field(default_factory=dict)
     parts: dict[str, Any] = field(default_factory=dict)
     example: FreshExample = field(default_factory=FreshExample)
+    lanes: dict[str, Lane] = field(default_factory=dict)
+
+    def lane(self, scope: Scope) -> str:
+        """The lane of a request: verification is for anybody, and whose key is known here is no stranger."""
+        if proofs.LARGE.get(scope["path"]) == scope["method"]:
+            return VERIFY
+        door = self.parts.get("door")
+        return PUBLIC if door is None else door.lane(scope)
 
 
 def create_app(settings: Settings) -> FastAPI:
@@ -77,6 +87,8 @@ def create_app(settings: Settings) -> FastAPI:
     service.resources.append(proofs.pool_of)
     service.large_paths.update(proofs.LARGE)
     service.models.extend(proofs.MODELS)
+    # Who serves strangers alone gives them all the room.
+    service.lanes.update({name: Lane(settings.max_concurrency, waiting=WAITING) for name in STRANGERS})
     app.include_router(proofs.router)
     app.include_router(system.router)
     app.include_router(pages.router)
@@ -90,7 +102,8 @@ def create_app(settings: Settings) -> FastAPI:
     app.add_middleware(Head)
     app.add_middleware(
         Limit,
-        concurrency=settings.max_concurrency,
+        lanes=service.lanes,
+        lane=service.lane,
         body_bytes=settings.max_body_bytes,
         large_bytes=settings.max_document_bytes,
         large_paths=service.large_paths,

@@ -18,6 +18,9 @@ from circuits.errors import MalformedInput, ZkMarginError
 
 from . import logs
 from .api import accounts, credits, describe, log, snapshots, trades, venues
+from .auth import authenticate
+from .door import Door
+from .lanes import CALLERS, OPERATORS, OPERATORS_ROOM, PUBLIC, PUBLIC_ROOM, VERIFY, WAITING, Lane
 from .ledger import access, idempotency
 from .ledger import credits as ledger_credits
 from .ledger import log as ledger_log
@@ -43,6 +46,10 @@ def install(app: FastAPI, service: Service) -> None:
     service.resources.insert(0, ledger_of)
     service.large_paths["/v1/snapshots"] = "POST"
     service.security.update(describe.SCHEME)
+    most = service.settings.max_strangers, PUBLIC_ROOM
+    service.lanes.update({name: Lane(room, waiting=WAITING) for name, room in zip((VERIFY, PUBLIC), most, strict=True)})
+    service.lanes.update({CALLERS: Lane(service.settings.max_concurrency), OPERATORS: Lane(OPERATORS_ROOM)})
+    service.parts["authenticate"] = authenticate
     for part in (snapshots, venues, accounts, credits, trades, log):
         app.include_router(part.router)
 
@@ -76,6 +83,8 @@ async def ledger_of(service: Service) -> AsyncIterator[None]:
     to_thread.current_default_thread_limiter().total_tokens = 2 * service.settings.database_pool
     book = await run_in_threadpool(open_book, service.settings)
     service.parts["book"] = book
+    door = service.parts["door"] = Door(book)
+    await run_in_threadpool(door.refresh)
 
     def document(tx: Connection, digest: bytes) -> bytes | None:
         with suppress(ZkMarginError):
@@ -85,6 +94,10 @@ async def ledger_of(service: Service) -> AsyncIterator[None]:
     async def lookup(digest: bytes) -> bytes | None:
         return await run_in_threadpool(book.database.read, lambda tx: document(tx, digest))
 
+    async def strangers_lookup(digest: bytes) -> bytes | None:
+        # Not in the threads of the ledger's callers.
+        return await to_thread.run_sync(book.database.read, lambda tx: document(tx, digest), limiter=door.limiter)
+
     async def ready() -> bool:
         try:
             await run_in_threadpool(book.database.ping)
@@ -92,10 +105,10 @@ async def ledger_of(service: Service) -> AsyncIterator[None]:
             return False
         return True
 
-    service.parts["lookup"] = lookup
+    service.parts["lookup"], service.parts["strangers_lookup"] = lookup, strangers_lookup
     service.checks["database"] = ready
     tasks = [
-        asyncio.create_task(_sweep(book, service.settings.sweep_seconds)),
+        asyncio.create_task(_sweep(book, door, service.settings.sweep_seconds)),
         asyncio.create_task(_keep_head(book, HEAD_SECONDS)),
     ]
     try:
@@ -112,11 +125,15 @@ def _checkpoint(book: Book) -> None:
     book.database.checkpoint()
 
 
-async def _sweep(book: Book, seconds: float) -> None:
-    """Expire credits and forget nonces, for as long as the application runs. One failure is not the end."""
+def _refresh(door: Door) -> Callable[[Book], None]:
+    return lambda _: door.refresh()
+
+
+async def _sweep(book: Book, door: Door, seconds: float) -> None:
+    """Expire credits, forget nonces, learn keys, for as long as the application runs. One failure is not the end."""
     while True:
         await asyncio.sleep(seconds)
-        for work in (ledger_credits.sweep, access.forget_nonces, idempotency.forget, _checkpoint):
+        for work in (ledger_credits.sweep, access.forget_nonces, idempotency.forget, _refresh(door), _checkpoint):
             await _attempt("sweep", work, book)
 
 
