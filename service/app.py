@@ -29,7 +29,7 @@ from .api import pages, proofs, system
 from .api.example import FreshExample
 from .cors import PublicCors
 from .errors import MethodNotAllowed, NotFound, RequestTimeout
-from .lanes import PUBLIC, STRANGERS, VERIFY, WAITING, Lane
+from .lanes import PUBLIC, STRANGERS, STRANGERS_BYTES, VERIFY, WAITING, Lane, Sluice
 from .metrics import Metrics
 from .middleware import Head, Limit, Observe, context_of
 from .settings import CONFIG_VARIABLE, Settings, load_settings
@@ -59,6 +59,7 @@ class Service:
     parts: dict[str, Any] = field(default_factory=dict)
     example: FreshExample = field(default_factory=FreshExample)
     lanes: dict[str, Lane] = field(default_factory=dict)
+    sluice: Sluice = field(default_factory=lambda: Sluice(STRANGERS_BYTES))
 
     def lane(self, scope: Scope) -> str:
         """The lane of a request: verification is for anybody, and whose key is known here is no stranger."""
@@ -104,6 +105,7 @@ def create_app(settings: Settings) -> FastAPI:
         Limit,
         lanes=service.lanes,
         lane=service.lane,
+        sluice=service.sluice,
         body_bytes=settings.max_body_bytes,
         large_bytes=settings.max_document_bytes,
         large_paths=service.large_paths,

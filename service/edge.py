@@ -74,13 +74,18 @@ class EdgeProtocol(HttpToolsProtocol):
         if self._lingering or self._head_complete:
             # The call has told a slow body already; what still comes is for nobody.
             self.transport.close()
-        elif self._outside or self.cycle is None or self.cycle.response_complete:
+        elif self._outside or self.cycle is None:
             self._refuse(RequestTimeout("the headers did not arrive in time"))
+        elif self.cycle.response_complete:
+            self.transport.close()
 
     # --- what comes
 
     def data_received(self, data: bytes) -> None:
         """Feed the parser piece by piece, and stop where a limit is passed."""
+        if self._lingering or (self._head_complete and self._idle()):
+            # What goes on after its answer is read, so that the client comes to read it, but in its turn.
+            self._pause(self.service.sluice.delay(len(data), self.loop.time()))
         for start in range(0, len(data), PIECE):
             if self._lingering or self.transport.is_closing():
                 return
@@ -92,6 +97,15 @@ class EdgeProtocol(HttpToolsProtocol):
         if self._timer is None and not self._lingering and not self._head_complete and self._idle():
             # Blank lines before a request begin none, but uvicorn has stopped its own clock for them.
             self._wait(self.settings.header_timeout)
+
+    def _pause(self, seconds: float) -> None:
+        if seconds > 0 and not self.transport.is_closing():
+            self.transport.pause_reading()
+            self.loop.call_later(seconds, self._resume)
+
+    def _resume(self) -> None:
+        if not self.transport.is_closing() and not self.flow.read_paused:
+            self.transport.resume_reading()
 
     def _idle(self) -> bool:
         return self.cycle is None or bool(self.cycle.response_complete)

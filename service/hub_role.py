@@ -20,7 +20,7 @@ from . import logs
 from .api import accounts, credits, describe, log, snapshots, trades, venues
 from .auth import authenticate
 from .door import Door
-from .lanes import CALLERS, OPERATORS, OPERATORS_ROOM, PUBLIC, PUBLIC_ROOM, VERIFY, WAITING, Lane
+from .lanes import CALLERS, GAPS, OPERATORS, OPERATORS_ROOM, PUBLIC, PUBLIC_ROOM, VERIFY, WAITING, Lane
 from .ledger import access, idempotency
 from .ledger import credits as ledger_credits
 from .ledger import log as ledger_log
@@ -46,9 +46,14 @@ def install(app: FastAPI, service: Service) -> None:
     service.resources.insert(0, ledger_of)
     service.large_paths["/v1/snapshots"] = "POST"
     service.security.update(describe.SCHEME)
-    most = service.settings.max_strangers, PUBLIC_ROOM
-    service.lanes.update({name: Lane(room, waiting=WAITING) for name, room in zip((VERIFY, PUBLIC), most, strict=True)})
-    service.lanes.update({CALLERS: Lane(service.settings.max_concurrency), OPERATORS: Lane(OPERATORS_ROOM)})
+    own = {CALLERS: Lane(service.settings.max_concurrency), OPERATORS: Lane(OPERATORS_ROOM)}
+
+    def busy() -> bool:
+        return any(lane.running for lane in own.values())
+
+    for name, room in ((VERIFY, service.settings.max_strangers), (PUBLIC, PUBLIC_ROOM)):
+        service.lanes[name] = Lane(room, waiting=WAITING, gap=GAPS[name], busy=busy)
+    service.lanes.update(own)
     service.parts["authenticate"] = authenticate
     for part in (snapshots, venues, accounts, credits, trades, log):
         app.include_router(part.router)

@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import secrets
 from collections import deque
+from collections.abc import Callable
 
 from .errors import Overloaded
 
@@ -17,32 +18,45 @@ from .errors import Overloaded
 VERIFY, PUBLIC, CALLERS, OPERATORS = "verify", "public", "callers", "operators"
 STRANGERS = frozenset({VERIFY, PUBLIC})
 #: Milliseconds that a stranger waits for room, at least and at most: his connection asks for nothing else meanwhile.
-WAIT_MS = (500, 2500)
+WAIT_MS = (1000, 5000)
 #: Strangers that wait for room in a lane.
 WAITING = 1024
 #: Places of the operators' own, and of those who read what is public in a hub: they take the ledger's threads.
 OPERATORS_ROOM, PUBLIC_ROOM = 32, 2
+#: Seconds between two strangers of a lane while a hub's callers are at work.
+GAPS = {VERIFY: 0.02, PUBLIC: 0.02}
+#: Bytes of strangers' bodies that one process reads in a second, and seconds that it may be ahead of that.
+STRANGERS_BYTES = 32 * 1024 * 1024
+BURST_SECONDS = 0.05
 #: Seconds after which whoever was turned away may come again.
 RETRY_AFTER = 2
 
 
 class Lane:
-    """Room for ``most`` requests, and for ``waiting`` that wait for it."""
+    """Room for ``most`` requests, and for ``waiting`` that wait for it.
 
-    def __init__(self, most: int, *, waiting: int = 0) -> None:
-        self.most, self.waiting = most, waiting
+    While ``busy`` says so, one is let in every ``gap`` seconds: what strangers may take of the event loop and of the
+    interpreter while callers need them.
+    """
+
+    def __init__(
+        self, most: int, *, waiting: int = 0, gap: float = 0.0, busy: Callable[[], bool] = lambda: False
+    ) -> None:
+        self.most, self.waiting, self.gap, self.busy = most, waiting, gap, busy
         self.running = 0
+        self._next = 0.0
+        self._timer: asyncio.TimerHandle | None = None
         self._queue: deque[asyncio.Future[None]] = deque()
 
     async def enter(self) -> None:
         """Take a place, to be given back by :meth:`leave`; ``Overloaded`` when there is none in time."""
-        if self.running < self.most and not self._queue:
-            self.running += 1
-            return
-        if len(self._queue) >= self.waiting:
+        if len(self._queue) >= self.waiting and (self.running >= self.most or self._queue):
             raise Overloaded("too many requests in progress", retry_after=RETRY_AFTER)
         place = asyncio.get_running_loop().create_future()
         self._queue.append(place)
+        self._advance()
+        if place.done():
+            return
         low, high = WAIT_MS
         try:
             async with asyncio.timeout((low + secrets.randbelow(high - low + 1)) / 1000):
@@ -53,7 +67,7 @@ class Lane:
                 if isinstance(err, TimeoutError):
                     return
                 self.leave()
-            else:
+            elif place in self._queue:
                 self._queue.remove(place)
             if isinstance(err, TimeoutError):
                 raise Overloaded("too many requests in progress", retry_after=RETRY_AFTER) from None
@@ -62,8 +76,36 @@ class Lane:
     def leave(self) -> None:
         """Give a place back."""
         self.running -= 1
+        self._advance()
+
+    def _advance(self) -> None:
+        """Let in who may come now; look again when the next one may."""
+        loop = asyncio.get_running_loop()
         while self._queue and self.running < self.most:
+            wait = self._next - loop.time()
+            if wait > 0 and self.busy():
+                if self._timer is None:
+                    self._timer = loop.call_later(wait, self._again)
+                return
             place = self._queue.popleft()
             if not place.done():
                 self.running += 1
+                self._next = loop.time() + self.gap
                 place.set_result(None)
+
+    def _again(self) -> None:
+        self._timer = None
+        self._advance()
+
+
+class Sluice:
+    """So many bytes a second of strangers' bodies, all together: reading them is work too, wanted or not."""
+
+    def __init__(self, rate: float) -> None:
+        self.rate = rate
+        self._next = 0.0
+
+    def delay(self, size: int, now: float) -> float:
+        """Seconds to wait before more is read by whoever has read so many bytes."""
+        self._next = max(now, self._next) + size / self.rate
+        return max(0.0, self._next - now - BURST_SECONDS)

@@ -18,7 +18,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from circuits.errors import InternalError, MalformedInput, ZkMarginError
 
 from .errors import BodyTooLarge, Overloaded, RequestTimeout
-from .lanes import CALLERS, STRANGERS, Lane
+from .lanes import CALLERS, STRANGERS, Lane, Sluice
 from .logs import logger, place
 from .metrics import Metrics
 from .problems import problem_of, response_of
@@ -157,13 +157,14 @@ class Limit:
         *,
         lanes: Mapping[str, Lane],
         lane: Callable[[Scope], str],
+        sluice: Sluice,
         body_bytes: int,
         large_bytes: int,
         large_paths: Mapping[str, str],
         pending_bytes: int,
         body_timeout: float,
     ) -> None:
-        self.app, self.lanes, self.lane = app, lanes, lane
+        self.app, self.lanes, self.lane, self.sluice = app, lanes, lane, sluice
         self.pending_bytes, self.body_timeout = pending_bytes, body_timeout
         self.body_bytes, self.large_bytes, self.large_paths = body_bytes, large_bytes, large_paths
         self.held = dict.fromkeys((True, False), 0)
@@ -237,6 +238,8 @@ class _Body:
         self.received += size
         self.limit.held[self.stranger] += size
         self.complete = not message.get("more_body", False)
+        if self.stranger:
+            await asyncio.sleep(self.limit.sluice.delay(size, asyncio.get_running_loop().time()))
         if self.received > self.most:
             raise BodyTooLarge(f"larger than {self.most} bytes", field="body")
         self.limit.check_held(0, self.stranger)
