@@ -4,13 +4,19 @@ PYTHON ?= python3
 VENV ?= .venv
 BIN = $(VENV)/bin
 VERIFIER_TESTS = test_frozen.py test_decoders.py test_claim.py test_verify.py test_batch.py test_attestation.py \
-  test_snapshot_signature.py test_transcript.py test_srs.py test_transparency.py test_credit_entry.py test_hub_keys.py test_jws.py
+  test_authorisation.py test_snapshot_signature.py test_transcript.py test_srs.py test_transparency.py test_credit_entry.py test_hub_keys.py test_jws.py
 PIP = $(BIN)/python -m pip --disable-pip-version-check --quiet
 LOCKED = --only-binary :all: --require-hashes
 # Every Python that pyproject.toml names; `make lock` keeps only what has wheels for all of them.
 PYTHONS = 3.11 3.12 3.13 3.14
 # Programs that `make check-setup` tries, each with the oldest pip that its Python ever brought.
 SETUP_PYTHONS ?= $(PYTHON)
+
+# An environment that another Python made is made anew.
+ifneq ($(shell test -x $(BIN)/python && $(BIN)/python -V),$(shell $(PYTHON) -V))
+CLEAR = --clear
+.PHONY: $(VENV)/.pip
+endif
 
 .PHONY: demo test lint check-setup fuzz-service coverage mutants fuzz soundness race bench bench-service bench-peers growth agree vectors lock clean
 
@@ -98,7 +104,7 @@ lock:
 
 $(VENV)/.pip: requirements-pip.lock
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "zkmargin needs Python 3.11 or later")'
-	$(PYTHON) -m venv $(VENV)
+	$(PYTHON) -m venv $(CLEAR) $(VENV)
 	$(PIP) install $(LOCKED) -r requirements-pip.lock
 	@touch $@
 

@@ -71,7 +71,7 @@ FLOODS: dict[str, Callable[[], list[bytes]]] = {
 def _valid() -> bytes:
     from tests import service_support
 
-    return service_support.request_text().encode()
+    return bytes(service_support.request_text().encode())
 
 
 async def crowd(port: int, requests: list[bytes], connections: int, seconds: float) -> Counter[str]:

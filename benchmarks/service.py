@@ -102,9 +102,10 @@ def verification(seconds: float, workers: int) -> Tree:
 
 def premade(hub: Any, snapshot: Any, count: int) -> list[Tree]:
     """Accounts with cash, each with a credit request proved."""
-    from circuits.canonical import parse_json
-    from prover.documents import make_statement, proof_bytes
+    from circuits.purpose import ForCredit
+    from prover.documents import make_statement
     from prover.prove import prove
+    from service.client.offer import authorise, evidence_of
     from service.ledger import accounts, epochs
     from tests.hub_support import Signer
     from verifier.attestation import verify_attestation
@@ -124,10 +125,11 @@ def premade(hub: Any, snapshot: Any, count: int) -> list[Tree]:
         state = hub.book.database.read(lambda tx, name=name, held=held: epochs.attested(tx, name, held.epoch))
         attested = verify_attestation(state.document.encode(), key)
         expiry = int(time.time()) + 3000
-        stated = make_statement(snapshot, attested, spoke="spoke-a", amount="300", expiry=expiry)
-        proof = proof_bytes(stated, prove(stated, snapshot, held.portfolio.opening(snapshot)))
-        body = {"statement": parse_json(stated.to_bytes(), name="statement"), "proof": json.loads(proof)}
-        out.append(body | {"amount": "300", "expires": int(time.time()) + 3600})
+        purpose = ForCredit("spoke-a", "300", expiry + 600)
+        stated = make_statement(snapshot, attested, spoke="spoke-a", amount="300", expiry=expiry, purpose=purpose)
+        proof = prove(stated, snapshot, held.portfolio.opening(snapshot))
+        body = evidence_of(stated, proof, authorise(stated, signer.key, now=int(time.time())))
+        out.append(body | {"amount": "300", "expires": purpose.expires})
         if number % 50 == 49:
             say(f"accounts proved: {number + 1} of {count}")
     return out

@@ -16,6 +16,7 @@ from .election import Choice, best_choice, elections, resolver
 from .errors import InternalError, RuleRefused, StatementMismatch, SystemTooLarge
 from .expression import (
     Abs,
+    Amount,
     CeilDiv,
     Curvature,
     Election,
@@ -75,9 +76,12 @@ class MarginRule:
         """What a statement under this rule must choose in public (class B), by name; ``RuleRefused`` if misplaced."""
         return elections(self._expressions())
 
-    def best_choice(self, z: Sequence[int]) -> dict[str, str]:
-        """The elections that give positions ``z`` the largest net margin."""
-        return best_choice(self._expressions(), z)
+    def best_choice(self, z: Sequence[int], amount: int = 0) -> dict[str, str]:
+        """The elections with the largest net margin at positions ``z`` and an amount (quote quanta), of those that meet
+        every constraint; of all, if none does (:meth:`slacks` names what is not met).
+        """
+        limits = [(c.expression, c.amount_factor * amount) for c in self.constraints]
+        return best_choice([expr for _, expr in self.scenarios], limits, z, amount)
 
     def provability_class(self) -> str:
         """ "A" exact and leaking nothing, "B" exact with public elections, "C" conservative by at most
@@ -96,6 +100,7 @@ class MarginRule:
         return replace(
             self,
             scenarios=tuple((name, resolve(expr)) for name, expr in self.scenarios),
+            components=tuple((name, resolve(expr)) for name, expr in self.components),
             constraints=tuple(replace(c, expression=resolve(c.expression)) for c in self.constraints),
         )
 
@@ -107,10 +112,13 @@ class MarginRule:
         constraints (their own units).
         """
         if self.elections():
-            return self.elect(self.best_choice(z)).slacks(z, amount)
+            return self.elect(self.best_choice(z, amount)).slacks(z, amount)
         memo: dict[int, int] = {}
-        rows = [(name, evaluate(expr, z, memo) - self.amount_factor * amount) for name, expr in self.scenarios]
-        return rows + [(c.name, evaluate(c.expression, z, memo) - c.amount_factor * amount) for c in self.constraints]
+        rows = [
+            *((name, expr, self.amount_factor) for name, expr in self.scenarios),
+            *((c.name, c.expression, c.amount_factor) for c in self.constraints),
+        ]
+        return [(name, evaluate(expr, z, memo, amount) - factor * amount) for name, expr, factor in rows]
 
     def net_margin(self, z: Sequence[int]) -> list[int]:
         """Net margin of every scenario in fine quanta, by the plain evaluator with the best elections."""
@@ -173,7 +181,7 @@ class Program:
                 case Negative(j):
                     values[k] = max(-z[j], 0)
                 case Auxiliary(expression, offset):
-                    values[k] = evaluate(expression, z) + offset
+                    values[k] = evaluate(expression, z, None, amount) + offset
                 case Slack(i):
                     slacks.append((k, i))
         rows = self.system.rows
@@ -190,11 +198,12 @@ class Program:
 
 @dataclass
 class _Form:
-    """A linear form over positions and variables."""
+    """A linear form over positions, variables and the statement's amount."""
 
     positions: dict[int, int] = field(default_factory=dict)
     variables: dict[int, int] = field(default_factory=dict)
     constant: int = 0
+    amount: int = 0
 
     def add(self, other: _Form, factor: int = 1) -> None:
         for j, f in other.positions.items():
@@ -202,6 +211,7 @@ class _Form:
         for k, a in other.variables.items():
             self.variables[k] = self.variables.get(k, 0) + factor * a
         self.constant += factor * other.constant
+        self.amount += factor * other.amount
 
 
 class _Compiler:
@@ -244,7 +254,7 @@ class _Compiler:
         self.entries += len(positions) + len(variables)
         if self.entries > MAX_ENTRIES:
             raise SystemTooLarge(f"more than {MAX_ENTRIES} coefficients", field="system")
-        self.rows.append(Row(name, positions, variables, form.constant, amount_factor))
+        self.rows.append(Row(name, positions, variables, form.constant, amount_factor - form.amount))
 
     def slack_row(self, name: str, form: _Form, limit: int, amount_factor: int = 0) -> None:
         """form - amount_factor * amount >= 0, by a slack variable."""
@@ -271,6 +281,8 @@ class _Compiler:
         match expr:
             case Linear(coefficients=coefs, constant=c):
                 return _Form(dict(coefs), {}, c)
+            case Amount():
+                return _Form(amount=1)
             case Abs(position=j):
                 if not upper:
                     raise RuleRefused(

@@ -6,7 +6,11 @@ message may contain a position, a blinding or a key.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
+
+#: A document may be wrong in a thousand places; so many are told at once.
+MAX_FAULTS = 20
 
 
 class ZkMarginError(Exception):
@@ -42,10 +46,33 @@ def _restore(kind: type[ZkMarginError], args: tuple[Any, ...], members: dict[str
 
 
 class MalformedInput(ZkMarginError):
-    """Bytes or JSON that are not of the documented form. The sender's fault."""
+    """Bytes or JSON that are not of the documented form. The sender's fault.
+
+    ``more`` are the other faults of the same document, as (field, message), at most ``MAX_FAULTS`` with this one.
+    """
 
     code = "malformed-input"
     exit_code = 3
+
+    def __init__(self, message: str, *, field: str | None = None, more: Sequence[tuple[str, str]] = ()) -> None:
+        super().__init__(message, field=field)
+        self.more = tuple(more[: MAX_FAULTS - 1])
+
+    def to_json(self) -> dict[str, Any]:
+        """The error as JSON; where there are several faults, ``faults`` has them all."""
+        out: dict[str, Any] = dict(super().to_json())
+        if self.more:
+            faults = [(self.field or "", self.message), *self.more]
+            out["faults"] = [{"field": field, "message": message} for field, message in faults]
+        return out
+
+    @classmethod
+    def raise_all(cls, faults: Sequence[MalformedInput]) -> None:
+        """Raise the first of several faults with the others in it; nothing where there is none."""
+        if faults:
+            first, *others = faults
+            more = [*first.more, *((other.field or "", other.message) for other in others)]
+            raise cls(first.message, field=first.field, more=more)
 
 
 class MalformedProof(MalformedInput):

@@ -36,6 +36,16 @@ class Linear:
 
 
 @dataclass(frozen=True)
+class Amount:
+    """The statement's amount in quote quanta: affine. ``limit`` is the largest that any account could prove.
+
+    Only a charge that depends on the amount needs it: what a row's amount factor says is no term.
+    """
+
+    limit: int
+
+
+@dataclass(frozen=True)
 class Sum:
     """constant + sum_k factor_k * term_k, with integer factors."""
 
@@ -113,7 +123,7 @@ class Election:
 
 
 # A union by name, because the alias is recursive.
-Expression = Union[Linear, Sum, Abs, Part, Max, Min, CeilDiv, FloorDiv, Shared, Election]  # noqa: UP007
+Expression = Union[Linear, Amount, Sum, Abs, Part, Max, Min, CeilDiv, FloorDiv, Shared, Election]  # noqa: UP007
 
 
 def describe(expr: Expression) -> str:
@@ -132,7 +142,7 @@ def describe(expr: Expression) -> str:
 def curvature(expr: Expression) -> Curvature:
     """Curvature by the composition rules, or ``RuleRefused`` naming the term that breaks them."""
     match expr:
-        case Linear():
+        case Linear() | Amount():
             return Curvature.AFFINE
         case Abs() | Part():
             return Curvature.CONVEX
@@ -191,33 +201,37 @@ def _sum_curvature(parts: tuple[tuple[int, Expression], ...]) -> Curvature:
     return result
 
 
-def evaluate(expr: Expression, z: Sequence[int], memo: dict[int, int] | None = None) -> int:
-    """Exact integer value at positions ``z`` (lots). ``memo`` keeps shared terms between calls for the same ``z``."""
+def evaluate(expr: Expression, z: Sequence[int], memo: dict[int, int] | None = None, amount: int = 0) -> int:
+    """Exact integer value at positions ``z`` (lots) and an amount (quote quanta). ``memo`` keeps shared terms between
+    calls for the same ``z`` and amount.
+    """
     match expr:
         case Linear(coefficients=coefs, constant=c):
             return c + sum(a * z[j] for j, a in coefs.items())
+        case Amount():
+            return amount
         case Sum(parts=parts, constant=c):
-            return c + sum(f * evaluate(term, z, memo) for f, term in parts if f)
+            return c + sum(f * evaluate(term, z, memo, amount) for f, term in parts if f)
         case Abs(position=j):
             return abs(z[j])
         case Part(position=j, sign=sign):
             return max(sign * z[j], 0)
         case Shared(argument=arg):
             if memo is None:
-                return evaluate(arg, z)
+                return evaluate(arg, z, None, amount)
             if id(expr) not in memo:
-                memo[id(expr)] = evaluate(arg, z, memo)
+                memo[id(expr)] = evaluate(arg, z, memo, amount)
             return memo[id(expr)]
         case Max(pieces=pieces):
-            return max(evaluate(p, z, memo) for p in pieces)
+            return max(evaluate(p, z, memo, amount) for p in pieces)
         case Election(pieces=choices):
-            return max(evaluate(p, z, memo) for _, p in choices)
+            return max(evaluate(p, z, memo, amount) for _, p in choices)
         case Min(pieces=pieces):
-            return min(evaluate(p, z, memo) for p in pieces)
+            return min(evaluate(p, z, memo, amount) for p in pieces)
         case CeilDiv(argument=arg, divisor=d):
-            return ceil_div(evaluate(arg, z, memo), d)
+            return ceil_div(evaluate(arg, z, memo, amount), d)
         case FloorDiv(argument=arg, divisor=d):
-            return evaluate(arg, z, memo) // d
+            return evaluate(arg, z, memo, amount) // d
 
 
 def bounds(expr: Expression, limits: Sequence[tuple[int, int]]) -> tuple[int, int]:
@@ -229,6 +243,8 @@ def bounds(expr: Expression, limits: Sequence[tuple[int, int]]) -> tuple[int, in
                 ends = (a * limits[j][0], a * limits[j][1])
                 low, high = low + min(ends), high + max(ends)
             return low, high
+        case Amount(limit=limit):
+            return 0, limit
         case Sum(parts=parts, constant=c):
             low = high = c
             for f, term in parts:

@@ -7,20 +7,41 @@ Amounts are decimal strings. Conversion to integers happens in the modules that 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
-from typing import Annotated, Any, Literal, TypeVar
+from collections.abc import Iterable, Sequence
+from difflib import get_close_matches
+from typing import Annotated, Any, Literal, TypeVar, get_args
 
-from pydantic import BaseModel, ConfigDict, FailFast, Field, StringConstraints, ValidationError, field_validator
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Discriminator,
+    FailFast,
+    Field,
+    StringConstraints,
+    Tag,
+    ValidationError,
+    field_validator,
+)
 from pydantic_core import PydanticCustomError
 
 from .canonical import MAX_JSON_BYTES, parse_json
-from .errors import MalformedInput
-from .units import DECIMAL_PATTERN
+from .errors import MAX_FAULTS, MalformedInput
+from .units import DECIMAL_FORM, DECIMAL_PATTERN
 
+_NAME_PATTERN = r"^[A-Za-z0-9][A-Za-z0-9._:/+-]{0,63}$"
+_HEX_PATTERN = r"^[0-9a-f]{%d}$"
+_DESTINATION_PATTERN = r"^[\x21-\x7e]([\x20-\x7e]{0,198}[\x21-\x7e])?$"
 Decimal = Annotated[str, StringConstraints(pattern=DECIMAL_PATTERN, max_length=80)]
-Name = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9._:/+-]{0,63}$")]
-Hex32 = Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{64}$")]
-Hex48 = Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{96}$")]
+Name = Annotated[str, StringConstraints(pattern=_NAME_PATTERN)]
+Hex32 = Annotated[str, StringConstraints(pattern=_HEX_PATTERN % 64)]
+Hex48 = Annotated[str, StringConstraints(pattern=_HEX_PATTERN % 96)]
+#: What people are told instead of a regular expression.
+_FORMS = {
+    DECIMAL_PATTERN: DECIMAL_FORM,
+    _NAME_PATTERN: "must be a name of at most 64 letters, digits and . _ : / + -, beginning with a letter or digit",
+    _DESTINATION_PATTERN: "must be 1 to 200 printable ASCII characters, without a space at either end",
+    **{_HEX_PATTERN % digits: f"must be {digits} lower-case hex digits" for digits in (32, 64, 96)},
+}
 #: Seconds since the Unix epoch; the upper bound keeps dates inside four-digit years.
 Time = Annotated[int, Field(ge=0, le=253_402_300_799, strict=True)]
 Text = Annotated[str, StringConstraints(max_length=2000)]
@@ -116,11 +137,60 @@ class ContextModel(Strict):
     expiry: Time
 
 
-class StatementModel(Strict):
-    """``zkmargin/statement/1``: AccountSolvency."""
+class ForShowModel(Strict):
+    """The statement shows solvency. Nothing may be booked on it."""
 
-    schema_: Literal["zkmargin/statement/1"] = Field(alias="schema")
+    for_: Literal["show"] = Field(alias="for")
+
+
+class ForCreditModel(Strict):
+    """A credit of at most ``amount`` for ``venue``, which may draw on it until ``expires`` at the latest."""
+
+    for_: Literal["credit"] = Field(alias="for")
+    venue: Name
+    amount: Decimal
+    expires: Time
+
+
+class ForTradeModel(Strict):
+    """A trade whose legs are the statement's delta, with ``counterparty`` (an account, or ``any``).
+
+    At the snapshot's marks the legs take at most ``limit`` of the quote currency from the account.
+    """
+
+    for_: Literal["trade"] = Field(alias="for")
+    limit: Decimal
+    counterparty: Name
+
+
+class ForWithdrawalModel(Strict):
+    """A withdrawal of the statement's delta, one negative leg, to ``destination`` as custody names it."""
+
+    for_: Literal["withdrawal"] = Field(alias="for")
+    destination: Annotated[str, StringConstraints(pattern=_DESTINATION_PATTERN)]
+
+
+def _purpose_tag(value: Any) -> str | None:
+    """Which purpose a value is of. A function, because the members' check for null runs before any of them is read."""
+    tag = value.get("for") if isinstance(value, dict) else getattr(value, "for_", None)
+    return tag if isinstance(tag, str) else None
+
+
+PurposeModel = Annotated[
+    Annotated[ForShowModel, Tag("show")]
+    | Annotated[ForCreditModel, Tag("credit")]
+    | Annotated[ForTradeModel, Tag("trade")]
+    | Annotated[ForWithdrawalModel, Tag("withdrawal")],
+    Discriminator(_purpose_tag),
+]
+
+
+class StatementModel(Strict):
+    """``zkmargin/statement/2``: AccountSolvency with its purpose; ``zkmargin/statement/1`` has none, and only shows."""
+
+    schema_: Literal["zkmargin/statement/1", "zkmargin/statement/2"] = Field(alias="schema")
     type: Literal["account-solvency"]
+    purpose: PurposeModel | None = None
     commitment: Hex48
     domain: Literal[256, 512, 1024, 2048]
     snapshot: Hex32
@@ -136,17 +206,18 @@ class StatementModel(Strict):
 
 
 class PositionModel(Secret):
-    """Signed quantity of one instrument, in units (not lots)."""
+    """Signed quantity of one instrument, in units (not lots); ``entry`` is a price to charge to cash for each unit."""
 
     instrument: Name
     quantity: Decimal
+    entry: Decimal | None = None
 
 
 class PortfolioModel(Secret):
     """``zkmargin/portfolio/1``. Secret."""
 
     schema_: Literal["zkmargin/portfolio/1"] = Field(alias="schema")
-    positions: Annotated[list[PositionModel], Field(max_length=2048), FailFast()]
+    positions: Annotated[list[PositionModel], Field(max_length=2048)]
     source: Text = ""
 
 
@@ -199,29 +270,97 @@ MAX_DOCUMENT_BYTES = {
     "ProofModel": 256 * 1024,
 }
 #: Members that are left out of a document, rather than null, when they are not used.
-_OPTIONAL = ("axes", "elections", "overlays", "greeks")
+_OPTIONAL = ("axes", "elections", "overlays", "greeks", "purpose")
 #: What a message may repeat of a path: no control characters, nothing long.
 _SAFE_PART = re.compile(r"[A-Za-z0-9_.:/+-]{1,64}")
+_SCHEMA = re.compile(r"zkmargin/([a-z-]{1,40})/([0-9]{1,4})")
 
 M = TypeVar("M", bound=BaseModel)
 
 
 def validate(model: type[M], tree: Any, *, name: str) -> M:
-    """Validate a parsed JSON tree; the first fault becomes a ``MalformedInput`` naming the field's path.
+    """Validate a parsed JSON tree; faults become a ``MalformedInput`` that names the path of each.
 
     Messages never quote the input, because the input may be secret; nor, for a secret model, a key that it does not
-    have.
+    have. A document of another kind or version is named as what it is.
     """
     secret = issubclass(model, Secret)
-    if isinstance(tree, dict) and (unknown := set(tree) - _members(model)):
-        raise MalformedInput("unknown key", field=name if secret else _path(name, min(unknown)))
+    faults: list[tuple[str, str]] = []
+    if isinstance(tree, dict):
+        _check_schema(model, tree, name=name)
+        unknown = sorted(set(tree) - _members(model))
+        faults += [(name if secret else _path(name, k), _unknown_key(k, model)) for k in unknown[:MAX_FAULTS]]
+        tree = {key: value for key, value in tree.items() if key not in unknown} if unknown else tree
     try:
-        return model.model_validate(tree)
+        made = model.model_validate(tree)
     except ValidationError as err:
-        first = err.errors(include_url=False, include_context=False, include_input=False)[0]
-        extra = first["type"] == "extra_forbidden"
-        place = first["loc"][:-1] if extra and secret else first["loc"]
-        raise MalformedInput("unknown key" if extra else first["msg"], field=_path(name, *place)) from None
+        for fault in err.errors(include_url=False, include_input=False)[:MAX_FAULTS]:
+            faults.append(_told(fault, _untagged(tree, fault["loc"]), model, name=name))
+    if faults:
+        raise MalformedInput(faults[0][1], field=faults[0][0], more=faults[1:])
+    return made
+
+
+def _told(fault: Any, place: tuple[str | int, ...], model: type[BaseModel], *, name: str) -> tuple[str, str]:
+    """Field and message of one of pydantic's faults, at a place of the document."""
+    if fault["type"] == "extra_forbidden":
+        message = _unknown_key(str(place[-1]), _model_at(model, place[:-1]))
+        return _path(name, *(place[:-1] if issubclass(model, Secret) else place)), message
+    if fault["type"] == "string_pattern_mismatch":
+        return _path(name, *place), _FORMS.get(fault["ctx"]["pattern"], "is not of the documented form (docs/FILES.md)")
+    return _path(name, *place), "is missing" if fault["type"] == "missing" else fault["msg"]
+
+
+def _unknown_key(key: str, model: type[BaseModel] | None) -> str:
+    """What is said of a key that a model does not have: the member that was probably meant, never the key."""
+    known = sorted(_members(model)) if model is not None else []
+    near = get_close_matches(key, known, n=1, cutoff=0.7) if _SAFE_PART.fullmatch(key) else []
+    return f"unknown key; did you mean {near[0]}?" if near else "unknown key"
+
+
+def _model_at(model: type[BaseModel], place: Sequence[str | int]) -> type[BaseModel] | None:
+    """The model of the object at a place of a document, as far as it has one."""
+    found: type[BaseModel] | None = model
+    for part in place:
+        if isinstance(part, int) or found is None:
+            continue
+        fields = [info.annotation for key, info in found.model_fields.items() if part == (info.alias or key)]
+        found = _first_model(fields[0]) if fields else found
+    return found
+
+
+def _first_model(annotation: Any) -> type[BaseModel] | None:
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        return annotation
+    return next((found for part in get_args(annotation) if (found := _first_model(part)) is not None), None)
+
+
+def _check_schema(model: type[BaseModel], tree: dict[str, Any], *, name: str) -> None:
+    """Refuse a document that says that it is of another kind or version."""
+    wanted = [w for key, info in model.model_fields.items() if key == "schema_" for w in get_args(info.annotation)]
+    told = _SCHEMA.fullmatch(tree["schema"]) if isinstance(tree.get("schema"), str) else None
+    if not wanted or told is None or told[0] in wanted:
+        return
+    kinds = [_SCHEMA.fullmatch(w) for w in wanted]
+    if any(kind is not None and kind[1] == told[1] for kind in kinds):
+        message = f"this version reads {' and '.join(wanted)}, not version {told[2]}"
+    else:
+        message = f"this is a {told[1]} document ({told[0]}); {' or '.join(wanted)} was expected"
+    raise MalformedInput(message, field=_path(name, "schema"))
+
+
+def _untagged(tree: Any, parts: tuple[str | int, ...]) -> tuple[str | int, ...]:
+    """The path without the tags that a choice between models puts into it: what is no member, and has parts below."""
+    out: list[str | int] = []
+    for i, part in enumerate(parts):
+        if isinstance(tree, dict) and part not in tree and i + 1 < len(parts):
+            continue
+        inside = (isinstance(tree, dict) and part in tree) or (
+            isinstance(tree, list) and isinstance(part, int) and part < len(tree)
+        )
+        tree = tree[part] if inside else None
+        out.append(part)
+    return tuple(out)
 
 
 def _path(*parts: str | int) -> str:
@@ -236,6 +375,8 @@ def _members(model: type[BaseModel]) -> set[str]:
 def load(model: type[M], data: bytes, *, name: str) -> M:
     """Bytes to a validated model in one step; refuses more bytes than a document of its kind can have."""
     limit = MAX_DOCUMENT_BYTES.get(model.__name__, MAX_JSON_BYTES)
+    if data.startswith(b"-----BEGIN "):
+        raise MalformedInput("this is a PEM file; a JSON document was expected", field=name)
     return validate(model, parse_json(data, name=name, max_bytes=limit), name=name)
 
 

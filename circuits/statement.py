@@ -1,8 +1,8 @@
 """The AccountSolvency statement: everything public that a proof speaks about, and its canonical digest.
 
-AccountSolvency(C, snapshot, rule, level, delta, amount, multiplier, horizon, context): the portfolio in C, after
-the public trade delta, is worth at least ``amount`` in every scenario of the rule, its add-ons scaled by ``multiplier``
-and its latency buffer by ``horizon``.
+AccountSolvency(C, snapshot, rule, level, delta, amount, multiplier, horizon, purpose, context): the portfolio in C,
+after the public trade delta, is worth at least ``amount`` in every scenario of the rule, its add-ons scaled by
+``multiplier`` and its latency buffer by ``horizon``. ``purpose`` is the use that may be made of it.
 """
 
 from __future__ import annotations
@@ -19,6 +19,8 @@ from . import canonical
 from .compiler import Program, compile_rule
 from .errors import MalformedInput, StaleStatement, StatementMismatch, ZkMarginError
 from .layout import Layout
+from .purpose import SHOW, Purpose, check_limit, check_purpose
+from .purpose import from_model as purpose_from_model
 from .rules import Terms, build, work
 from .snapshot import Snapshot
 from .system import MAX_AMOUNT_BITS
@@ -27,6 +29,8 @@ from .units import PPM, parse_decimal, to_lots, to_quanta
 if TYPE_CHECKING:
     from .schema import StatementModel
 
+#: The versions of the document; its digest is over the version's own domain. The first has no purpose, and only shows.
+VERSION_1, VERSION_2 = "zkmargin/statement/1", "zkmargin/statement/2"
 #: Multipliers up to 1000 keep every add-on far inside the bound check.
 MAX_MULTIPLIER = 1000
 #: A spoke's clock may be this many seconds behind the oracle's before a snapshot counts as from the future.
@@ -56,6 +60,7 @@ class Statement:
     terms: Terms
     amount: str
     delta: tuple[tuple[str, str], ...]
+    purpose: Purpose
     context: Context
     digest: bytes
     tree: Mapping[str, Any] = field(repr=False, compare=False, hash=False)
@@ -98,6 +103,8 @@ def from_model(model: StatementModel) -> Statement:
     """Build a statement from a validated document; raises ``MalformedInput`` naming the field."""
     from .schema import dump
 
+    if (model.purpose is None) != (model.schema_ == VERSION_1):
+        raise MalformedInput("version 2 has a purpose, version 1 has none", field="statement.schema")
     multiplier = parse_multiplier(model.multiplier, field="statement.multiplier")
     tree = dump(model)
     overlays = tuple(model.overlays or ())
@@ -109,6 +116,9 @@ def from_model(model: StatementModel) -> Statement:
             raise MalformedInput("duplicate instrument", field=f"statement.delta.{i}.instrument")
         seen.add(trade.instrument)
     c = model.context
+    delta = tuple((trade.instrument, trade.quantity) for trade in model.delta)
+    purpose = SHOW if model.purpose is None else purpose_from_model(model.purpose)
+    check_purpose(purpose, amount=model.amount, delta=delta, spoke=c.spoke, hub=c.hub, account=c.account)
     return Statement(
         commitment=bytes.fromhex(model.commitment),
         domain=model.domain,
@@ -116,9 +126,10 @@ def from_model(model: StatementModel) -> Statement:
         rule_id=model.rule,
         terms=Terms(model.level, multiplier, model.horizon, tuple(sorted((model.elections or {}).items())), overlays),
         amount=model.amount,
-        delta=tuple((trade.instrument, trade.quantity) for trade in model.delta),
+        delta=delta,
+        purpose=purpose,
         context=Context(c.hub, c.account, c.epoch, c.spoke, c.nonce, c.expiry),
-        digest=canonical.digest(tree, domain="zkmargin/statement/1"),
+        digest=canonical.digest(tree, domain=model.schema_),
         tree=MappingProxyType(tree),
     )
 
@@ -177,8 +188,8 @@ def cheapest_domain(snapshot: Snapshot) -> int:
 def bind(statement: Statement, snapshot: Snapshot) -> BoundStatement:
     """Join a statement with the snapshot it names and compile it to integers.
 
-    Raises ``StatementMismatch`` for another snapshot or rule, ``MalformedInput`` for an amount or delta off the grid,
-    ``RuleRefused`` or ``SystemTooLarge`` from the compiler.
+    Raises ``StatementMismatch`` for another snapshot or rule, or legs beyond the purpose's limit; ``MalformedInput``
+    for an amount or delta off the grid; ``RuleRefused`` or ``SystemTooLarge`` from the compiler.
     """
     if statement.snapshot != snapshot.digest:
         raise StatementMismatch("the statement names another snapshot", field="statement.snapshot")
@@ -191,6 +202,7 @@ def bind(statement: Statement, snapshot: Snapshot) -> BoundStatement:
     for i, (instrument, quantity) in enumerate(statement.delta):
         row = snapshot.row_of(instrument, field=f"statement.delta.{i}.instrument")
         delta[row] = to_lots(quantity, snapshot.instruments[row].lot, field=f"statement.delta.{i}.quantity")
+    check_limit(statement.purpose, statement.delta, snapshot)
     program = _program(snapshot, statement.terms)
     layout = _layout(snapshot, statement.terms, statement.domain)
     constants = program.system.constants(delta, amount)

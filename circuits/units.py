@@ -14,6 +14,11 @@ from .errors import MalformedInput
 #: A decimal string: optional minus, no plus, no exponent, no leading zeros, no bare point, at most 60 digits.
 DECIMAL_PATTERN = r"^-?(0|[1-9][0-9]{0,40})(\.[0-9]{1,30})?$"
 _DECIMAL = re.compile(DECIMAL_PATTERN)
+#: What people are told of it.
+DECIMAL_FORM = (
+    "must be a plain decimal number such as 50000 or -0.25, without thousands separators, exponent, plus sign or "
+    "leading zeros"
+)
 #: More fractional digits than any venue quotes; bounds every scale factor by 10**24 < 2**80.
 MAX_DECIMALS = 24
 #: Positions are kept below 2**63 lots, so that their parts fit the 64-bit words of the argument.
@@ -24,7 +29,7 @@ PPM = 1_000_000
 
 def _check_decimal(text: str, field: str) -> None:
     if not isinstance(text, str) or not _DECIMAL.fullmatch(text):
-        raise MalformedInput("not a plain decimal string", field=field)
+        raise MalformedInput(DECIMAL_FORM, field=field)
     if text.startswith("-") and not text.strip("-0."):
         raise MalformedInput("negative zero", field=field)
 

@@ -28,11 +28,14 @@ from circuits.snapshot import Snapshot
 from circuits.statement import Statement
 from prover import files
 from prover.documents import parse_opening, parse_proof, portfolio_lots
+from prover.words import in_words
+from service.client.offer import Demand, Offer
+from service.client.policy import Policy
 from service.hub import load_private_key
 from service.oracle.config import parse_config
 from service.oracle.feeds import TOKEN_TYPE as FEED_TYPE
 from service.oracle.feeds import open_feed
-from verifier import attestation, jws, proof, snapshot_signature
+from verifier import attestation, authorisation, jws, proof, snapshot_signature
 from verifier.curve import decode_g1
 from verifier.field import decode_scalar
 from verifier.verify import verify
@@ -102,6 +105,57 @@ def fuzz_attestation_payload(data: bytes) -> None:
     attestation.check_attested(example_statement(), example_snapshot(), fact, now=1_700_000_060)
 
 
+@lru_cache
+def purpose_statements() -> tuple[Statement, ...]:
+    """A statement of version 2 for each purpose."""
+    return tuple(statement.from_bytes(path.read_bytes()) for path in sorted((CORPUS / "purpose_statement").iterdir()))
+
+
+def fuzz_purpose_statement(data: bytes) -> None:
+    """A statement of either version, bound to the snapshot: its purpose fits, and its words are those it had."""
+    stated = statement.from_bytes(data)
+    again = statement.from_bytes(stated.to_bytes())
+    if (again.digest, again.purpose) != (stated.digest, stated.purpose):
+        raise AssertionError("a statement that does not survive its own bytes")
+    bound = dict(stated.tree) | {"snapshot": example_snapshot().digest.hex(), "rule": example_snapshot().rule_id}
+    joined = statement.bind(statement.from_bytes(canonical.canonical_bytes(bound)), example_snapshot())
+    in_words(joined.statement, example_snapshot())
+
+
+def fuzz_authorisation_payload(data: bytes) -> None:
+    """The account's key signs anything."""
+    whole = document(authorisation.SCHEMA, jws=signed(data, authorisation.TOKEN_TYPE))
+    consent = authorisation.verify_authorisation(whole, KEY.public_key())
+    authorisation.check_authorises(consent, purpose_statements()[0], now=1_700_000_060)
+
+
+def fuzz_policy(data: bytes) -> None:
+    """A holder's policy, asked about every purpose."""
+    policy = Policy.from_bytes(data)
+    if Policy.from_bytes(policy.to_bytes()) != policy:
+        raise AssertionError("a policy that does not survive its own bytes")
+    for stated in purpose_statements():
+        policy.check(stated, example_snapshot(), 1_700_000_060)
+
+
+def fuzz_demand(data: bytes) -> None:
+    """A venue's demand, beside a statement made for the same use: it is what was demanded, or it is not."""
+    demand = Demand.from_bytes(data)
+    if Demand.from_bytes(demand.to_bytes()) != demand:
+        raise AssertionError("a demand that does not survive its own bytes")
+    for stated in purpose_statements():
+        if type(stated.purpose) is type(demand.purpose):
+            demand.check(stated)
+
+
+def fuzz_offer(data: bytes) -> None:
+    """A holder's offer."""
+    offer = Offer.from_bytes(data)
+    if Offer.from_bytes(offer.to_bytes()).statement.digest != offer.statement.digest:
+        raise AssertionError("an offer that does not survive its own bytes")
+    offer.evidence()
+
+
 def fuzz_signed_snapshot_payload(data: bytes) -> None:
     """The oracle signs anything."""
     token = signed(data, snapshot_signature.TOKEN_TYPE)
@@ -130,6 +184,12 @@ TARGETS: dict[str, Target] = {
     "opening": lambda data: parse_opening(data, example_snapshot()),
     "attestation": lambda data: attestation.verify_attestation(data, KEY.public_key()),
     "attestation_payload": fuzz_attestation_payload,
+    "purpose_statement": fuzz_purpose_statement,
+    "authorisation": lambda data: authorisation.verify_authorisation(data, KEY.public_key()),
+    "authorisation_payload": fuzz_authorisation_payload,
+    "policy": fuzz_policy,
+    "demand": fuzz_demand,
+    "offer": fuzz_offer,
     "proof_document": lambda data: proof.decode(parse_proof(data, example_statement())),
     "proof": proof.decode,
     "point": lambda data: decode_g1(data, field="point"),

@@ -11,7 +11,7 @@ import typer
 
 from circuits.errors import MalformedInput, MissingExtra, StatementMismatch, ZkMarginError
 
-from .console import emit, progress, reports_errors, table
+from .console import emit, progress, reports_errors, warn
 from .outputs import Writes
 
 if TYPE_CHECKING:
@@ -31,7 +31,6 @@ class Engine(StrEnum):
 EngineOption = Annotated[Engine, typer.Option(help="reference needs zkmargin[reference], and shares no arithmetic.")]
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON object.")]
 In = Annotated[Path, typer.Option(exists=False, dir_okay=False)]
-srs_app = typer.Typer(help="The structured reference string.", no_args_is_help=True)
 
 
 def read_snapshot(path: Path) -> Snapshot:
@@ -98,25 +97,6 @@ def clock(now: int | None) -> int:
     return int(time.time()) if now is None else now
 
 
-@srs_app.command("verify")
-@reports_errors
-def srs_verify(as_json: Json = False) -> None:
-    """Check the shipped powers of tau and Lagrange bases: digests, subgroup, structure by pairings."""
-    from verifier.srs import PINNED, check_structure, ethereum, read_pinned
-
-    checks: list[str] = []
-    total = len(PINNED) + 11
-    with progress("srs", tuple(str(i) for i in range(total)), as_json=as_json) as step:
-        for name in PINNED:
-            read_pinned(name)
-            checks.append(f"SHA-256 of {name}")
-            step(str(len(checks)))
-        for check in check_structure(ethereum()):
-            checks.append(check)
-            step(str(len(checks)))
-    emit({"checks": checks}, as_json=as_json, text=lambda: typer.echo("\n".join(f"ok  {c}" for c in checks)))
-
-
 @reports_errors
 def statement(
     snapshot: In,
@@ -134,25 +114,39 @@ def statement(
     horizon: Annotated[int, typer.Option(help="Seconds that the proof is good for from the snapshot's time.")] = 3600,
     delta: Annotated[list[str] | None, typer.Option(help="A public trade, INSTRUMENT=QUANTITY; repeatable.")] = None,
     elect: Annotated[list[str] | None, typer.Option(help="A public election, NAME=PIECE; repeatable.")] = None,
+    now: Annotated[int | None, typer.Option(help="Unix time to check against; the machine's clock by default.")] = None,
     best_for: Annotated[
         Path | None, typer.Option(help="The holder's opening: take the best elections for it. They become public.")
     ] = None,
     overlay: Annotated[list[str] | None, typer.Option(help="An overlay set of the snapshot; repeatable.")] = None,
+    use: Annotated[
+        str, typer.Option("--for", help="What it may be used for: show (nothing), credit, trade or withdrawal.")
+    ] = "show",
+    expires: Annotated[int | None, typer.Option(help="--for credit: Unix time of its end; an hour from now.")] = None,
+    limit: Annotated[
+        str | None, typer.Option(help="--for trade: the most that its legs may take at the marks.")
+    ] = None,
+    counterparty: Annotated[str, typer.Option(help="--for trade: an account, or any.")] = "any",
+    destination: Annotated[
+        str | None, typer.Option("--to", help="--for withdrawal: where custody pays it; the spoke is the hub.")
+    ] = None,
     as_json: Json = False,
 ) -> None:
     """Write a statement about an attested account: what a spoke asks for and a holder proves."""
     from circuits.rules import Terms, build
     from circuits.statement import parse_multiplier
-    from circuits.units import to_lots
+    from circuits.units import to_lots, to_quanta
     from verifier.attestation import load_public_key, verify_attestation
 
-    from .documents import make_statement, parse_opening
+    from .documents import make_statement, parse_opening, purpose_of
     from .files import read_file, unseal, write_file
+    from .request import check_request
 
-    snap = read_snapshot(snapshot)
+    snap, at = read_snapshot(snapshot), clock(now)
     attested = verify_attestation(read_file(attestation), load_public_key(read_file(hub_key)))
     trades = _pairs(delta, "delta")
     elections = dict(_pairs(elect, "elect"))
+    unprovable: list[str] = []
     if best_for is not None:
         held = parse_opening(unseal(read_file(best_for), name="best-for"), snap)
         knobs = Terms(
@@ -162,15 +156,24 @@ def statement(
         for name, quantity in trades:
             row = snap.row_of(name, field="delta")
             after[row] += to_lots(quantity, snap.instruments[row].lot, field="delta")
-        elections = build(snap, knobs).best_choice(after) | elections
+        asked = to_quanta(amount, snap.decimals, field="amount")
+        rule = build(snap, knobs)
+        best = rule.best_choice(after, asked)
+        unmet = [name for name, slack in rule.elect(best).slacks(after, asked) if slack < 0]
+        unprovable = [f"no elections prove this for the opening: {unmet[0]} is not met"] if unmet else []
+        elections = best | elections
+    end = at + 3600 if expires is None else expires
     made = make_statement(
-        snap, attested, spoke=spoke, amount=amount, expiry=clock(None) + 600 if expiry is None else expiry,
+        snap, attested, spoke=spoke, amount=amount, expiry=at + 600 if expiry is None else expiry,
         level=level, multiplier=multiplier, horizon=horizon, delta=trades, 
         nonce=nonce, elections=elections, overlays=overlay or [],
+        purpose=purpose_of(use, spoke, amount, end, limit, counterparty, destination),
     )  # fmt: skip
+    warnings = [*check_request(made, snap, at), *unprovable]
     write_file(out, made.to_bytes())
+    warn(warnings, as_json=as_json)
     emit(
-        {"statement": made.digest.hex()},
+        {"statement": made.digest.hex(), "warnings": warnings},
         as_json=as_json,
         text=lambda: typer.echo(f"statement {made.digest.hex()} -> {out}"),
     )
@@ -193,18 +196,24 @@ def prove(
     from .files import read_file, unseal, write_file
     from .prove import STEPS
     from .prove import prove as run
+    from .request import time_warnings
+    from .words import in_words
 
     snap = read_snapshot(snapshot)
     check_in_force(snap, signed_snapshot, oracle_key, clock(None))
     stated = statements.from_bytes(read_file(statement))
     held = parse_opening(unseal(read_file(opening), name="opening"), snap)
+    for line in in_words(stated, snap):
+        typer.echo(line, err=True)
+    warnings = time_warnings(stated, snap, clock(None))
+    warn(warnings, as_json=as_json)
     begin = time.perf_counter()
     with progress("prove", STEPS, as_json=as_json) as step:
         proof = run(stated, snap, held, progress=step)
     seconds = time.perf_counter() - begin
     write_file(out, proof_bytes(stated, proof))
     emit(
-        {"statement": stated.digest.hex(), "bytes": len(proof), "seconds": round(seconds, 4)},
+        {"statement": stated.digest.hex(), "bytes": len(proof), "seconds": round(seconds, 4), "warnings": warnings},
         as_json=as_json,
         text=lambda: typer.echo(f"proved {stated.digest.hex()} in {seconds:.3f} s, {len(proof)} bytes -> {out}"),
     )
@@ -343,10 +352,11 @@ def explain(
     from circuits.statement import parse_multiplier
 
     from .commitment import sum_openings
-    from .documents import parse_opening, portfolio_lots
+    from .documents import parse_opening
     from .explain import explain as run
-    from .explain import health_text
+    from .explained import show
     from .files import private, read_file, unseal, write_files
+    from .portfolio import notional_warnings, parse_portfolio
 
     snap = read_snapshot(snapshot)
     if (portfolio is None) == (not opening):
@@ -355,43 +365,28 @@ def explain(
         raise MalformedInput(f"must be one of {', '.join(LEVELS)}", field="level")
     factor = parse_multiplier(multiplier, field="multiplier")
     if portfolio is not None:
-        lots, account = portfolio_lots(unseal(read_file(portfolio), name="portfolio"), snap), portfolio.stem
+        given, account = parse_portfolio(unseal(read_file(portfolio), name="portfolio"), snap), portfolio.stem
+        lots, entered = list(given.lots), given.entered
     else:
         opened = [parse_opening(unseal(read_file(path), name="opening"), snap) for path in opening or []]
         lots, account = list(sum_openings(opened).lots), " + ".join(path.stem for path in opening or [])
+        entered = frozenset()
+    warnings = notional_warnings(lots, entered, snap)
+    warn(warnings, as_json=as_json)
     answer = run(snap, Terms(level, factor, horizon, overlays=tuple(sorted(overlay or []))), lots)
-    tree = answer.to_json()
+    tree = answer.to_json() | {"warnings": warnings}
     if plot is not None:
         from .plot import draw
 
         write_files(private(plot, draw(answer, snap, lots, plot, account=account)))
 
-    def text() -> None:
-        typer.echo(f"{level} margin, multiplier {multiplier}, in {answer.currency}")
-        typer.echo(f"net margin     {tree['net_margin']}  (binding scenario: {answer.worst_scenario})")
-        typer.echo(f"requirement    {tree['requirement']}")
-        typer.echo(f"health factor  {health_text(answer.health_factor)}")
-        for name, value in tree["thresholds"].items():
-            typer.echo(f"net margin     {value}  at level {name}")
-        for name, value in tree["greeks"].items():
-            typer.echo(f"{name:14s} {value}")
-        for name, met in tree["overlays"].items():
-            typer.echo(f"overlay        {name}: {'met' if met else 'NOT met'}")
-        for name, piece in tree["elections"].items():
-            typer.echo(f"election       {name}: {piece}")
-        table("scenarios", ["scenario", "net margin"], [[s["name"], s["net_margin"]] for s in tree["scenarios"]])
-        rows = [[p["instrument"], p["quantity"], p["value"], p["requirement"]] for p in tree["positions"]]
-        table(
-            "positions, valued in the binding scenario",
-            ["instrument", "quantity", "value", "requirement"],
-            rows,
-        )
-
-    emit(tree, as_json=as_json, text=text)
+    emit(tree, as_json=as_json, text=lambda: show(answer, snap, multiplier=multiplier))
 
 
 def register(app: typer.Typer) -> None:
     """Add these commands to the root of the command line."""
+    from .srs_cli import srs_app
+
     app.add_typer(srs_app, name="srs")
     app.command()(statement)
     app.command()(prove)

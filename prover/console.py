@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, redirect_stdout
 from contextvars import ContextVar
 from functools import wraps
@@ -12,10 +12,12 @@ from typing import Any, ParamSpec, TypeVar
 
 import typer
 
-from circuits.errors import InternalError, ZkMarginError
+from circuits.errors import InternalError, MalformedInput, MissingExtra, ZkMarginError
 
 P = ParamSpec("P")
 T = TypeVar("T")
+#: Our own packages: a module of theirs that is missing is no extra.
+OURS = ("circuits", "verifier", "prover", "service")
 #: Whether a document goes to standard output, so that what is said of it cannot.
 _document_on_stdout: ContextVar[bool] = ContextVar("document_on_stdout", default=False)
 
@@ -31,12 +33,20 @@ def emit(payload: dict[str, Any], *, as_json: bool, text: Callable[[], None], ok
         text()
 
 
+def warn(warnings: Iterable[str], *, as_json: bool) -> None:
+    """Print warnings on standard error; with ``--json`` they are a member of the answer instead."""
+    for warning in warnings if not as_json else ():
+        typer.echo(f"warning: {warning}", err=True)
+
+
 def fail(error: ZkMarginError, *, as_json: bool) -> typer.Exit:
     """Report a typed error (JSON on standard output, text on standard error) and give its exit."""
     if as_json:
         typer.echo(json.dumps({"ok": False, "error": error.to_json()}))
     else:
         typer.echo(f"{error.code}: {error}", err=True)
+        for field, message in error.more if isinstance(error, MalformedInput) else ():
+            typer.echo(f"{error.code}: {field}: {message}", err=True)
         if remedy := error.to_json().get("remedy"):
             typer.echo(remedy, err=True)
     return typer.Exit(error.exit_code)
@@ -64,15 +74,28 @@ def reports_errors(command: Callable[P, T]) -> Callable[P, T]:
             raise fail(error, as_json=as_json) from None
         except (typer.Exit, typer.Abort, KeyboardInterrupt):
             raise
+        except ModuleNotFoundError as error:
+            if (error.name or "").partition(".")[0] in OURS:
+                raise fail(_bug(error), as_json=as_json) from None
+            raise fail(
+                MissingExtra(
+                    f"{error.name} is not installed: pip install 'zkmargin[EXTRA]' (README.md names the extras)"
+                ),
+                as_json=as_json,
+            ) from None
         except Exception as error:
-            where = error.__traceback__
-            while where is not None and where.tb_next is not None:
-                where = where.tb_next
-            line = f"{where.tb_frame.f_code.co_name}:{where.tb_lineno}" if where else "?"
-            bug = InternalError(f"{type(error).__name__} in {line}; please report it")
-            raise fail(bug, as_json=as_json) from None
+            raise fail(_bug(error), as_json=as_json) from None
 
     return wrapped
+
+
+def _bug(error: Exception) -> InternalError:
+    """What is said of an exception that nobody meant: its type and place, none of its content."""
+    where = error.__traceback__
+    while where is not None and where.tb_next is not None:
+        where = where.tb_next
+    line = f"{where.tb_frame.f_code.co_name}:{where.tb_lineno}" if where else "?"
+    return InternalError(f"{type(error).__name__} in {line}; please report it")
 
 
 @contextmanager
@@ -82,19 +105,21 @@ def progress(title: str, steps: tuple[str, ...], *, as_json: bool) -> Iterator[C
         yield lambda step: None
         return
     from rich.console import Console
+    from rich.markup import escape
     from rich.progress import Progress
 
-    with Progress(console=Console(stderr=True), transient=True) as bar:
-        task = bar.add_task(title, total=len(steps))
+    with Progress(console=Console(stderr=True, highlight=False, emoji=False), transient=True) as bar:
+        task = bar.add_task(escape(title), total=len(steps))
 
         def advance(step: str) -> None:
-            bar.update(task, completed=steps.index(step) if step in steps else None, description=f"{title}: {step}")
+            done = steps.index(step) if step in steps else None
+            bar.update(task, completed=done, description=escape(f"{title}: {step}"))
 
         yield advance
 
 
 def table(title: str, columns: list[str], rows: list[list[str]]) -> None:
-    """Print a table; the first column left, the others right."""
+    """Print a table; the first column left, the others right. Cells are text: brackets and colons are meant."""
     from rich.console import Console
     from rich.table import Table
 
@@ -103,5 +128,5 @@ def table(title: str, columns: list[str], rows: list[list[str]]) -> None:
         out.add_column(name, justify="left" if i == 0 else "right", no_wrap=True)
     for row in rows:
         out.add_row(*row)
-    console = Console(width=None if sys.stdout.isatty() else 140)
+    console = Console(width=None if sys.stdout.isatty() else 140, markup=False, highlight=False, emoji=False)
     console.print(out)

@@ -8,34 +8,21 @@ from typing import Any
 
 from circuits import canonical
 from circuits.errors import MalformedInput, StatementMismatch
-from circuits.schema import OpeningModel, PortfolioModel, ProofModel, StatementModel, dump, load, validate
+from circuits.purpose import SHOW, ForCredit, ForTrade, ForWithdrawal, Purpose, to_tree
+from circuits.schema import OpeningModel, ProofModel, StatementModel, dump, load, validate
 from circuits.snapshot import Snapshot
-from circuits.statement import Statement, from_model
-from circuits.units import format_fraction, parse_decimal, to_lots
+from circuits.statement import VERSION_2, Statement, from_model
+from circuits.units import format_fraction, parse_decimal
 from verifier.attestation import Attestation
 from verifier.field import decode_scalar, encode_scalar
 
 from .commitment import Opening
-from .witness import check_positions
+from .portfolio import parse_portfolio
 
 
 def portfolio_lots(data: bytes, snapshot: Snapshot) -> list[int]:
-    """A portfolio document to lots in registry order; instruments it does not name are zero.
-
-    Raises ``MalformedInput`` for an unknown or repeated instrument or a quantity off its lot grid or limit.
-    """
-    model = load(PortfolioModel, data, name="portfolio")
-    lots = [0] * len(snapshot.instruments)
-    seen: set[str] = set()
-    for i, position in enumerate(model.positions):
-        row = snapshot.row_of(position.instrument, field=f"portfolio.positions.{i}.instrument")
-        if position.instrument in seen:
-            raise MalformedInput("duplicate instrument", field=f"portfolio.positions.{i}.instrument")
-        seen.add(position.instrument)
-        lot = snapshot.instruments[row].lot
-        lots[row] = to_lots(position.quantity, lot, field=f"portfolio.positions.{i}.quantity")
-    check_positions(lots, snapshot, field="portfolio")
-    return lots
+    """The lots of :func:`prover.portfolio.parse_portfolio`: registry order, cash after entry prices."""
+    return list(parse_portfolio(data, snapshot).lots)
 
 
 def opening_bytes(opening: Opening, registry: bytes) -> bytes:
@@ -88,16 +75,19 @@ def make_statement(
     elections: Mapping[str, str] | None = None,
     overlays: Sequence[str] = (),
     nonce: str | None = None,
+    purpose: Purpose = SHOW,
 ) -> Statement:
     """A statement about an attested commitment; ``nonce`` is the spoke's (32 hex digits), fresh by default.
 
+    ``purpose`` is what it may be used for: nothing but to show solvency, unless said otherwise.
     ``StatementMismatch`` when the attested positions are rows of another registry than the snapshot's.
     """
     if attestation.registry != snapshot.registry_digest:
         raise StatementMismatch("the attested positions are rows of another registry", field="attestation.registry")
     tree: dict[str, Any] = {
-        "schema": "zkmargin/statement/1",
+        "schema": VERSION_2,
         "type": "account-solvency",
+        "purpose": to_tree(purpose),
         "commitment": attestation.commitment.hex(),
         "domain": attestation.domain,
         "snapshot": snapshot.digest.hex(),
@@ -121,6 +111,25 @@ def make_statement(
     if overlays:
         tree["overlays"] = sorted(overlays)
     return from_model(validate(StatementModel, tree, name="statement"))
+
+
+def purpose_of(
+    use: str, spoke: str, amount: str, expires: int, limit: str | None, counterparty: str, destination: str | None
+) -> Purpose:
+    """A statement's purpose from what a person gives: its name, and the members that it has. ``MalformedInput``."""
+    match use:
+        case "show":
+            return SHOW
+        case "credit":
+            return ForCredit(spoke, amount, expires)
+        case "trade" if limit is not None:
+            return ForTrade(limit, counterparty)
+        case "withdrawal" if destination is not None:
+            return ForWithdrawal(destination)
+        case "trade" | "withdrawal":
+            missing = "limit" if use == "trade" else "to"
+            raise MalformedInput(f"--for {use} needs --{missing}", field=missing)
+    raise MalformedInput("must be show, credit, trade or withdrawal", field="for")
 
 
 def proof_bytes(statement: Statement, proof: bytes) -> bytes:

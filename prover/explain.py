@@ -109,17 +109,20 @@ def _parts(total: Fraction, components: Mapping[str, Fraction]) -> tuple[tuple[s
 def health_text(factor: Fraction | None) -> str:
     """A health factor for people."""
     if factor is None:
-        return f"above {MAX_MULTIPLIER}, the largest multiplier"
+        return f"above {MAX_MULTIPLIER:,}, the largest multiplier"
     return format_fraction(factor)
 
 
 def explain(snapshot: Snapshot, terms: Terms, lots: Sequence[int]) -> Explanation:
     """Explain positions in lots (registry order) under the snapshot's rule and the given terms.
 
-    Elections are the best ones, whatever ``terms`` names; ``thresholds`` is the net margin at each level (initial,
-    end of liquidation, maintenance). Money in quote units.
+    Elections are the best ones, whatever ``terms`` names: if no choice meets every overlay, ``overlays`` says which
+    one is not met by the choice with the best net margin. ``thresholds`` is the net margin at each level (initial, end
+    of liquidation, maintenance). Money in quote units.
     """
-    rule = build(snapshot, terms)
+    free = build(snapshot, terms)
+    elections = free.best_choice(lots)
+    rule = free.elect(elections)
     margin_unit = _unit(rule, snapshot)
     unit = rule.component_scale * 10**snapshot.value_decimals
     margins = rule.net_margin(lots)
@@ -150,9 +153,9 @@ def explain(snapshot: Snapshot, terms: Terms, lots: Sequence[int]) -> Explanatio
         scenarios=tuple((name, Fraction(m, margin_unit)) for (name, _), m in zip(rule.scenarios, margins, strict=True)),
         positions=positions,
         greeks=tuple(account_greeks(snapshot, lots).items()),
-        elections=tuple(sorted(rule.best_choice(lots).items())),
+        elections=tuple(sorted(elections.items())),
         overlays=tuple((name, slack >= 0) for name, slack in rule.slacks(lots, 0)[len(rule.scenarios) :]),
-        provability_class=rule.provability_class(),
+        provability_class=free.provability_class(),
         components=_parts(total, components),
         thresholds=tuple((level, _net(snapshot, replace(terms, level=level), lots)) for level in LEVELS),
     )

@@ -47,9 +47,10 @@ class Pin:
 
 @dataclass(frozen=True)
 class Followed:
-    """What following the requirements showed: faults in words, and packages whose own requirements are unknown."""
+    """What following the requirements showed: faults in words; all packages met, and those not known here."""
 
     faults: tuple[str, ...]
+    reached: frozenset[str]
     unknown: frozenset[str]
 
 
@@ -160,5 +161,6 @@ def follow(
             if answer is None:
                 unknown.add(name)
             queue += [(name, further, each) for further in answer or ()]
-    faults += [f"nothing wants {name}" for name in sorted(set(here) - {name for name, _ in done})]
-    return Followed(tuple(faults), frozenset(unknown))
+    reached = frozenset(name for name, _ in done)
+    faults += [f"nothing wants {name}" for name in sorted(set(here) - reached)]
+    return Followed(tuple(faults), reached, frozenset(unknown))

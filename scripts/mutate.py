@@ -47,6 +47,7 @@ _VECTORS = "test_vectors.py::test_the_native_engine_answers_every_case_rightly[{
 TESTS: dict[str, tuple[str, ...]] = {
     "argument.py": ("test_frozen.py", "test_verify.py", "test_algebra.py", "test_cheating_steps.py"),
     "attestation.py": ("test_attestation.py",),
+    "authorisation.py": ("test_authorisation.py", _VECTORS.format("authorisations")),
     "claim.py": ("test_frozen.py", "test_claim.py", "test_algebra.py"),
     "credit_entry.py": ("test_credit_entry.py", _VECTORS.format("credits")),
     "curve.py": ("test_frozen.py", "test_decoders.py", "test_algebra.py", "test_proof_bytes.py"),

@@ -43,7 +43,7 @@ def main() -> int:
     parser.add_argument("--database", choices=["sqlite", "postgresql", "both"], default="both")
     parser.add_argument("--attempts", type=int, default=2000)
     parser.add_argument("--processes", type=int, default=64)
-    parser.add_argument("--servers", type=int, default=2)
+    parser.add_argument("--servers", type=int, help="2 by default on PostgreSQL, 1 on SQLite")
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--json", action="store_true")
     arguments = parser.parse_args()

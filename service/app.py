@@ -39,6 +39,10 @@ Check = Callable[[], Awaitable[bool]]
 #: Started with the application and closed after its last request, in reverse order.
 Resource = Callable[["Service"], AbstractAsyncContextManager[None]]
 _SAFE_PART = re.compile(r"[A-Za-z0-9_.:/+-]{1,64}")
+ABOUT = {
+    "hub": "Keeps accounts, reserves credits on proofs of solvency, and verifies proofs for anybody.",
+    "verifier": "Verifies proofs of solvency, keeps nothing and knows nobody.",
+}
 TAGS = [proofs.TAG, {"name": "system", "description": "health, metrics, problem types"}]
 
 
@@ -76,7 +80,7 @@ def create_app(settings: Settings) -> FastAPI:
     app = FastAPI(
         title=f"zkmargin {settings.role}",
         version=VERSION,
-        description=(__doc__ or "").strip(),
+        description=ABOUT[settings.role],
         lifespan=_lifespan,
         openapi_tags=TAGS,
         docs_url=None,
@@ -217,7 +221,8 @@ def _describe(app: FastAPI, service: Service) -> None:
                     answer = operation["responses"].get("422", {})
                     if "HTTPValidationError" in str(answer.get("content", {}).get("application/json", "")):
                         del answer["content"]["application/json"]
-            tree.setdefault("components", {}).setdefault("securitySchemes", {}).update(service.security)
+            if service.security:
+                tree.setdefault("components", {}).setdefault("securitySchemes", {}).update(service.security)
             schemas = tree["components"].setdefault("schemas", {})
             for name in ("HTTPValidationError", "ValidationError"):
                 schemas.pop(name, None)

@@ -10,6 +10,7 @@ from anyio import to_thread
 from fastapi import Depends, Header, Request
 from starlette.concurrency import run_in_threadpool
 
+from circuits.errors import ZkMarginError
 from verifier.hub_keys import public_key
 
 from .door import HEAD, Door
@@ -39,10 +40,15 @@ def _admit(book: Book, door: Door, head: SignedHead, body: bytes) -> Principal:
     """What is left after the signature: the body is the signed one, the key is valid now, the request is new."""
     signed = head.check_body(body)
     now = book.clock()
-    row = book.database.read(lambda tx: access.lookup(tx, signed.keyid, now))
-    if row is None:
+    row = book.database.read(lambda tx: access.lookup(tx, signed.keyid))
+    try:
+        if row is None:
+            raise UnknownKey("no such key here", field="keyid")
+        # After the signature: whose key it is, and for how long, is told to who has it.
+        access.expect_valid(row, created=signed.created, now=now)
+    except ZkMarginError:
         door.forget(signed.keyid)
-        raise UnknownKey("no such key here", field="keyid")
+        raise
     access.burn_nonce(book, signed.keyid, signed.nonce, signed.expires, secrets.token_hex(16))
     door.met(signed.keyid, public_key(bytes.fromhex(row.public)), row.kind)
     return Principal(row.kind, row.owner, signed.keyid)

@@ -16,7 +16,7 @@ from typing import Annotated
 import typer
 
 from prover.cli import In, Json, read_snapshot, register
-from prover.console import emit, progress, reports_errors, table
+from prover.console import emit, progress, reports_errors, table, warn
 from prover.kinds import FOLDER
 from prover.outputs import Writes
 
@@ -32,15 +32,34 @@ from .vectors.cli import vectors_app
 
 app = typer.Typer(
     name="zkmargin",
-    help="Zero-knowledge portfolio margin: prove that a committed portfolio is solvent, without showing it.",
     no_args_is_help=True,
     pretty_exceptions_enable=False,
     add_completion=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+    # Help is plain text: as markup, [reference] and its like would vanish.
+    rich_markup_mode=None,
 )
 Force = Annotated[bool, typer.Option("--force", help="Replace an existing secret file.")]
 Unencrypted = Annotated[
     bool, typer.Option("--unencrypted", help="Write secrets in clear (mode 0600) without a passphrase.")
 ]
+
+
+def _version(asked: bool) -> None:
+    if asked:
+        from importlib.metadata import version
+
+        typer.echo(f"zkmargin {version('zkmargin')}")
+        raise typer.Exit
+
+
+@app.callback()
+def root(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version and exit.")
+    ] = False,
+) -> None:
+    """Zero-knowledge portfolio margin: prove that a committed portfolio is solvent, without showing it."""
 
 
 @app.command()
@@ -91,17 +110,19 @@ def commit(
     from circuits.statement import cheapest_domain
     from prover import files
     from prover.commitment import commit as run
-    from prover.documents import opening_bytes, portfolio_lots
+    from prover.documents import opening_bytes
     from prover.files import read_file, unseal
+    from prover.portfolio import notional_warnings, parse_portfolio
     from verifier.attestation import Attestation
 
     from . import hub as hub_module
     from . import signing as signing_module
 
     snap = read_snapshot(snapshot)
-    lots = portfolio_lots(unseal(read_file(portfolio), name="portfolio"), snap)
+    given = parse_portfolio(unseal(read_file(portfolio), name="portfolio"), snap)
+    warnings = notional_warnings(given.lots, given.entered, snap)
     signing = hub_module.load_private_key(unseal(read_file(key), name="key"))
-    commitment, held = run(lots, cheapest_domain(snap))
+    commitment, held = run(given.lots, cheapest_domain(snap))
     when = int(time.time()) if at is None else at
     fact = Attestation(hub, account, epoch, commitment, held.domain, snap.registry_digest, when)
     validate(
@@ -117,8 +138,9 @@ def commit(
         files.public(attestation, signing_module.sign_attestation(fact, signing)),
         force=force,
     )
+    warn(warnings, as_json=as_json)
     emit(
-        {"commitment": commitment.hex(), "domain": held.domain, "epoch": epoch},
+        {"commitment": commitment.hex(), "domain": held.domain, "epoch": epoch, "warnings": warnings},
         as_json=as_json,
         text=lambda: typer.echo(f"commitment {commitment.hex()} (domain {held.domain}, epoch {epoch})"),
     )
@@ -128,11 +150,24 @@ def commit(
 @reports_errors
 def demo(
     out: Annotated[Path | None, typer.Option(help="Keep the public files here."), Writes(FOLDER)] = None,
+    files: Annotated[
+        Path | None,
+        typer.Option(help="Play nothing: write portfolio.json and a snapshot.json of now here, to try by hand."),
+        Writes(FOLDER),
+    ] = None,
     as_json: Json = False,
 ) -> None:
     """A hub commits to a real portfolio, its holder proves, two spokes verify without seeing it; four attacks fail."""
-    from .demo import STEPS, run, show
+    from .demo import STEPS, run, show, write_examples
 
+    if files is not None:
+        made = write_examples(files, int(time.time()))
+        emit(
+            {"files": str(files), "snapshot": made.digest.hex(), "time": made.time},
+            as_json=as_json,
+            text=lambda: typer.echo(f"portfolio.json and snapshot.json (prices dated {made.time}) -> {files}"),
+        )
+        return
     with progress("demo", STEPS, as_json=as_json) as step:
         report = run(out, step)
     emit(report, as_json=as_json, text=lambda: show(report))
@@ -177,11 +212,9 @@ app.add_typer(vectors_app, name="vectors")
 
 
 def main() -> None:
-    """Entry point of the console script."""
+    """Run the command line; :mod:`service.__main__` is the console script's entry point."""
     try:
         app()
-    except KeyboardInterrupt:
-        sys.exit(130)
     except BrokenPipeError:
         sys.exit(0)
 

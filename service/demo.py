@@ -5,6 +5,7 @@ The clock is the snapshot's, so that real prices of a past day are fresh. Secret
 
 from __future__ import annotations
 
+import json
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -13,7 +14,9 @@ from pathlib import Path
 from typing import Any
 
 from circuits import snapshot as snapshots
+from circuits import statement as statements
 from circuits.errors import InternalError, MalformedInput, ZkMarginError
+from circuits.purpose import SHOW, ForCredit, Purpose, to_tree
 from circuits.rules import Terms
 from circuits.snapshot import Snapshot
 from circuits.statement import Statement, cheapest_domain
@@ -23,6 +26,7 @@ from prover.documents import make_statement, portfolio_lots, proof_bytes
 from prover.explain import explain
 from prover.prove import prove
 from verifier.attestation import Attestation, check_attested, verify_attestation
+from verifier.authorisation import Authorisation, check_authorises, verify_authorisation
 from verifier.srs import ethereum
 from verifier.verify import verify, verify_account
 
@@ -83,10 +87,14 @@ def run(out: Path | None, progress: Callable[[str], None]) -> dict[str, Any]:
     progress("explain")
     health = explain(snap, Terms("initial", Fraction(1), 3600), lots)
 
+    holder = hub.generate_key()
+
     def spoke(
-        epoch: _Epoch, name: str, amount: str, delta: tuple[tuple[str, str], ...] = ()
+        epoch: _Epoch, name: str, amount: str, delta: tuple[tuple[str, str], ...] = (), purpose: Purpose = SHOW
     ) -> tuple[Statement, bytes, dict[str, Any]]:
-        stated = make_statement(snap, epoch.attestation, spoke=name, amount=amount, expiry=now + 600, delta=delta)
+        stated = make_statement(
+            snap, epoch.attestation, spoke=name, amount=amount, expiry=now + 600, delta=delta, purpose=purpose
+        )
         begin = time.perf_counter()
         proof = prove(stated, snap, epoch.opening)
         middle = time.perf_counter()
@@ -101,7 +109,11 @@ def run(out: Path | None, progress: Callable[[str], None]) -> dict[str, Any]:
 
     progress("spoke-a")
     spoke(first, "warm-up", FIRST_AMOUNT)
-    stated_a, proof_a, facts_a = spoke(first, "spoke-a", FIRST_AMOUNT)
+    wanted = ForCredit("spoke-a", FIRST_AMOUNT, now + 3600)
+    stated_a, proof_a, facts_a = spoke(first, "spoke-a", FIRST_AMOUNT, purpose=wanted)
+    # The holder's key signs what the statement is for; without that the hub books nothing.
+    signed = signing.sign_authorisation(Authorisation(HUB, ACCOUNT, stated_a.digest, now), holder)
+    check_authorises(verify_authorisation(signed, holder.public_key()), stated_a, now=now)
     # Spoke A's credit becomes an entry of the committed vector, under a new epoch with fresh blinding.
     booked = list(lots)
     row = snap.row_of("CREDIT", field="demo")
@@ -111,10 +123,14 @@ def run(out: Path | None, progress: Callable[[str], None]) -> dict[str, Any]:
     stated_b, proof_b, facts_b = spoke(second, "spoke-b", SECOND_AMOUNT, ORDER)
     progress("attacks")
     elsewhere = make_statement(snap, first.attestation, spoke="spoke-b", amount=FIRST_AMOUNT, expiry=now + 600)
+    renamed = dict(stated_b.tree) | {"purpose": to_tree(ForCredit("spoke-b", SECOND_AMOUNT, now + 3600)), "delta": []}
+    taken = statements.from_bytes(json.dumps(renamed).encode())
     flipped = proof_a[:-1] + bytes([proof_a[-1] ^ 1])
     greedy = make_statement(snap, second.attestation, spoke="spoke-b", amount=TOO_MUCH, expiry=now + 600)
     attacks: list[tuple[str, Callable[[], object]]] = [
         ("spoke A's proof shown to spoke B", lambda: verify(elsewhere, snap, proof_a, now=now)),
+        ("a proof that shows solvency taken for a credit", lambda: verify(taken, snap, proof_b, now=now)),
+        ("a credit signed by another's key", lambda: verify_authorisation(signed, public)),
         ("one bit of a proof flipped", lambda: verify(stated_a, snap, flipped, now=now)),
         (
             "old epoch after the credit was booked",
@@ -139,24 +155,60 @@ def run(out: Path | None, progress: Callable[[str], None]) -> dict[str, Any]:
         "attacks": refusals,
     }
     if out is not None:
-        _write(out, snap, house, {"a": (stated_a, proof_a, first), "b": (stated_b, proof_b, second)})
+        consent = {"a.authorisation.json": signed, "holder.pub": hub.public_pem(holder)}
+        _write(out, snap, house, {"a": (stated_a, proof_a, first), "b": (stated_b, proof_b, second)}, consent)
         report["files"] = str(out)
     return report
 
 
-def _write(out: Path, snap: Snapshot, house: _Hub, parts: dict[str, tuple[Statement, bytes, _Epoch]]) -> None:
+def _write(
+    out: Path, snap: Snapshot, house: _Hub, parts: dict[str, tuple[Statement, bytes, _Epoch]], consent: dict[str, bytes]
+) -> None:
     from prover.files import public, write_files
 
-    try:
-        out.mkdir(parents=True, exist_ok=True)
-    except OSError as err:
-        raise MalformedInput(err.strerror or "cannot be made", field=str(out)) from None
-    files = {"snapshot.json": snap.to_bytes(), "hub.pub": hub.public_pem(house.key)}
+    _make_directory(out)
+    files = {"snapshot.json": snap.to_bytes(), "hub.pub": hub.public_pem(house.key)} | consent
     for name, (stated, proof, epoch) in parts.items():
         files[f"{name}.statement.json"] = stated.to_bytes()
         files[f"{name}.proof.json"] = proof_bytes(stated, proof)
         files[f"{name}.attestation.json"] = epoch.document
     write_files(*(public(out / name, data) for name, data in files.items()))
+
+
+def write_examples(out: Path, now: int) -> Snapshot:
+    """Write ``portfolio.json`` and ``snapshot.json``, the demo's prices dated ``now`` (Unix seconds), below ``out``.
+
+    Both are published figures, so both are in clear. Called again it dates the snapshot again. ``MalformedInput`` for
+    a file of another content under either name, which is left as it is.
+    """
+    from prover.files import public, write_files
+
+    document = demo_data.snapshot_at(now)
+    wanted = {"portfolio.json": demo_data.read("portfolio.json"), "snapshot.json": document.to_bytes()}
+    for name, data in wanted.items():
+        if (out / name).exists() and not _is_example(out / name, data):
+            raise MalformedInput("exists and is not the demo's; nothing was written", field=str(out / name))
+    _make_directory(out)
+    write_files(*(public(out / name, data) for name, data in wanted.items()))
+    return document
+
+
+def _is_example(path: Path, data: bytes) -> bool:
+    """Whether a file is what :func:`write_examples` wrote, at whatever time."""
+    from prover.files import read_file
+
+    try:
+        held, wanted = json.loads(read_file(path)), json.loads(data)
+    except (ValueError, MalformedInput):
+        return False
+    return isinstance(held, dict) and held | {"time": 0} == wanted | {"time": 0}
+
+
+def _make_directory(out: Path) -> None:
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+    except OSError as err:
+        raise MalformedInput(err.strerror or "cannot be made", field=str(out)) from None
 
 
 def show(report: dict[str, Any]) -> None:

@@ -110,10 +110,9 @@ class Door:
 
         Raises ``SignatureRejected``, ``RequestExpired``, ``UnknownKey``.
         """
-        now = self.book.clock()
 
         def key_of(kid: str) -> Ed25519PublicKey | None:
-            row = self.book.database.read(lambda tx: access.lookup(tx, kid, now))
+            row = self.book.database.read(lambda tx: access.lookup(tx, kid))
             return None if row is None else public_key(bytes.fromhex(row.public))
 
         return self._verify(scope, header_lines(scope), key_of)

@@ -117,7 +117,7 @@ class EdgeProtocol(HttpToolsProtocol):
             raise self._refusal
         super().on_message_begin()
         self._head_complete = False
-        self._outside = self._inside = 0
+        self._outside, self._inside = 1, 0
         self._wait(self.settings.header_timeout)
 
     def on_header(self, name: bytes, value: bytes) -> None:

@@ -1,7 +1,7 @@
 """Typed errors of the service. Each has a code; :mod:`service.problems` gives every code its status and remedy.
 
-``extensions`` are further members of the problem document (RFC 9457 section 3.2), such as the epoch that would not be
-stale. They are shown to the client: never put a position, a blinding or a key there.
+``extensions`` are further members of the problem document (RFC 9457 section 3.2), such as the amount that was
+proved. They are shown to the client: never put a position, a blinding or a key there.
 """
 
 from __future__ import annotations

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import asyncio
+import sqlite3
 import sys
+import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager, suppress
 from dataclasses import fields
+from functools import partial
 from typing import TYPE_CHECKING
 
-from anyio import to_thread
+from anyio import CapacityLimiter, move_on_after, to_thread
 from fastapi import FastAPI
 from sqlalchemy import Connection
 from starlette.concurrency import run_in_threadpool
@@ -26,7 +29,7 @@ from .ledger import credits as ledger_credits
 from .ledger import log as ledger_log
 from .ledger import snapshots as ledger_snapshots
 from .ledger.book import Book, Policy
-from .store.database import Database
+from .store.database import Database, Waits
 from .store.migrate import expect_current
 from .store.vault import Vault, parse_keys
 
@@ -39,6 +42,8 @@ if TYPE_CHECKING:
 HEAD_SECONDS = 5
 #: How soon a thread that works hands the interpreter to one that waits.
 SWITCH_SECONDS = 0.0005
+#: How long readiness waits for the lock of a booking, which under load is handed on every few milliseconds; how often.
+PROBE_SECONDS, PROBE_EVERY = 1.0, 1.0
 
 
 def install(app: FastAPI, service: Service) -> None:
@@ -70,12 +75,64 @@ def keyring(settings: Settings) -> Vault:
     return parse_keys(unseal(read_file(settings.storage_keys_file), name="storage_keys").decode("ascii", "replace"))
 
 
-def open_book(settings: Settings) -> Book:
-    """The ledger of a configuration, its schema checked."""
-    database = Database(settings.database_url.get_secret_value(), pool_size=settings.database_pool)
+def database_of(settings: Settings, waits: Waits | None = None) -> Database:
+    """The database of a configuration, with a server's waits unless others are given."""
+    chosen = waits or Waits(
+        settings.database_lock_timeout, settings.database_statement_timeout, settings.database_idle_timeout
+    )
+    return Database(settings.database_url.get_secret_value(), pool_size=settings.database_pool, waits=chosen)
+
+
+def open_book(settings: Settings, waits: Waits | None = None, *, server: bool = False) -> Book:
+    """The ledger of a configuration, its schema checked; with the claim of a server process if it is to be one."""
+    database = database_of(settings, waits)
+    if server:
+        database.claim_server()
     expect_current(database)
     policy = Policy(**{f.name: getattr(settings, f.name) for f in fields(Policy)})
     return Book.open(database, keyring(settings), policy=policy)
+
+
+def expect_servable(settings: Settings) -> None:
+    """That this many server processes may serve this database; ``MalformedInput`` names the setting, ``Conflict`` if
+    another server process is there already; ``StatementMismatch`` where there is no ledger of this version.
+    """
+    database = database_of(settings)
+    expect_current(database)
+    if settings.workers > 1 and not database.several:
+        raise MalformedInput(
+            f"SQLite {sqlite3.sqlite_version} can lose a transaction between several processes: one worker, SQLite "
+            "3.51.3 or later, or PostgreSQL",
+            field="workers",
+        )
+    try:
+        database.claim_server()
+    finally:
+        database.close()
+
+
+class BookingProbe:
+    """Whether a booking could be made now: the log's lock, which every booking takes last, is taken and given back.
+
+    However often it is asked it looks once a second. A thread of its own, so that it waits behind no call.
+    """
+
+    def __init__(self, book: Book) -> None:
+        self._book, self._thread, self._asking = book, CapacityLimiter(1), asyncio.Lock()
+        self._at, self._good = float("-inf"), False
+
+    async def __call__(self) -> bool:
+        """Looks, or says what was seen within the last second."""
+        async with self._asking:
+            if time.monotonic() - self._at >= PROBE_EVERY:
+                self._good = False
+                with move_on_after(2 * PROBE_SECONDS):
+                    self._good = await to_thread.run_sync(
+                        self._book.database.lockable, ledger_log.LOCK, PROBE_SECONDS, limiter=self._thread,
+                        abandon_on_cancel=True,
+                    )  # fmt: skip
+                self._at = time.monotonic()
+            return self._good
 
 
 @asynccontextmanager
@@ -86,7 +143,7 @@ async def ledger_of(service: Service) -> AsyncIterator[None]:
     sys.setswitchinterval(SWITCH_SECONDS)
     # As many threads as there may be connections (pool and as much overflow): more would only wait for one.
     to_thread.current_default_thread_limiter().total_tokens = 2 * service.settings.database_pool
-    book = await run_in_threadpool(open_book, service.settings)
+    book = await run_in_threadpool(partial(open_book, service.settings, server=True))
     service.parts["book"] = book
     door = service.parts["door"] = Door(book)
     await run_in_threadpool(door.refresh)
@@ -103,15 +160,8 @@ async def ledger_of(service: Service) -> AsyncIterator[None]:
         # Not in the threads of the ledger's callers.
         return await to_thread.run_sync(book.database.read, lambda tx: document(tx, digest), limiter=door.limiter)
 
-    async def ready() -> bool:
-        try:
-            await run_in_threadpool(book.database.ping)
-        except ZkMarginError:
-            return False
-        return True
-
     service.parts["lookup"], service.parts["strangers_lookup"] = lookup, strangers_lookup
-    service.checks["database"] = ready
+    service.checks["database"] = BookingProbe(book)
     tasks = [
         asyncio.create_task(_sweep(book, door, service.settings.sweep_seconds)),
         asyncio.create_task(_keep_head(book, HEAD_SECONDS)),

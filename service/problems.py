@@ -59,7 +59,8 @@ _TYPES = (
     ProblemType("unknown-snapshot", 404, "The snapshot is not known here", "Send the snapshot document itself."),
     # Who asks.
     ProblemType("signature-rejected", 401, "The signature does not hold", "Sign as RFC 9421 says, with your key."),
-    ProblemType("unknown-key", 401, "The key is not registered, or not valid now", "Register the key first."),
+    ProblemType("unknown-key", 401, "The key is not registered", "Register the key first."),
+    ProblemType("key-not-valid", 401, "The key is not valid at this time", "Compare the clocks, or use another key."),
     ProblemType("request-replayed", 409, "This signed request was seen before", "Sign again with a fresh nonce."),
     ProblemType("request-expired", 401, "The signature is outside its time", "Set the clock and sign again."),
     ProblemType("forbidden", 403, "Not allowed to this caller", "Use a key with the role that this call needs."),
@@ -75,6 +76,9 @@ _TYPES = (
     ProblemType("amount-above-proof", 422, "More than the proof covers", "Prove the amount that is asked for."),
     ProblemType("amount-unavailable", 409, "More than the credit has", "Fetch the credit and ask for what it has."),
     ProblemType("statement-refused", 422, "Not the statement that this call needs", "Correct the named field, prove."),
+    ProblemType(
+        "not-authorised", 403, "Not authorised by the account's key", "Ask the holder to authorise exactly this."
+    ),
     ProblemType("sequence-conflict", 409, "Not the next report of this credit", "Send the expected sequence."),
     ProblemType("credit-expired", 409, "The credit's time is over", "Request a new credit."),
     ProblemType("not-expired", 409, "The credit is not due", "Wait until it is, or let its venue release it."),

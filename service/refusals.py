@@ -31,6 +31,12 @@ class RequestReplayed(Refusal):
     code = "request-replayed"
 
 
+class KeyNotValid(Refusal):
+    """The key is registered, and not valid by this server's clock; the times of both sides are extensions."""
+
+    code = "key-not-valid"
+
+
 class Forbidden(Refusal):
     """The caller is known and not entitled to this."""
 
@@ -92,9 +98,15 @@ class AmountUnavailable(Refusal):
 
 
 class StatementRefused(Refusal):
-    """A true statement that is not the one this call needs (level, multiplier, horizon, overlays, spoke, delta)."""
+    """A true statement that is not the one this call needs (purpose, level, multiplier, horizon, overlays, spoke)."""
 
     code = "statement-refused"
+
+
+class NotAuthorised(Refusal):
+    """The account's key did not authorise this: no signature of it, or of less, for less long, for others."""
+
+    code = "not-authorised"
 
 
 class SequenceConflict(Refusal):

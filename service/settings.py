@@ -50,6 +50,15 @@ class Settings(BaseSettings):
     database_pool: int = Field(
         default=3, ge=1, le=200, description="hub: database connections of a server process; more wait for each other"
     )
+    database_lock_timeout: Annotated[float, Field(ge=0.1, le=60)] = Field(
+        default=3.0, description="hub: to wait for a lock of the database; then 503"
+    )
+    database_statement_timeout: Annotated[float, Field(ge=1, le=600)] = Field(
+        default=30.0, description="hub: for one statement on PostgreSQL; then 503"
+    )
+    database_idle_timeout: Annotated[float, Field(ge=0.5, le=60)] = Field(
+        default=5.0, description="hub: of a transaction on PostgreSQL whose process stands still; then it is undone"
+    )
     sweep_seconds: Annotated[float, Field(gt=0, le=3600)] = Field(
         default=5.0, description="hub: how often due credits are expired and old nonces dropped"
     )
@@ -60,6 +69,9 @@ class Settings(BaseSettings):
     report_grace: int = Field(default=60, ge=0, le=86400, description="hub: late reports after a credit's end")
     max_failed_proofs: int = Field(default=100, ge=1, description="hub: false proofs in a row that open a breaker")
     jump_ppm: int = Field(default=500_000, ge=1, description="hub: a mark's jump that opens the hub's breaker")
+    claim_seconds: int = Field(
+        default=10, ge=1, le=600, description="hub: until a try that stands still is overtaken by a repeated request"
+    )
 
     hub_keys: tuple[Path, ...] = Field(
         default=(), description="PEM files of trusted hubs; callers may name another key in a verify call"

@@ -243,10 +243,11 @@ class _Verifier(HTTPMessageVerifier, HTTPSignatureKeyResolver):
         if not 0 < expires - created <= MAX_LIFETIME:
             _refuse(f"must be 1 to {MAX_LIFETIME} seconds after created", "expires")
         if self._now is not None:
+            clocks = f"the request's clock said {created}, this server's says {self._now}"
             if created > self._now + MAX_SKEW:
-                raise RequestExpired("signed in the future", field="created")
+                raise RequestExpired(f"signed in the future: {clocks}", field="created")
             if expires < self._now:
-                raise RequestExpired("the signature has expired", field="expires")
+                raise RequestExpired(f"the signature has expired: {clocks}", field="expires")
         # Here and not in the resolver, where the library would take a failing database for a bad signature.
         self._key = self._key_of(values["keyid"])
         if self._key is None:

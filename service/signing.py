@@ -1,4 +1,4 @@
-"""What the hub signs: attestations, credit entries, tree heads and its own next key.
+"""What the hub signs (attestations, credit entries, tree heads, its own next key), and what a holder authorises.
 
 The one place where a JWS (RFC 7515, compact, EdDSA) is written; ``verifier`` reads them. The protected header is
 exactly {alg, typ}, the payload RFC 8785 JSON.
@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from circuits import canonical
 from verifier import attestation as attestations
-from verifier import credit_entry, hub_keys, transparency
+from verifier import authorisation, credit_entry, hub_keys, transparency
 from verifier.jws import ALGORITHM
 
 if TYPE_CHECKING:
@@ -48,6 +48,11 @@ def sign_tree_head(head: transparency.TreeHead, key: Ed25519PrivateKey) -> bytes
 def sign_hub_key(fact: hub_keys.HubKey, key: Ed25519PrivateKey) -> bytes:
     """The document in which ``key`` appoints ``fact.key``; the first key of a chain appoints itself."""
     return sign_document(fact.payload(), key, schema=hub_keys.SCHEMA, token_type=hub_keys.TOKEN_TYPE)
+
+
+def sign_authorisation(consent: authorisation.Authorisation, key: Ed25519PrivateKey) -> bytes:
+    """As the holder: the document in which the account's key authorises a statement's purpose."""
+    return sign_document(consent.payload(), key, schema=authorisation.SCHEMA, token_type=authorisation.TOKEN_TYPE)
 
 
 def raw_public(key: Ed25519PrivateKey) -> bytes:

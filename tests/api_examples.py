@@ -64,10 +64,7 @@ def record() -> dict[str, Tree]:
         legs = (("PERPETUAL-2", "1"), ("QUOTE-0", "-64.25"))
         trade = s.trade_body("alice", "bob", world.snapshot, spoke="spoke-a", legs=legs, overlays=["retail"])
         s.ok(spoke, "POST", "/v1/trades", trade)
-        statement, proof = s.proof(
-            "alice", world.snapshot, spoke="hub-1", amount="0", delta=(("QUOTE-0", "-10"),), overlays=["retail"]
-        )
-        out = {"instrument": "QUOTE-0", "quantity": "10", "statement": json.loads(statement.to_bytes()), "proof": proof}
+        out = s.withdrawal_body("alice", world.snapshot, instrument="QUOTE-0", quantity="10", overlays=["retail"])
         s.ok(alice, "POST", "/v1/accounts/alice/withdrawals", out)
         s.ok(ops, "POST", "/v1/breakers/open", {"scope": "venue/spoke-a"})
         for caller, path in (

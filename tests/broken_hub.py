@@ -26,6 +26,18 @@ def no_idempotency() -> None:
     idempotency.refuse = lambda book, call, error: idempotency.Outcome(error)
 
 
+def no_record_of_refusals() -> None:
+    """A refusal stores nothing: another try of the same request may book."""
+
+    def forgotten(book: Any, tx: Any, one: Any, refusal: Any) -> Any:
+        tx.execute(idempotency._GIVE_UP, one.place())
+        return idempotency.Outcome(refusal, earlier=False)
+
+    idempotency._write_refusal = forgotten
+
+
+FAULTS = {"epoch": no_epoch_check, "idempotency": no_idempotency, "refusals": no_record_of_refusals}
+
 if __name__ == "__main__":
-    {"epoch": no_epoch_check, "idempotency": no_idempotency}[os.environ["RACE_FAULT"]]()
+    FAULTS[os.environ["RACE_FAULT"]]()
     cli.main()

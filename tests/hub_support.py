@@ -22,12 +22,15 @@ from fastapi.testclient import TestClient
 from pydantic import SecretStr
 
 from circuits.canonical import canonical_bytes
+from circuits.purpose import ANY, ForCredit, ForTrade, ForWithdrawal
+from circuits.schema import StatementModel, validate
 from circuits.snapshot import Snapshot
-from circuits.statement import Statement
+from circuits.statement import Statement, from_model
 from prover.commitment import Opening
 from prover.documents import make_statement, parse_opening, proof_bytes
 from prover.prove import prove
 from service.app import create_app
+from service.client.offer import authorise
 from service.client.signing import RequestSigner
 from service.ledger import setup
 from service.ledger.book import Book
@@ -225,22 +228,49 @@ class Session:
         stated = make_statement(snapshot, attested, spoke=spoke, amount=amount, **({"expiry": expiry} | changes))
         return stated, json.loads(proof_bytes(stated, prove(stated, snapshot, opening)))
 
-    def credit_body(self, account: str, snapshot: Snapshot, *, spoke: str, amount: str, **changes: Any) -> Tree:
-        """A credit request, proved."""
-        stated, proof = self.proof(account, snapshot, spoke=spoke, amount=amount, **changes)
+    def authorised(self, stated: Statement, proof: Tree, *, by: str | None = None) -> Tree:
+        """As the holder: what a hub books on. ``by`` is another caller whose key signs."""
+        key = self.hub.signers[by or f"account/{stated.context.account}"].key
         return {
             "statement": json.loads(stated.to_bytes()),
             "proof": proof,
-            "amount": amount,
-            "expires": self.clock() + 3600,
+            "authorisation": json.loads(authorise(stated, key, now=self.clock())),
         }
+
+    def restated(self, body: Tree, **changes: Any) -> Tree:
+        """A body whose statement is changed, with its proof made to name it and its account's key to authorise it."""
+        statement = body["statement"] | changes
+        if "context" in changes:
+            statement["context"] = body["statement"]["context"] | changes["context"]
+        stated = from_model(validate(StatementModel, statement, name="statement"))
+        signer = f"account/{stated.context.account}"
+        by = signer if signer in self.hub.signers else "account/alice"
+        return body | self.authorised(stated, body["proof"] | {"statement": stated.digest.hex()}, by=by)
+
+    def credit_body(
+        self, account: str, snapshot: Snapshot, *, spoke: str, amount: str, seconds: int = 3600, **changes: Any
+    ) -> Tree:
+        """A credit request, proved and authorised."""
+        expires = self.clock() + seconds
+        changes = {"purpose": ForCredit(spoke, amount, expires)} | changes
+        stated, proof = self.proof(account, snapshot, spoke=spoke, amount=amount, **changes)
+        return self.authorised(stated, proof) | {"amount": amount, "expires": expires}
+
+    def withdrawal_body(
+        self, account: str, snapshot: Snapshot, *, instrument: str, quantity: str, **changes: Any
+    ) -> Tree:
+        """A withdrawal, proved and authorised."""
+        changes = {"purpose": ForWithdrawal("vault-1"), "delta": ((instrument, f"-{quantity}"),)} | changes
+        stated, proof = self.proof(account, snapshot, **({"spoke": "hub-1", "amount": "0"} | changes))
+        return self.authorised(stated, proof) | {"instrument": instrument, "quantity": quantity}
 
     def side(
         self, account: str, snapshot: Snapshot, *, spoke: str, legs: Sequence[tuple[str, str]], **changes: Any
     ) -> Tree:
-        """As the holder: one side of a trade, proved."""
-        stated, proof = self.proof(account, snapshot, spoke=spoke, amount="0", delta=tuple(legs), **changes)
-        return {"statement": json.loads(stated.to_bytes()), "proof": proof}
+        """As the holder: one side of a trade, proved and authorised, whatever it costs, with anybody."""
+        changes = {"purpose": ForTrade("1000000", ANY), "amount": "0", "delta": tuple(legs)} | changes
+        stated, proof = self.proof(account, snapshot, spoke=spoke, **changes)
+        return self.authorised(stated, proof)
 
     def trade_body(
         self, maker: str, taker: str, snapshot: Snapshot, *, spoke: str, legs: Sequence[tuple[str, str]], **changes: Any

@@ -49,9 +49,11 @@ OUTCOMES = {
 HONEST = {"201", "stale-epoch", "cap-exceeded"}
 #: Late reports cross the sweep, or another process's view of a credit is old.
 CHANGES = {"200", "amount-unavailable", "sequence-conflict", "credit-expired"}
-#: Takes the one write lock of SQLite, writes past its cache so that uncommitted pages reach the file, and waits.
+#: As a command that dies in its transaction: takes the lock that all writers take, and the one write lock of SQLite,
+#: writes past its cache so that uncommitted pages reach the file, and waits.
 _HOLD = """
-import sqlite3, sys, time
+import fcntl, os, sqlite3, sys, time
+fcntl.flock(os.open(sys.argv[1] + "-commit", os.O_RDWR | os.O_CREAT, 0o600), fcntl.LOCK_SH)
 c = sqlite3.connect(sys.argv[1], isolation_level=None, timeout=20)
 c.execute("PRAGMA cache_size=1"); c.execute("PRAGMA cache_spill=1"); c.execute("BEGIN IMMEDIATE")
 c.execute("UPDATE accounts SET live = live + 1000000000"); c.execute("UPDATE credits SET free = amount, used = 0, released = 0")
@@ -147,7 +149,7 @@ def run(
     *,
     attempts: int,
     processes: int,
-    servers: int = 2,
+    servers: int | None = None,
     seed: int = 1,
     pause: float = 1.0,
     join: float = 0.3,
@@ -160,10 +162,13 @@ def run(
     ``pause`` is the mean time between kills, none for 0.
     """
     begin, report, hub = time.monotonic(), Report(), Hub(url)
+    # SQLite has one server process and several client processes, and now and then a command beside it.
+    servers = servers or (1 if hub.database.sqlite else 2)
     environment = {
         "ZKMARGIN_ROLE": "hub", "ZKMARGIN_DATABASE_URL": url, "ZKMARGIN_POOL_PROCESSES": "1",
         "ZKMARGIN_STORAGE_KEYS": ",".join(k.secret.hex() for k in hub.ring.keys), "ZKMARGIN_LOG_LEVEL": "warning",
         "ZKMARGIN_SWEEP_SECONDS": "0.5", "ZKMARGIN_REPORT_GRACE": "1", "ZKMARGIN_MAX_FAILED_PROOFS": "1000000",
+        "ZKMARGIN_CLAIM_SECONDS": "2",
     }  # fmt: skip
     running = [ServerProcess(environment, directory, program=program) for _ in range(servers)]
     try:
@@ -248,7 +253,11 @@ class Comparison:
         check([n["key"] for n in asked] == [n["key"] for n in answered], "an attempt was never answered")
         check(len({n["key"] for n in asked}) == len(asked), "two attempts of one key")
         check(all(n["same"] for n in self.notes["repeated"]), "a repeated request got another answer")
+        check(all(n["same"] for n in self.notes["both"]), "one request sent twice at once was told two things")
+        counts["sent twice at once"] = len(self.notes["both"])
         check(all(n["code"] == "idempotency-mismatch" for n in self.notes["misused"]), "a key answered another request")
+        refused = [n for n in self.notes["repeated"] if n["status"] != 201]
+        counts["refusals repeated"] = len(refused)
         counts["repeated after an answer"] = len(self.notes["repeated"])
 
     def _outcomes(self) -> None:

@@ -12,6 +12,7 @@ import os
 import secrets
 import signal
 import sys
+import threading
 import time
 from dataclasses import asdict, dataclass, field
 from multiprocessing.sharedctypes import Synchronized
@@ -21,10 +22,12 @@ from typing import Any
 
 from circuits import snapshot as snapshots
 from circuits.canonical import canonical_bytes
+from circuits.purpose import ForCredit
 from circuits.snapshot import Snapshot
 from circuits.units import format_quanta, to_quanta
 from prover.documents import make_statement, parse_opening, proof_bytes
 from prover.prove import prove
+from service.client.offer import authorise
 from service.sealing import open_sealed
 from tests.servers import Caller
 from verifier.attestation import verify_attestation
@@ -35,7 +38,7 @@ ACCOUNT = "alice"
 DECIMALS = 2
 #: Cash of the account in quanta: what can be proved while no credit is out.
 EQUITY = 100_000
-WAYS = {"plain": 45, "hang-up": 15, "twice": 15, "repeat": 10, "thief": 5, "greedy": 5, "stale": 5}
+WAYS = {"plain": 35, "hang-up": 15, "twice": 10, "both": 15, "repeat": 10, "thief": 5, "greedy": 5, "stale": 5}
 #: Seconds of a credit; the hub of a race frees it a second later.
 SHORTEST, LONGEST = 3, 9
 
@@ -97,10 +100,12 @@ def quanta(text: str) -> int:
 
 def holder(plan: Plan, shared: Shared, snapshot: Snapshot) -> None:
     """Prove every epoch once for every venue, until all are gone. Nothing secret leaves this process."""
+    from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
     from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey
 
     rng = Random(plan.seed)
     caller = Caller(bytes.fromhex(plan.holder), plan.hub, plan.ports, rng)
+    key = Ed25519PrivateKey.from_private_bytes(bytes.fromhex(plan.holder))
     encryption = X25519PrivateKey.from_private_bytes(bytes.fromhex(plan.encryption))
     hub_key = public_key(bytes.fromhex(plan.key))
     line = snapshot.index["CREDIT-1"]
@@ -120,10 +125,14 @@ def holder(plan: Plan, shared: Shared, snapshot: Snapshot) -> None:
             # Often all there is: then two winners would be more than was ever proved.
             amount = room if rng.random() < 0.4 else rng.randint(1, room)
             expiry = int(time.time()) + 600
-            stated = make_statement(snapshot, attested, spoke=venue, amount=money(amount), expiry=expiry)
+            purpose = ForCredit(venue, money(amount), int(time.time()) + LONGEST + 600)
+            stated = make_statement(
+                snapshot, attested, spoke=venue, amount=money(amount), expiry=expiry, purpose=purpose
+            )
             proof = proof_bytes(stated, prove(stated, snapshot, opening))
             made[venue] = {
                 "statement": json.loads(stated.to_bytes()), "proof": json.loads(proof), "amount": money(amount),
+                "authorisation": json.loads(authorise(stated, key, now=int(time.time()))),
                 "digest": stated.digest.hex(),
             }  # fmt: skip
         path = proofs_of(plan, attested.epoch)
@@ -196,7 +205,7 @@ class Venue:
             way, mine = ("stale", older[self.name]) if self.name in older else ("plain", mine)
         amount = quanta(mine["amount"])
         body = {
-            "statement": mine["statement"], "proof": mine["proof"],
+            "statement": mine["statement"], "proof": mine["proof"], "authorisation": mine["authorisation"],
             "amount": money(amount + 1 if way == "greedy" else self.rng.choice([amount, max(1, amount // 2)])),
             "expires": int(time.time()) + self.rng.randint(SHORTEST, LONGEST),
         }  # fmt: skip
@@ -214,15 +223,23 @@ class Venue:
             self.caller.hang_up("/v1/credits", body, key, self.rng.uniform(0, 0.3))
             # The ledger's clock counts seconds: only a later one tells an earlier answer from this one's.
             time.sleep(self.rng.choice([0, 1.1]))
+        twins: list[tuple[int, Any]] = []
+        if way == "both":
+            twin = Caller(bytes.fromhex(self.plan.venues[self.name]), self.plan.hub, self.plan.ports, Random(key))
+            other = threading.Thread(target=lambda: twins.append(told(twin, body, key)))
+            other.start()
         last = time.time()
         status, answer, lost = self.caller.until_answered("POST", "/v1/credits", body, key)
+        if way == "both":
+            other.join()
+            lost += twin.lost
+            self.note(kind="both", **about, same=twins == [(status, plain(answer))])
         self.note(kind="answered", **about, hung_up=hung_up, lost=lost, last=last, status=status, answer=answer)
-        if status != 201:
-            return
-        self.held.append(answer)
+        if status == 201:
+            self.held.append(answer)
         if way == "repeat":
-            status, again, _ = self.caller.until_answered("POST", "/v1/credits", body, key)
-            self.note(kind="repeated", **about, same=(status, again) == (201, answer))
+            again = told(self.caller, body, key)
+            self.note(kind="repeated", **about, status=status, same=again == (status, plain(answer)))
             other = body | {"expires": body["expires"] + 1}
             status, refused, _ = self.caller.until_answered("POST", "/v1/credits", other, key)
             self.note(kind="misused", **about, status=status, code=refused.get("code"))
@@ -252,6 +269,17 @@ class Venue:
             status, answer, _ = self.caller.until_answered("GET", f"/v1/credits/{credit['credit']}")
         if status == 200:
             self.held.append(answer)
+
+
+def plain(answer: Tree) -> Tree:
+    """Without what names one request among several."""
+    return {name: value for name, value in answer.items() if name != "instance"}
+
+
+def told(caller: Caller, body: Tree, key: str) -> tuple[int, Tree]:
+    """What a credit request comes to."""
+    status, answer, _ = caller.until_answered("POST", "/v1/credits", body, key)
+    return status, plain(answer)
 
 
 def _venue(plan: Plan, shared: Shared, index: int) -> None:

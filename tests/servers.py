@@ -23,7 +23,7 @@ Tree = dict[str, Any]
 ROOT = Path(__file__).resolve().parents[1]
 SERVE = ("-m", "service.cli")
 #: Problems after which nothing is known, or nothing was tried: repeat with the same idempotency key.
-AGAIN = frozenset({"unavailable", "overloaded", "not-ready", "request-timeout"})
+AGAIN = frozenset({"unavailable", "overloaded", "not-ready", "request-timeout", "request-in-progress"})
 READY_SECONDS = 60
 
 
@@ -140,7 +140,7 @@ class Caller:
             except (OSError, http.client.HTTPException, ValueError):
                 open_outcomes += 1
             else:
-                if status not in (502, 503, 408) or answer.get("code") not in AGAIN:
+                if status < 400 or answer.get("code") not in AGAIN:
                     return status, answer, open_outcomes
                 open_outcomes += 1
             self.lost += 1

@@ -20,17 +20,19 @@ MILLION, BILLION = 10**6, 10**9
 
 @dataclass
 class Form:
-    """Coefficients of positions and variables, and a constant."""
+    """Coefficients of positions, variables and the amount, and a constant."""
 
     positions: dict[int, int] = field(default_factory=dict)
     variables: dict[int, int] = field(default_factory=dict)
     constant: int = 0
+    amount: int = 0
 
     def plus(self, other: Form, times: int) -> Form:
         for mine, theirs in ((self.positions, other.positions), (self.variables, other.variables)):
             for key, value in theirs.items():
                 mine[key] = mine.get(key, 0) + times * value
         self.constant += times * other.constant
+        self.amount += times * other.amount
         return self
 
 
@@ -55,7 +57,7 @@ class Machine:
     def slack_row(self, form: Form, limit: int, factor: int = 0) -> None:
         slack = self.variable(limit)
         form.variables[slack] = -1
-        self.rows.append((form, factor))
+        self.rows.append((form, factor - form.amount))
 
     def demand(self, term: Term, factor: int) -> None:
         """A scenario or a constraint."""
@@ -101,6 +103,17 @@ class Lin(Term):
 
     def lower(self, m: Machine) -> Form:
         return Form(dict(self.coefficients), {}, self.constant)
+
+
+@dataclass(eq=False)
+class Amount(Term):
+    bound: int
+
+    def interval(self, m: Machine) -> tuple[int, int]:
+        return 0, self.bound
+
+    def lower(self, m: Machine) -> Form:
+        return Form(amount=1)
 
 
 @dataclass(eq=False)
@@ -173,7 +186,7 @@ class Own(Term):
             gap = Form().plus(self.done, sign * self.divisor).plus(form, -sign)
             its_low, its_high = t.interval(m)
             if self.kind == "shared":
-                m.rows.append((gap, 0))
+                m.rows.append((gap, -gap.amount))
             elif self.kind in ("ceil", "floor"):
                 m.slack_row(gap, self.divisor - 1)
             else:
@@ -301,6 +314,13 @@ def collateral_loan(k: Market) -> Rule:
     elected = k.elections.get("emode", "none")
     column = "ltv_ppm" if k.initial else "threshold_ppm"
     scenarios: list[Term] = []
+    sizes = [Fraction(inst["position_limit"]) / Fraction(inst["lot"]) for inst in k.instruments]
+    worth = [max(abs(k.value(j, s)) for s in range(len(k.scenarios))) for j in range(len(k.instruments))]
+    bound = int(sum(size * value for size, value in zip(sizes, worth, strict=True))) // k.fine
+    debts: dict[int, Term] = {}
+    for j, _, _ in k.rows("quote"):
+        owed = Lin({i: -k.value(i, 0) for i in (j, *(c for c, _, _ in k.rows("credit")))})
+        debts[j] = Own("max", [Sum([(1, owed), (k.fine, Amount(bound))]), Lin({})])
     for s in range(len(k.scenarios)):
         parts: list[tuple[int, Term]] = []
         for j, _, risk in k.rows("quote", "spot"):
@@ -309,7 +329,8 @@ def collateral_loan(k: Market) -> Rule:
             discount = min(Fraction(1), (1 - Fraction(ppm, MILLION)) * k.M)
             parts.append((-ceil(discount * k.value(j, s)), Side("long", j)))
             if elected != "none" and not inside:
-                parts.append((-1000 * k.value(j, s), Side("short", j)))
+                charge = (-1000, debts[j]) if j in debts else (-1000 * k.value(j, s), Side("short", j))
+                parts.append(charge)
         scenarios.append(Sum([(1, k.net(s)), (1, Sum([part for part in parts if part[0]]))]))
     return scenarios, k.fine
 
@@ -509,7 +530,11 @@ def system_digest(snapshot: Tree, statement: Tree) -> str:
             )
             charges = [(ceil(k.v(j) * k.latency(overlay["daily_ppm"])), abs_(j)) for j in named]
             buffer = Own("shared", [Sum([(f, t) for f, t in charges if f])])
-            scenarios = [Sum([(1, net), (-(factor // k.fine), buffer)]) for net in scenarios]
+            times = Fraction(factor, k.fine)
+            taken: tuple[int, Term] = (-int(times), buffer)
+            if times.denominator != 1:
+                taken = (-1, Own("ceil", [Sum([(times.numerator, buffer)])], times.denominator))
+            scenarios = [Sum([(1, net), taken]) for net in scenarios]
     limits = [int(Fraction(inst["position_limit"]) / Fraction(inst["lot"])) for inst in k.instruments]
     machine = Machine(limits, [inst["kind"] == "credit" for inst in k.instruments])
     for term in scenarios:

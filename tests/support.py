@@ -117,8 +117,9 @@ def load_statement(tree: Tree) -> Statement:
 def statement_tree(snapshot: Snapshot, commitment: bytes, **changes: Any) -> Tree:
     """A statement document about ``commitment``; ``changes`` replace top-level fields."""
     tree: Tree = {
-        "schema": "zkmargin/statement/1",
+        "schema": "zkmargin/statement/2",
         "type": "account-solvency",
+        "purpose": {"for": "show"},
         "commitment": commitment.hex(),
         "domain": DOMAIN,
         "snapshot": snapshot.digest.hex(),

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -61,8 +60,7 @@ def populate(world: World) -> None:
     s.ok(SPOKE_A, "POST", f"{path}/release", {"sequence": 3, "free": "20", "used": "30", "paid": "12.5"})
     legs = (("PERPETUAL-2", "1"), ("QUOTE-0", "-64"))
     s.ok(SPOKE_A, "POST", "/v1/trades", s.trade_body("alice", "bob", world.snapshot, spoke="spoke-a", legs=legs))
-    statement, proof = s.proof("bob", world.snapshot, spoke="hub-1", amount="0", delta=(("QUOTE-0", "-10"),))
-    paid = {"instrument": "QUOTE-0", "quantity": "10", "statement": json.loads(statement.to_bytes()), "proof": proof}
+    paid = s.withdrawal_body("bob", world.snapshot, instrument="QUOTE-0", quantity="10")
     s.ok("account/bob", "POST", "/v1/accounts/bob/withdrawals", paid)
     s.ok(OPS, "POST", "/v1/accounts/bob/freeze")
     s.ok(OPS, "POST", "/v1/accounts/eve/freeze")

@@ -76,7 +76,7 @@ def ask(w: World, out: Path, amount: str, *extra: str, code: int = 0) -> dict[st
     return call(
         "statement", "--snapshot", w.snapshot, "--attestation", w.attestation, "--hub-key", w.hub_pub,
         "--spoke", "venue",
-        "--amount", amount, "--expiry", int(NOW) + 600, "--out", out, *extra, code=code,
+        "--amount", amount, "--expiry", int(NOW) + 600, "--now", NOW, "--out", out, *extra, code=code,
     )  # fmt: skip
 
 
@@ -227,7 +227,7 @@ def test_the_demo_runs_and_every_attack_is_refused(tmp_path: Path) -> None:
     report = call("demo", "--out", tmp_path)
     assert [s["amount"] for s in report["spokes"]] == ["500000", "250000"]
     assert [a["refused"] for a in report["attacks"]] == [
-        "proof-rejected", "proof-rejected", "statement-mismatch", "not-solvent",
+        "proof-rejected", "proof-rejected", "signature-rejected", "proof-rejected", "statement-mismatch", "not-solvent",
     ]  # fmt: skip
     assert call("verify-batch", "--snapshot", tmp_path / "snapshot.json", "--now", NOW, tmp_path)["failed"] == 0
 

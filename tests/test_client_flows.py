@@ -25,9 +25,10 @@ from circuits.errors import (
     StatementMismatch,
     ZkMarginError,
 )
+from circuits.purpose import ForTrade
 from circuits.snapshot import Snapshot
 from prover.commitment import commit
-from prover.documents import opening_bytes, proof_bytes
+from prover.documents import opening_bytes
 from service import client as hubs
 from service.client import AsyncHubClient, Demand, Flow, HubClient, HubProblem, Offer, RequestSigner, Retry, Trust
 from service.client.exchange import Response, post
@@ -128,8 +129,13 @@ class World:
         return self.run(f"account/{name}", flow, tamper)
 
     def offer(self, name: str, amount: str = "10", **changes: Any) -> tuple[Demand, Offer]:
-        demand = Demand("spoke-a", amount, **changes)
-        return demand, hubs.answer(demand, self.prices(), self.holding(name))
+        demand = Demand.credit("spoke-a", amount, expires=int(time.time()) + 600, **changes)
+        return demand, self.answer(name, demand)
+
+    def answer(self, name: str, demand: Demand) -> Offer:
+        """As a holder whose policy covers all that these tests demand."""
+        key = self.hub.signers[f"account/{name}"].key
+        return hubs.answer(demand, self.prices(), self.holding(name), policy=GENEROUS, key=key)
 
     def end(self, credit: hubs.Credit) -> None:
         """Make a credit end a second after its issue, which no client may ask for."""
@@ -139,8 +145,17 @@ class World:
 
     def credit(self, name: str, trust: Trust, amount: str = "10", tamper: Tamper | None = None) -> hubs.Credit:
         demand, offer = self.offer(name, amount)
-        flow = hubs.request_credit(trust, demand, offer, self.prices(), expires=int(time.time()) + 600)
+        flow = hubs.request_credit(trust, demand, offer, self.prices())
         return self.run("venue/spoke-a", flow, tamper)
+
+
+GENEROUS = hubs.Policy(
+    credits=(hubs.CreditRule("spoke-a", "5000", 3600),),
+    trades=tuple(
+        hubs.TradeRule(spoke, ("PERPETUAL-2", "QUOTE-0", "SPOT-3", "CREDIT-1"), "1000000", ("any", "alice", "bob"))
+        for spoke in ("spoke-a", "spoke-b")
+    ),
+)
 
 
 @pytest.fixture(scope="module")
@@ -174,10 +189,22 @@ def test_the_whole_life_of_a_credit(world: World, way: str) -> None:
     def holding() -> hubs.Holding:
         return run(me, hubs.fetch_holding(world.trust, name, secret.encryption, prices.snapshot))
 
-    demand = Demand.from_bytes(Demand("spoke-a", "300", caip2="eip155:1", overlays=(), delta=()).to_bytes())
-    offer = Offer.from_bytes(hubs.answer(demand, prices, holding()).to_bytes())
-    assert run(None, hubs.check_offer(spoke, demand, offer, prices)).attestation.epoch == 2
     end = int(time.time()) + 600
+
+    def answer(demand: Demand) -> Offer:
+        return hubs.answer(demand, prices, holding(), policy=GENEROUS, key=secret.key)
+
+    def withdrawn(quantity: str) -> Any:
+        own = holding()
+        stated = hubs.withdrawal_statement(prices, own, instrument="QUOTE-0", quantity=quantity, destination="vault-1")
+        signed = hubs.authorise(stated, secret.key, now=int(time.time()))
+        return run(me, hubs.withdraw(world.trust, prices, own, statement=stated, authorisation=signed))
+
+    wanted = Demand.credit("spoke-a", "300", expires=end, caip2="eip155:1", overlays=(), delta=())
+    demand = Demand.from_bytes(wanted.to_bytes())
+    assert demand == wanted
+    offer = Offer.from_bytes(answer(demand).to_bytes())
+    assert run(None, hubs.check_offer(spoke, demand, offer, prices)).attestation.epoch == 2
     first = run("venue/spoke-a", hubs.request_credit(spoke, demand, offer, prices, expires=end, key=f"once-{way}"))
     again = run("venue/spoke-a", hubs.request_credit(spoke, demand, offer, prices, expires=end, key=f"once-{way}"))
     assert first == again
@@ -188,7 +215,7 @@ def test_the_whole_life_of_a_credit(world: World, way: str) -> None:
         run("venue/spoke-a", hubs.request_credit(spoke, demand, offer, prices, expires=end))
     assert (stale.value.code, set(stale.value.extensions)) == ("stale-epoch", {"instance"})  # not which epoch it is
     with pytest.raises(NotSolvent):
-        hubs.answer(Demand("spoke-a", "701"), prices, holding())
+        answer(Demand.credit("spoke-a", "701", expires=end))
 
     legs = [("PERPETUAL-2", "1"), ("QUOTE-0", "-64.25")]
     before = holding().opening.lots
@@ -207,8 +234,8 @@ def test_the_whole_life_of_a_credit(world: World, way: str) -> None:
     with pytest.raises(StatementMismatch):  # the one held is newer
         run("venue/spoke-a", hubs.fetch_credit(spoke, first.entry.credit, held=replace(back.entry, sequence=9)))
 
-    demand = Demand("spoke-a", "1")
-    offer = hubs.answer(demand, prices, holding())
+    demand = Demand.credit("spoke-a", "1", expires=end)
+    offer = answer(demand)
     soon = run("venue/spoke-a", hubs.request_credit(spoke, demand, offer, prices, expires=end))
     world.end(soon)
     while True:
@@ -220,10 +247,10 @@ def test_the_whole_life_of_a_credit(world: World, way: str) -> None:
             time.sleep(0.3)
     assert (gone.entry.state, gone.entry.released) == ("closed", "1")
 
-    out = run(me, hubs.withdraw(world.trust, prices, holding(), instrument="QUOTE-0", quantity="10"))
+    out = withdrawn("10")
     assert run(me, hubs.recommit(world.trust, name)).attestation.epoch == out.attestation.epoch + 1
     with pytest.raises(NotSolvent):
-        run(me, hubs.withdraw(world.trust, prices, holding(), instrument="QUOTE-0", quantity="990"))
+        withdrawn("990")
     with pytest.raises(HubProblem, match="no such account"):
         run("venue/spoke-a", hubs.fetch_attestation(spoke, name))
     run(me, hubs.set_grant(name, "spoke-a", granted=True))
@@ -237,11 +264,8 @@ def test_the_whole_life_of_a_credit(world: World, way: str) -> None:
 def trade_of(world: World, quantity: str = "2") -> tuple[tuple[Demand, Offer], tuple[Demand, Offer]]:
     """Alice buys perpetuals of bob: both offers, proved."""
     legs = (("PERPETUAL-2", quantity), ("QUOTE-0", "-64.25"))
-    demands = [Demand.from_bytes(d.to_bytes()) for d in hubs.trade_demands("spoke-a", legs)]
-    offers = [
-        hubs.answer(demand, world.prices(), world.holding(name))
-        for demand, name in zip(demands, ("alice", "bob"), strict=True)
-    ]
+    demands = [Demand.from_bytes(d.to_bytes()) for d in hubs.trade_demands("spoke-a", legs, limit="100")]
+    offers = [world.answer(name, demand) for demand, name in zip(demands, ("alice", "bob"), strict=True)]
     return (demands[0], offers[0]), (demands[1], offers[1])
 
 
@@ -292,11 +316,7 @@ def test_two_offers_that_are_no_trade_are_not_sent(world: World) -> None:
 
 def send_trade(*sides: Offer) -> Flow[Tree]:
     """As a venue that checks nothing."""
-    parts = [
-        {"statement": json.loads(o.statement.to_bytes()), "proof": json.loads(proof_bytes(o.statement, o.proof))}
-        for o in sides
-    ]
-    body = {"maker": parts[0], "taker": parts[1]}
+    body = {"maker": sides[0].evidence(), "taker": sides[1].evidence()}
     return (yield post("/v1/trades", body, idempotency_key=hubs.new_idempotency_key())).json()
 
 
@@ -308,16 +328,19 @@ def test_the_hub_books_no_trade_that_makes_value_or_is_another_venues(world: Wor
     before = held(world)
 
     def offer(name: str, *legs: tuple[str, str], spoke: str = "spoke-a") -> Offer:
-        return hubs.answer(Demand(spoke, "0", delta=legs), world.prices(), world.holding(name))
+        return world.answer(name, Demand(spoke, "0", delta=legs, purpose=ForTrade("1000000", "any")))
 
     cases = [
         (maker, offer("bob", ("PERPETUAL-2", "-1"), ("QUOTE-0", "64.25"))),
         (maker, offer("bob", ("PERPETUAL-2", "-2"))),
         (maker, offer("alice", ("PERPETUAL-2", "-2"), ("QUOTE-0", "64.25"))),
         (maker, offer("bob", ("PERPETUAL-2", "-2"), ("QUOTE-0", "64.25"), spoke="spoke-b")),
-        (offer("alice"), offer("bob")),
-        (offer("alice", (credit, "-1")), offer("bob", (credit, "1"))),
     ]
+    # What is no trade at all is not even proved: no legs, and credit as a leg.
+    with pytest.raises(MalformedInput):
+        offer("alice")
+    with pytest.raises(StatementMismatch):
+        offer("alice", (credit, "-1"))
     for sides in cases:
         with pytest.raises(HubProblem) as refused:
             world.run("venue/spoke-a", send_trade(*sides))
@@ -325,7 +348,7 @@ def test_the_hub_books_no_trade_that_makes_value_or_is_another_venues(world: Wor
     with pytest.raises(HubProblem, match="only for"):
         world.run("account/alice", send_trade(maker, taker))
     with pytest.raises(NotSolvent):  # more than the account can pay
-        hubs.answer(Demand("spoke-a", "0", delta=(("QUOTE-0", "-100000"),)), world.prices(), world.holding("bob"))
+        offer("bob", ("QUOTE-0", "-100000"))
     assert held(world) == before
 
 
@@ -557,7 +580,7 @@ def changed_entry(world: World, **changes: Any) -> Tamper:
 )  # fmt: skip
 def test_an_entry_of_another_credit_is_caught(world: World, changes: Tree, field: str | None) -> None:
     demand, offer = world.offer("alice", "10", caip2=None if field else "eip155:1")
-    flow = hubs.request_credit(world.fresh(), demand, offer, world.prices(), expires=int(time.time()) + 600)
+    flow = hubs.request_credit(world.fresh(), demand, offer, world.prices())
     with pytest.raises(StatementMismatch) as caught:
         world.run("venue/spoke-a", flow, changed_entry(world, **changes))
     assert caught.value.field == f"credit.{field or 'caip2'}"

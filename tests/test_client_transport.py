@@ -144,6 +144,20 @@ def test_a_retried_request_keeps_its_key_and_gets_a_new_signature(run: Run) -> N
     assert len({new_idempotency_key() for _ in range(9)}) == 9
 
 
+@both
+def test_a_request_that_an_earlier_try_works_on_is_repeated_until_it_is_decided(run: Run) -> None:
+    """More often than other failures: the earlier try may have to be waited out."""
+    calls: list[int] = []
+
+    def handler(request: httpx2.Request) -> httpx2.Response:
+        calls.append(1)
+        return problem("request-in-progress", 409) if len(calls) < 9 else problem("conflict", 409)
+
+    with pytest.raises(HubProblem) as told:
+        run(handler, one(post("/v1/credits", {}, idempotency_key="k")), signer=SIGNER)
+    assert (told.value.code, len(calls)) == ("conflict", 9)
+
+
 def failing(error: type[httpx2.TransportError] | int, calls: list[int]) -> Handler:
     def handler(request: httpx2.Request) -> httpx2.Response:
         calls.append(1)

@@ -134,7 +134,7 @@ def test_the_holder_takes_the_best_election_and_proves_by_commands(tmp_path: Pat
     common = (
         "statement", "--snapshot", file, "--attestation", paths["attestation"], "--hub-key", paths["pub"], "--spoke",
         "v",
-        "--amount", "0", "--expiry", 2000, "--level", "maintenance", "--out", paths["statement"],
+        "--amount", "0", "--expiry", 2000, "--now", 1500, "--level", "maintenance", "--out", paths["statement"],
     )  # fmt: skip
     prove = ("prove", "--statement", paths["statement"], "--snapshot", file, "--opening", paths["opening"])
     call(*common, "--elect", "emode=none", env=env)

@@ -1,4 +1,4 @@
-"""Frozen files of every wire version: what was valid once stays valid, and nothing else becomes so."""
+"""Files of earlier versions: what was valid once stays valid, and nothing else becomes so."""
 
 from __future__ import annotations
 
@@ -7,25 +7,58 @@ from pathlib import Path
 import pytest
 
 from circuits import snapshot, statement
-from circuits.errors import ZkMarginError
+from circuits.errors import SignatureRejected, StatementMismatch, ZkMarginError
+from circuits.purpose import SHOW, ForCredit
+from circuits.statement import VERSION_1, VERSION_2, Statement
 from prover.documents import parse_proof
 from verifier.attestation import load_public_key, verify_attestation
+from verifier.authorisation import check_authorises, verify_authorisation
 from verifier.verify import verify, verify_account
 
 FROZEN = Path(__file__).parent / "frozen"
 NOW = 1_777_917_454
+VERSIONS = sorted(p.name for p in FROZEN.iterdir())
+every = pytest.mark.parametrize("version", VERSIONS)
 
 
-@pytest.mark.parametrize("version", sorted(p.name for p in FROZEN.iterdir()))
+def load(version: str, name: str) -> Statement:
+    return statement.from_bytes((FROZEN / version / f"{name}.statement.json").read_bytes())
+
+
+@every
 @pytest.mark.parametrize("name", ["a", "b"])
 def test_a_frozen_proof_still_verifies(version: str, name: str) -> None:
     folder = FROZEN / version
     snap = snapshot.from_bytes((folder / "snapshot.json").read_bytes())
-    stated = statement.from_bytes((folder / f"{name}.statement.json").read_bytes())
+    stated = load(version, name)
     key = load_public_key((folder / "hub.pub").read_bytes())
     attested = verify_attestation((folder / f"{name}.attestation.json").read_bytes(), key)
     proof = parse_proof((folder / f"{name}.proof.json").read_bytes(), stated)
     verify_account(stated, snap, proof, attested, now=NOW)
-    other = statement.from_bytes((folder / f"{'b' if name == 'a' else 'a'}.statement.json").read_bytes())
-    with pytest.raises(ZkMarginError):
-        verify(other, snap, proof, now=NOW)
+    for others in VERSIONS:
+        other = load(others, "b" if name == "a" else "a")
+        with pytest.raises(ZkMarginError):
+            verify(other, snap, proof, now=NOW)
+
+
+def test_each_version_is_read_as_what_it_was() -> None:
+    """Version 1 only shows; of version 2, one is a credit and one shows what an order would leave."""
+    for name in ("a", "b"):
+        old = load("v1", name)
+        assert (old.tree["schema"], old.purpose) == (VERSION_1, SHOW)
+        assert load("v2", name).tree["schema"] == VERSION_2
+    credit, shown = load("v2", "a"), load("v2", "b")
+    assert credit.purpose == ForCredit("spoke-a", "500000", NOW + 3600)
+    assert (shown.purpose, len(shown.delta)) == (SHOW, 2)
+
+
+def test_a_frozen_authorisation_is_still_one_and_of_its_statement_only() -> None:
+    folder = FROZEN / "v2"
+    signed = (folder / "a.authorisation.json").read_bytes()
+    consent = verify_authorisation(signed, load_public_key((folder / "holder.pub").read_bytes()))
+    check_authorises(consent, load("v2", "a"), now=NOW)
+    for version, name in (("v2", "b"), ("v1", "a"), ("v1", "b")):
+        with pytest.raises(StatementMismatch):
+            check_authorises(consent, load(version, name), now=NOW)
+    with pytest.raises(SignatureRejected):
+        verify_authorisation(signed, load_public_key((folder / "hub.pub").read_bytes()))

@@ -7,18 +7,22 @@ import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
+from fractions import Fraction
 from typing import Any
 
 import pytest
 from sqlalchemy import Connection
 
+from circuits.canonical import canonical_bytes
 from circuits.errors import NotSolvent
 from circuits.schema import StatementModel, validate
 from circuits.statement import from_model
+from prover import witness
 from prover.commitment import Opening
 from service.client.signing import RequestSigner
-from service.ledger import access, accounts, audit, credits, epochs, trades
+from service.ledger import access, accounts, audit, credits, epochs, portfolio, trades
 from service.ledger.book import Book
+from service.ledger.consent import Proved
 from service.refusals import Conflict, PositionLimit
 
 from .hub_support import Signer
@@ -197,10 +201,10 @@ def test_a_trade_that_breaks_in_the_middle_moves_nobody(world: World, monkeypatc
     s.ok(EVIL, "POST", TRADES, body)
 
 
-def sided(tree: Tree) -> trades.Side:
+def sided(tree: Tree) -> Proved:
     """A side as the ledger takes it."""
     statement = from_model(validate(StatementModel, tree["statement"], name="statement"))
-    return trades.Side(statement, bytes.fromhex(tree["proof"]["proof"]))
+    return Proved(statement, bytes.fromhex(tree["proof"]["proof"]), canonical_bytes(tree["authorisation"]))
 
 
 def test_two_trades_of_the_same_accounts_crosswise(world: World) -> None:
@@ -226,15 +230,24 @@ def _sides(world: World, maker: Any, taker: Any, *, spokes: tuple[str, str] = ("
     }
 
 
+def _emptied(world: World) -> Tree:
+    """A trade whose legs are gone."""
+    body = _sides(world, LEGS, BACK)
+    for role in trades.SIDES:
+        body[role]["statement"]["delta"] = []
+    return body
+
+
 BACK = (("PERPETUAL-2", "-1"), ("QUOTE-0", "64"))
 UNFAIR: list[tuple[str, Spoil, str, str]] = [
     ("not conserved", lambda w: _sides(w, LEGS, (BACK[0], ("QUOTE-0", "64.01"))), "statement-refused",
      "taker.statement.delta"),
     ("one leg more", lambda w: _sides(w, LEGS, (*BACK, ("SPOT-3", "1"))), "statement-refused", "taker.statement.delta"),
-    ("a gift from nobody", lambda w: _sides(w, (("QUOTE-0", "5"),), ()), "statement-refused", "taker.statement.delta"),
+    ("a gift from nobody", lambda w: _sides(w, (("QUOTE-0", "5"),), (("SPOT-3", "1"),)), "statement-refused",
+     "taker.statement.delta"),
     ("both receive", lambda w: _sides(w, (("QUOTE-0", "5"),), (("QUOTE-0", "5"),)), "statement-refused",
      "taker.statement.delta"),
-    ("nothing", lambda w: _sides(w, (), ()), "statement-refused", "taker.statement.delta"),
+    ("nothing", _emptied, "malformed-input", "statement.delta"),
     ("maker proved for another spoke", lambda w: _sides(w, LEGS, BACK, spokes=("honest", "evil")), "statement-refused",
      "statement.context.spoke"),
     ("taker proved for another spoke", lambda w: _sides(w, LEGS, BACK, spokes=("evil", "honest")), "statement-refused",
@@ -274,6 +287,9 @@ def test_a_trade_without_both_proofs(world: World) -> None:
         worse = spoiled(lambda side: side["statement"].update(delta=[{"instrument": "QUOTE-0", "quantity": "-900"}]))
         world.refused("statement-mismatch", 422, EVIL, "POST", TRADES, worse)
         worse[role]["proof"]["statement"] = sided(worse[role]).statement.digest.hex()
+        # Another statement than the holder's key signed; and were it signed, the proof is of other legs.
+        world.refused("statement-mismatch", 422, EVIL, "POST", TRADES, worse)
+        worse[role] = world.session.restated(worse[role])
         world.refused("proof-rejected", 422, EVIL, "POST", TRADES, worse)
     world.session.ok(EVIL, "POST", TRADES, whole)
 
@@ -286,12 +302,42 @@ def test_a_trade_that_leaves_a_side_insolvent(world: World) -> None:
     with pytest.raises(NotSolvent):
         s.side("alice", world.snapshot, spoke="evil", legs=legs)
     body = {
-        "maker": s.side("alice", world.snapshot, spoke="evil", legs=()),
+        "maker": s.side("alice", world.snapshot, spoke="evil", legs=LEGS),
         "taker": s.side("bob", world.snapshot, spoke="evil", legs=(BACK[0], ("QUOTE-0", "164"))),
     }
-    body["maker"]["statement"]["delta"] = [{"instrument": i, "quantity": q} for i, q in legs]
-    body["maker"]["proof"]["statement"] = sided(body["maker"]).statement.digest.hex()
+    body["maker"] = s.restated(body["maker"], delta=[{"instrument": i, "quantity": q} for i, q in legs])
     world.refused("proof-rejected", 422, EVIL, "POST", TRADES, body)
+
+
+@pytest.mark.parametrize("role", ["maker", "taker"])
+def test_a_trade_beyond_the_position_limit(world: World, role: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """By a holder whose own tools do not mind: the snapshot promises to be able to prove no more than its limits."""
+    s = world.session
+    tree = json.loads(snapshot_at(world.clock()).to_bytes())
+    lines = {line["id"]: line for line in tree["instruments"]}
+    lines["PERPETUAL-2"]["position_limit"] = "1"
+    narrow = load_snapshot(tree)
+    s.publish(narrow)
+    monkeypatch.setattr(witness, "check_positions", lambda *a, **k: None)
+    body = s.trade_body("alice", "bob", narrow, spoke="evil", legs=(("PERPETUAL-2", "1.01"), ("QUOTE-0", "-65")))
+    fine = s.trade_body("alice", "bob", narrow, spoke="evil", legs=LEGS)
+    # The other side would be beyond it too: with only one of them checked it is found all the same.
+    real, seen = portfolio.check, []
+
+    def one_side(*a: Any, field: str, **k: Any) -> None:
+        seen.append(field)
+        if field.startswith(role):
+            real(*a, field=field, **k)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(portfolio, "check", one_side)
+        tree = world.refused("position-limit", 409, EVIL, "POST", TRADES, body)
+    assert tree["field"] == f"{role}.statement.delta"
+    # The control: unchecked, it is booked, and the account can prove nothing at this snapshot with honest tools.
+    with monkeypatch.context() as patched:
+        patched.setattr(portfolio, "check", lambda *a, **k: None)
+        s.ok(EVIL, "POST", TRADES, body)
+    world.refused("stale-epoch", 409, EVIL, "POST", TRADES, fine)
 
 
 def test_a_trade_on_superseded_prices(world: World) -> None:
@@ -302,8 +348,7 @@ def test_a_trade_on_superseded_prices(world: World) -> None:
     s.publish(newer)
     tree = world.refused("stale-snapshot", 409, EVIL, "POST", TRADES, body)
     assert tree["newest"] == newer.digest.hex()
-    out = {"instrument": "QUOTE-0", "quantity": "10"}
-    out |= s.side("alice", world.snapshot, spoke="hub-1", legs=(("QUOTE-0", "-10"),))
+    out = s.withdrawal_body("alice", world.snapshot, instrument="QUOTE-0", quantity="10")
     world.refused("stale-snapshot", 409, ALICE, "POST", "/v1/accounts/alice/withdrawals", out)
     s.ok(EVIL, "POST", TRADES, s.trade_body("alice", "bob", newer, spoke="evil", legs=LEGS))
 
@@ -346,25 +391,28 @@ def relisted(world: World, change: Callable[[dict[str, Tree]], None]) -> Any:
     return newer
 
 
-def test_coarser_credit_lots_keep_the_credit_whole(world: World) -> None:
-    """Two credits of half a lot of the new registry each: neither is rounded away, nor taken away twice."""
+def other_lot(line_id: str, lot: str) -> Callable[[dict[str, Tree]], None]:
+    """The line in other lots."""
+
+    def change(lines: dict[str, Tree]) -> None:
+        line = lines[line_id]
+        sign = "-" if line["kind"] == "credit" else ""
+        line |= {"lot": lot, "values": [f"{sign}{lot}" for _ in line["values"]]}
+
+    return change
+
+
+def test_finer_credit_lots_keep_the_credit_whole(world: World) -> None:
+    """Two credits in lots of a fifth of a quantum: what is used and paid takes the same from cash and from credit."""
     s = world.session
-    paths = [credit(world, "alice", "evil", "0.5") for _ in range(2)]
-
-    def coarser(lines: dict[str, Tree]) -> None:
-        line = lines["CREDIT-1"]
-        line |= {"lot": "1", "values": [f"{float(v) / float(line['lot']):.6f}" for v in line["values"]]}
-
-    newer = relisted(world, coarser)
+    paths = [credit(world, "alice", "evil", "0.5", used=True) for _ in range(2)]
+    newer = relisted(world, other_lot("CREDIT-1", "0.002"))
     s.ok(ALICE, "POST", "/v1/accounts/alice/epochs")
-    assert held(world, "alice", newer) == {"QUOTE-0": 1000, "CREDIT-1": 2}
-    s.ok(EVIL, "POST", f"{paths[0]}/release", {"sequence": 1, "free": "0.25"})
-    assert held(world, "alice", newer) == {"QUOTE-0": 1000, "CREDIT-1": 2}
-    s.ok(EVIL, "POST", f"{paths[0]}/release", {"sequence": 2, "free": "0.25"})
     assert held(world, "alice", newer) == {"QUOTE-0": 1000, "CREDIT-1": 1}
-    assert not can_prove(world, "alice", "999.51", newer)
-    s.ok(EVIL, "POST", f"{paths[1]}/release", {"sequence": 1, "free": "0.5"})
-    assert held(world, "alice", newer) == {"QUOTE-0": 1000}
+    s.ok(EVIL, "POST", f"{paths[0]}/release", {"sequence": 2, "used": "0.25", "paid": "0.25"})
+    assert held(world, "alice", newer) == {"QUOTE-0": Fraction("999.75"), "CREDIT-1": Fraction("0.75")}
+    assert can_prove(world, "alice", "999", newer)
+    assert not can_prove(world, "alice", "999.01", newer)
 
 
 def test_a_delisted_instrument_keeps_nobodys_exposure_up(world: World) -> None:
@@ -451,12 +499,10 @@ def test_an_attestation_that_no_event_made_is_found(tampered: World) -> None:
 def test_a_credit_on_a_looser_statement_is_found(tampered: World, monkeypatch: pytest.MonkeyPatch) -> None:
     """A true proof of a statement that no hub takes: at maintenance level."""
     s = tampered.session
-    statement, proof = s.proof("alice", tampered.snapshot, spoke="honest", amount="100", level="maintenance")
+    body = s.credit_body("alice", tampered.snapshot, spoke="honest", amount="100", level="maintenance")
     monkeypatch.setattr(credits, "_expect_eligible", lambda *a: tampered.snapshot)
     tampered.book.database.write(
-        lambda tx: credits.reserve(
-            tampered.book, tx, "honest", statement, bytes.fromhex(proof["proof"]), 10_000, tampered.clock() + 100
-        )
+        lambda tx: credits.reserve(tampered.book, tx, "honest", sided(body), 10_000, tampered.clock() + 100)
     )
     assert findings(tampered) == ["event alice/3: the statement is a looser one"]
 
@@ -496,7 +542,7 @@ def test_two_keys_that_retire_each_other_leave_one(kind: str, tmp_path: Any) -> 
         world.hub.signers["venue/evil"] = pair[0]
         world.session.venue("evil")
         pair = (world.hub.signers[EVIL], pair[1])
-        world.book.database.write(lambda tx: access.admit(tx, "venue", "evil", pair[1].public, not_before=now))
+        world.book.database.write(lambda tx: access.admit(tx, "venue", "evil", pair[1].public, now=now, not_before=now))
         kids = [RequestSigner(signer.key, "hub-1").keyid for signer in pair]
         both = threading.Barrier(2)
 
@@ -546,5 +592,5 @@ def test_an_operator_revokes_a_stolen_key(world: World, caller: str) -> None:
         world.refused("forbidden", 403, other, "POST", f"/v1/keys/{kid}/revoke")
     assert s.ok(OPS, "POST", f"/v1/keys/{kid}/revoke")["not_after"] == world.clock()
     with world.later(1):
-        world.refused("unknown-key", 401, caller, "GET", "/v1/venues")
+        world.refused("key-not-valid", 401, caller, "GET", "/v1/venues")
         world.refused("not-found", 404, OPS, "POST", f"/v1/keys/{kid}/revoke")

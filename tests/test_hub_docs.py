@@ -5,7 +5,7 @@ from __future__ import annotations
 import ast
 import json
 import os
-import re
+import signal
 import subprocess
 import sys
 import time
@@ -17,9 +17,7 @@ from pathlib import Path
 
 import pytest
 from pydantic import SecretStr
-from typer.testing import CliRunner
 
-from service.cli import app
 from service.problems import PROBLEMS
 from service.settings import Settings
 
@@ -52,21 +50,6 @@ def test_the_settings_are_those_of_the_service() -> None:
 
 def test_the_problem_types_are_those_of_the_service() -> None:
     assert problems_table() in HUB, problems_table()
-
-
-def commands() -> list[tuple[str, ...]]:
-    """Every command that the document shows in a block, with its options."""
-    blocks = "\n".join(re.findall(r"```sh\n(.*?)```", HUB, re.S)).replace("\\\n", " ")
-    return sorted({tuple(line.split()[1:]) for line in blocks.splitlines() if line.startswith("zkmargin ")})
-
-
-@pytest.mark.parametrize("words", commands(), ids=lambda words: "-".join(words[:2]))
-def test_every_command_of_the_document_exists_with_its_options(words: tuple[str, ...]) -> None:
-    path = [words[0]] if words[0] == "keygen" or words[0] == "serve" else list(words[:2])
-    wide = {"COLUMNS": "200", "TERMINAL_WIDTH": "200", "NO_COLOR": "1"}
-    answer = CliRunner().invoke(app, [*path, "--help"], env=wide)
-    assert answer.exit_code == 0
-    assert {word for word in words if word.startswith("--") and word not in answer.output} == set()
 
 
 def test_the_spoke_has_30_lines() -> None:
@@ -122,16 +105,18 @@ def free_ports(count: int) -> list[str]:
 
 
 def test_the_examples_run_against_each_other(tmp_path: Path) -> None:
-    hub_port, spoke_port = free_ports(2)
+    """Also on prices that were published again, as after an hour."""
+    (hub_port, spoke_port), files = free_ports(2), tmp_path / "files"
     hub, spoke = f"http://127.0.0.1:{hub_port}", f"http://127.0.0.1:{spoke_port}"
-    with example("hub_demo.py", str(tmp_path), hub_port, log=tmp_path / "hub.log") as server:
-        while "ready: " not in (tmp_path / "hub.log").read_text():
-            assert server.poll() is None, (tmp_path / "hub.log").read_text()
-            time.sleep(0.1)
-        with example("spoke.py", hub, spoke_port, str(tmp_path), log=tmp_path / "spoke.log") as process:
+    with example("hub_demo.py", str(files), hub_port, "1", log=tmp_path / "hub.log") as server:
+        ready(server, tmp_path / "hub.log")
+        first = latest(hub)
+        while latest(hub) == first:
+            time.sleep(0.05)
+        with example("spoke.py", hub, spoke_port, str(files), log=tmp_path / "spoke.log") as process:
             wait_for(spoke, process, tmp_path / "spoke.log")
             holder = subprocess.run(
-                [sys.executable, str(EXAMPLES / "holder.py"), hub, spoke, str(tmp_path)],
+                [sys.executable, str(EXAMPLES / "holder.py"), hub, spoke, str(files)],
                 capture_output=True, text=True, check=False, env=os.environ | {"PYTHONPATH": str(ROOT)},
             )  # fmt: skip
             assert holder.returncode == 0, holder.stderr + (tmp_path / "spoke.log").read_text()
@@ -139,3 +124,59 @@ def test_the_examples_run_against_each_other(tmp_path: Path) -> None:
             with pytest.raises(urllib.error.HTTPError) as refused:
                 urllib.request.urlopen(spoke, data=b"{}")
             assert refused.value.code == 422
+        server.send_signal(signal.SIGINT)  # as Ctrl-C, but to this process alone
+        gone(server, hub_port)
+        assert server.returncode == 0
+        assert "Traceback" not in (tmp_path / "hub.log").read_text()
+
+
+def latest(hub: str) -> int:
+    """The time of the newest snapshot."""
+    with urllib.request.urlopen(f"{hub}/v1/snapshots/latest") as answer:  # noqa: S310 - our own server
+        return int(json.load(answer)["snapshot"]["time"])
+
+
+def ready(server: subprocess.Popen[bytes], log: Path) -> None:
+    while "ready: " not in log.read_text():
+        assert server.poll() is None, log.read_text()
+        time.sleep(0.05)
+
+
+def test_the_demo_hub_leaves_nothing_running(tmp_path: Path) -> None:
+    """Its process alone is killed, while it still sets up: what it started ends, too."""
+    (port,) = free_ports(1)
+    with example("hub_demo.py", str(tmp_path / "files"), port, log=tmp_path / "log") as server:
+        while '"ready"' not in (tmp_path / "log").read_text():
+            assert server.poll() is None, (tmp_path / "log").read_text()
+            time.sleep(0.05)
+        os.kill(server.pid, signal.SIGKILL)
+        gone(server, port)
+
+
+def gone(server: subprocess.Popen[bytes], port: str) -> None:
+    """Neither the process nor one that it started is there, and nobody listens."""
+    server.wait(30)
+    deadline = time.monotonic() + 20
+    while group_lives(server.pid):
+        assert time.monotonic() < deadline, "something is left"
+        time.sleep(0.05)
+    with pytest.raises(OSError, match="refused"):
+        urllib.request.urlopen(f"http://127.0.0.1:{port}/health/live")
+
+
+def group_lives(group: int) -> bool:
+    try:
+        os.killpg(group, 0)
+    except ProcessLookupError:
+        return False
+    return True
+
+
+def test_the_demo_hub_ends_when_it_cannot_be_set_up(tmp_path: Path) -> None:
+    (port,) = free_ports(1)
+    (tmp_path / "files").mkdir()
+    (tmp_path / "files" / "mine").touch()
+    with example("hub_demo.py", str(tmp_path / "files"), port, log=tmp_path / "log") as server:
+        assert server.wait(30) == 1
+    assert "must be empty" in (tmp_path / "log").read_text()
+    assert [path.name for path in (tmp_path / "files").iterdir()] == ["mine"]

@@ -57,7 +57,7 @@ def valid_bodies(live: Live) -> dict[str, Any]:
     s = live.session
     key = "ab" * 32
     credit = s.credit_body("alice", live.snapshot, spoke="spoke-a", amount="1")
-    side = {"statement": credit["statement"], "proof": credit["proof"]}
+    side = {k: v for k, v in credit.items() if k in ("statement", "proof", "authorisation")}
     latest = s.ok(None, "GET", "/v1/snapshots/latest")
     return {
         "/v1/snapshots": {"snapshot": latest["snapshot"], "signed": latest["signed"]},
@@ -69,7 +69,7 @@ def valid_bodies(live: Live) -> dict[str, Any]:
         "/v1/keys": {"key": key, "not_before": 1, "not_after": 2},
         "/v1/accounts": {"account": "a", "key": key, "encryption_key": key, "jurisdiction": "retail"},
         "/v1/accounts/alice/deposits": {"instrument": "QUOTE-0", "quantity": "1", "reference": "r"},
-        "/v1/accounts/alice/withdrawals": {k: v for k, v in credit.items() if k in ("statement", "proof")}
+        "/v1/accounts/alice/withdrawals": side
         | {"instrument": "QUOTE-0", "quantity": "1"},
         "/v1/credits": credit,
         "/v1/trades": {"maker": side, "taker": side},

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import secrets
 from collections.abc import Callable, Iterator
+from itertools import product
 from typing import Any
 
 import pytest
@@ -54,11 +55,9 @@ class Refusing(World):
         s.ok(OPS, "POST", f"{ACCOUNTS}/frank/freeze")
 
     def body(self, name: str = "spoke-a", **statement: Any) -> Tree:
-        """A credit request that would pass, with members of its statement replaced."""
+        """A credit request that would pass, with members of its statement replaced and signed again."""
         tree: Tree = json.loads(json.dumps(self.bodies[name]))
-        context = tree["statement"]["context"] | statement.pop("context", {})
-        tree["statement"] |= statement | {"context": context}
-        return tree
+        return self.session.restated(tree, **statement) if statement else tree
 
     def send(
         self,
@@ -299,7 +298,13 @@ def test_an_open_breaker(world: Refusing, scope: str) -> None:
     ("field", "change"),
     [
         ("statement.context.hub", {"context": {"hub": "hub-2"}}),
-        ("statement.context.spoke", {"context": {"spoke": "spoke-b"}}),
+        (
+            "statement.context.spoke",
+            {
+                "context": {"spoke": "spoke-b"},
+                "purpose": {"for": "credit", "venue": "spoke-b", "amount": "1", "expires": 9},
+            },
+        ),
         ("statement.level", {"level": "maintenance"}),
         ("statement.multiplier", {"multiplier": "0.999999"}),
         ("statement.horizon", {"horizon": 3601}),
@@ -337,9 +342,10 @@ def test_a_stale_epoch(world: Refusing) -> None:
 
 
 def test_a_credit_on_an_order(world: Refusing) -> None:
-    """A public trade in the statement may never happen, so no credit rests on it."""
-    body = world.body(delta=[{"instrument": "QUOTE-0", "quantity": "1000"}])
-    tree = world.refused("statement-refused", 422, SPOKE_A, "POST", CREDITS, body)
+    """A public trade in the statement may never happen, so no credit rests on it: no such statement exists."""
+    body = world.body()
+    body["statement"]["delta"] = [{"instrument": "QUOTE-0", "quantity": "1000"}]
+    tree = world.refused("malformed-input", 422, SPOKE_A, "POST", CREDITS, body)
     assert tree["field"] == "statement.delta"
 
 
@@ -371,7 +377,9 @@ def test_an_amount_that_is_none(world: Refusing, amount: str) -> None:
 
 @pytest.mark.parametrize("seconds", [-1, 0, 7 * 86400 + 1])
 def test_an_end_that_is_none(world: Refusing, seconds: int) -> None:
-    body = world.body() | {"expires": world.clock() + seconds}
+    until = world.clock() + seconds
+    purpose = {"for": "credit", "venue": "spoke-a", "amount": "100", "expires": max(until, 0)}
+    body = world.body(purpose=purpose) | {"expires": until}
     assert world.refused("malformed-input", 422, SPOKE_A, "POST", CREDITS, body)["field"] == "expires"
 
 
@@ -385,7 +393,8 @@ def test_a_proof_that_does_not_hold(world: Refusing) -> None:
 
 
 def test_a_proof_of_another_statement(world: Refusing) -> None:
-    body = world.body(amount="150")
+    body = world.body()
+    body["statement"]["amount"] = "150"
     world.refused("statement-mismatch", 422, SPOKE_A, "POST", CREDITS, body)
 
 
@@ -506,20 +515,15 @@ def test_a_deposit_of_what_custody_cannot_hold(world: Refusing, instrument: str,
 
 
 def withdrawal(world: Refusing, account: str, proved: str, asked: str, instrument: str = "QUOTE-0", **o: Any) -> Tree:
-    statement, proof = world.session.proof(
-        account, world.snapshot, spoke="hub-1", amount="0", delta=((instrument, proved),), **o
+    body = world.session.withdrawal_body(
+        account, world.snapshot, instrument=instrument, quantity=proved.removeprefix("-"), **o
     )
-    return {
-        "instrument": instrument,
-        "quantity": asked,
-        "statement": json.loads(statement.to_bytes()),
-        "proof": proof,
-    }
+    return body | {"quantity": asked}
 
 
 def test_a_withdrawal_of_more_than_was_proved(world: Refusing) -> None:
     path = f"{ACCOUNTS}/bob/withdrawals"
-    for proved, asked in [("-10", "10.01"), ("-10", "9"), ("10", "10")]:
+    for proved, asked in [("-10", "10.01"), ("-10", "9")]:
         tree = world.refused("statement-refused", 422, BOB, "POST", path, withdrawal(world, "bob", proved, asked))
         assert tree["field"] == "statement.delta"
     body = withdrawal(world, "bob", "-10", "10")
@@ -610,6 +614,11 @@ def test_a_snapshot_that_is_not_for_this_hub(world: Refusing) -> None:
         {"instruments": [*listed, listed[0] | {"id": "QUOTE-9"}]},
         {"instruments": [*listed, listed[1] | {"id": "CREDIT-9"}]},
     ]
+    # Of a credit in lots of 1, a payment of 0.3 would take 0.3 in cash and no lot: less would be left than was proved.
+    for k, lot in product((0, 1), ("1", "0.02", "0.008")):
+        value = f"-{lot}" if listed[k]["kind"] == "credit" else lot
+        coarse = listed[k] | {"lot": lot, "values": [value] * len(listed[k]["values"])}
+        changes.append({"instruments": [*listed[:k], coarse, *listed[k + 1 :]]})
     for change in changes:
         body = publish_body(snapshot_at(now, **change), world.hub.oracle.key)
         world.refused("snapshot-refused", 422, "oracle/feed", "POST", "/v1/snapshots", body)

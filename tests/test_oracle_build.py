@@ -14,6 +14,7 @@ from circuits.errors import MalformedInput, OracleRefused, SignatureRejected, St
 from circuits.units import to_quanta
 from service.oracle.aggregate import Rejection
 from service.oracle.build import last_of
+from service.oracle.config import parse_config
 from service.oracle.feeds import TOKEN_TYPE
 from tests.oracle_support import (
     EXPIRY,
@@ -291,6 +292,21 @@ def test_rule_parameters_are_checked_before_anything_is_signed() -> None:
     assert isinstance(refused(config=config(rule=rule, instruments=linear)), MalformedInput)
 
 
+@pytest.mark.parametrize("overlay", [
+    {"type": "banned", "instruments": ["NOPE"]},
+    {"type": "latency-buffer", "daily_ppm": 1, "instruments": ["USD"]},  # a charge on cash, with credits
+    {"type": "banned", "instruments": ["CREDIT"]},
+])  # fmt: skip
+def test_overlays_are_checked_before_anything_is_signed(overlay: dict[str, Any]) -> None:
+    rule = {"id": "cross-margin/1", "parameters": {"rounding": "per-lot", "tiers": {}}}
+    lines = [line("USD", "quote", lot="0.01"), line("CREDIT", "credit", lot="0.01")]
+    made(config=config(rule=rule, instruments=lines))
+    overlays = {"good": [{"type": "minimum-equity", "amount": "1"}]}
+    made(config=config(rule=rule | {"overlays": overlays}, instruments=lines))
+    bad = rule | {"overlays": overlays | {"bad": [overlay]}}
+    assert refused(config=config(rule=bad, instruments=lines)).code in ("malformed-input", "rule-refused")
+
+
 @pytest.mark.parametrize("years", [69, 200])  # finite per unit but not in fine quanta; not finite at all
 def test_a_value_that_is_not_finite_is_refused_by_name(years: int) -> None:
     century = NOW + years * 365 * 86_400
@@ -314,3 +330,73 @@ def test_a_rejection_reads_as_one_line() -> None:
     assert str(Rejection("a.feed.json", OracleRefused("stale", field="feeds.a.spot.time"))) == (
         "a.feed.json: feeds.a.spot.time: stale"
     )
+
+
+INDEX = {"parameters_from_feeds": {"index": {"feed": "index", "underlying": "BTC"}}}
+
+
+def test_the_index_of_the_rule_is_the_feeds() -> None:
+    """The median of the index feeds, not a number of the configuration; it moves with them."""
+    settings = config(**INDEX)
+    assert made(config=settings).snapshot.parameters == {"index": "40010"}
+    later = changed("index", 0, sources=("alpha", "beta"), bid="40020.125", ask="40020.126")
+    assert made(later, config=settings).snapshot.parameters == {"index": "40020.1255"}
+    assert made(later).snapshot.parameters == {}  # the control: without the member nothing is added
+
+
+def test_a_parameter_of_the_rule_is_as_guarded_as_a_price() -> None:
+    """Its figure has the quorum, the deviation and the circuit breaker of its kind, though no instrument uses it."""
+    lines = [line("USD", "quote", lot="0.01"), line("BTC", "spot", feed="spot", underlying="BTC")]
+    settings = config(instruments=lines, **INDEX)
+    two_missing = {name: document for name, document in market().items() if name not in ("beta-index", "gamma-index")}
+    assert refused(two_missing, config=settings).code == "oracle-refused"
+    assert refused(changed("index", 0, bid="50000", ask="50000"), config=settings).code == "oracle-refused"
+    then = NOW - 600
+    built = made(market(time=then, sequence=5), now=then, config=settings)
+    jumped = changed("index", 0, sources=("alpha", "beta", "gamma"), bid="60000", ask="60000")
+    assert refused(jumped, last=last_of(built.snapshot, built.state()), config=settings).code == "oracle-refused"
+    assert made(two_missing, config=config(instruments=lines)).snapshot.parameters == {}  # the control
+
+
+@pytest.mark.parametrize(
+    ("changes", "code", "field"),
+    [
+        ({"rule": {"id": "values-only/1", "parameters": {"index": "1"}}}, "malformed-input",
+         "config.parameters_from_feeds.index"),
+        ({"limits": {k: v for k, v in config_tree()["limits"].items() if k != "index"},
+          "instruments": [line("USD", "quote", lot="0.01")]}, "malformed-input", "config.limits.index"),
+        ({"parameters_from_feeds": {"index": {"feed": "rate", "underlying": "BTC"}}}, "malformed-input",
+         "config.parameters_from_feeds.index.feed"),
+        ({"parameters_from_feeds": {"index": {"feed": "index", "underlying": "XYZ"}}}, "oracle-refused",
+         "figures.index:XYZ"),
+    ],
+)  # fmt: skip
+def test_a_parameter_that_no_feed_gives_is_refused(changes: dict[str, Any], code: str, field: str) -> None:
+    with pytest.raises(ZkMarginError) as caught:
+        made(config=config(**INDEX | changes))
+    assert (caught.value.code, caught.value.field) == (code, field), str(caught.value)
+
+
+def test_a_source_may_name_a_file_of_its_key() -> None:
+    tree = config_tree()
+    files = {f"{source['name']}.pub": source.pop("key").encode() for source in tree["sources"]}
+    for source in tree["sources"]:
+        source["key_file"] = f"{source['name']}.pub"
+    document = json.dumps(tree).encode()
+    assert parse_config(document, files.__getitem__).sources == config().sources
+    for broken, field in (
+        ({"key": "x", "key_file": "alpha.pub"}, "key_file"), ({}, "key"), ({"key_file": "none.pub"}, "key_file"),
+        ({"key_file": "bad.pub"}, "key_file"),
+    ):  # fmt: skip
+        sources = [{"name": "alpha", "kinds": tree["sources"][0]["kinds"]} | broken, *tree["sources"][1:]]
+
+        def read(name: str) -> bytes:
+            if name == "none.pub":
+                raise MalformedInput("No such file or directory", field=name)
+            return (files | {"bad.pub": b"no key"})[name]
+
+        with pytest.raises(MalformedInput) as caught:
+            parse_config(json.dumps(tree | {"sources": sources}).encode(), read)
+        assert caught.value.field == f"config.sources.0.{field}"
+    with pytest.raises(MalformedInput):  # a caller without files
+        parse_config(document)

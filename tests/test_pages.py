@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import html
 import json
 import re
@@ -146,7 +147,7 @@ def test_an_old_example_is_made_again(monkeypatch: pytest.MonkeyPatch) -> None:
 
     async def main() -> list[Any]:
         held = example.FreshExample(clock=lambda: next(times))
-        return [(await held.get())["made"] for _ in range(4)]
+        return [(await held.get()).tree["made"] for _ in range(4)]
 
     assert asyncio.run(main()) == [1000, 1000, 1000 + example.KEEP_SECONDS, 900]
     assert example.GOOD_SECONDS >= 2 * example.KEEP_SECONDS
@@ -309,6 +310,48 @@ def test_what_is_no_origin_is_refused_at_the_start(origin: str) -> None:
 @pytest.mark.parametrize("origin", ["*", "http://localhost:3000", "https://a.example", "http://[::1]:8080"])
 def test_origins_are_taken(origin: str) -> None:
     assert load_settings(cors_origins=(origin,)).cors_origins == (origin,)
+
+
+def test_the_description_is_written_once_for_each_example(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Who asks for it all day causes no more than copies."""
+    written: list[int] = []
+    real = pages.with_examples
+    monkeypatch.setattr(pages, "with_examples", lambda *given: written.append(1) or real(*given))
+
+    async def use(client: httpx2.AsyncClient) -> set[bytes]:
+        return {(await client.get("/v1/openapi.json")).content for _ in range(20)}
+
+    assert len(serve(create_app(settings()), use)) == 1
+    assert len(written) == 1
+
+
+def test_who_does_not_read_an_asset_keeps_a_piece_of_it() -> None:
+    """What is handed on is waited for: the next piece comes when the last one was taken."""
+    sent: list[int] = []
+
+    async def main() -> None:
+        async def send(message: Any) -> None:
+            sent.append(len(message.get("body", b"")))
+            if len(sent) == 3:  # the start and two pieces; then the reader stops reading
+                await asyncio.sleep(3600)
+
+        async def receive() -> Any:
+            await asyncio.sleep(3600)
+
+        scope = {
+            "type": "http", "asgi": {"version": "3.0"}, "method": "GET", "path": "/docs/swagger-ui-bundle.js",
+            "raw_path": b"/docs/swagger-ui-bundle.js", "query_string": b"", "headers": [], "root_path": "",
+        }  # fmt: skip
+        with contextlib.suppress(TimeoutError):
+            await asyncio.wait_for(create_app(settings())(scope, receive, send), 0.3)
+
+    asyncio.run(main())
+    assert sent == [0, pages.PIECE, pages.PIECE]
+
+
+def test_an_asset_says_how_long_it_is() -> None:
+    answer = call("GET", "/docs/swagger-ui-bundle.js")
+    assert int(answer.headers["content-length"]) == len(answer.content) > 10**6
 
 
 def test_the_example_is_dated_by_the_clock() -> None:

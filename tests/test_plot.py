@@ -164,7 +164,7 @@ def test_a_crowd_of_scenarios_is_cut_to_the_worst_in_their_order() -> None:
 def test_a_name_is_no_markup_and_no_health_is_said_plainly() -> None:
     answer, snap, lots = explained("span-scan/1")
     assert answer.health_factor is None
-    assert "above 1000" in heading(answer, "x")
+    assert "above 1,000" in heading(answer, "x")
     assert draw(answer, snap, lots, Path("a.svg"), account="$\\frac{1}{0$")
     assert "binding" not in heading(answer, "x")
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from fractions import Fraction
 from typing import Any
 
@@ -13,11 +14,12 @@ from hypothesis import strategies as st
 
 from circuits import canonical, snapshot
 from circuits.compiler import MarginRule, compile_rule
-from circuits.errors import MalformedInput, NotSolvent, ZkMarginError
-from circuits.expression import Linear
-from circuits.rules import LEVELS, Terms, build
+from circuits.errors import MalformedInput, NotSolvent, RuleRefused, ZkMarginError
+from circuits.expression import FloorDiv, Linear, Sum
+from circuits.rules import LEVELS, RULES, Builder, Terms, build
+from circuits.rules.terms import ceil, lot_notional
 from circuits.snapshot import Snapshot
-from circuits.units import format_fraction
+from circuits.units import PPM, ceil_div, format_fraction, isqrt_ceil
 
 from .support import snapshot_tree
 from .test_market_rules import best_slack, loans, terms, tiered, try_proof
@@ -140,6 +142,73 @@ def test_a_latency_buffer_grows_with_the_root_of_the_horizon(name: str) -> None:
             exact = notional * Fraction(4, 100) * {6: Fraction(1, 2), 24: Fraction(1), 96: Fraction(2)}[hours]
             assert exact <= taken <= exact + Fraction(100, 10**snap.value_decimals)
             assert best_slack(rule, lots) == min(rule.net_margin(lots))
+
+
+def coarse(build_fine: Builder, factor: int) -> Builder:
+    """The same rule, counted in units of its own: ``factor`` of them to a quote quantum, net margins rounded down."""
+
+    def made(snap: Snapshot, level: str, multiplier: Fraction, horizon: int) -> MarginRule:
+        fine = build_fine(snap, level, multiplier, horizon)
+        fine = fine.elect({name: same[0].pieces[0][0] for name, same in fine.elections().items()})
+        rows = tuple(
+            (name, FloorDiv(f"{name}.coarse", Sum(((factor, net),)), fine.amount_factor))
+            for name, net in fine.scenarios
+        )
+        return replace(fine, scenarios=rows, amount_factor=factor)
+
+    return made
+
+
+@pytest.mark.parametrize("name", SNAPSHOTS)
+@settings(max_examples=15, deadline=None)
+@given(raw=RAW, factor=st.sampled_from([1, 2, 3, 99, 10**3, 10**5, 7 * 10**6]), horizon=st.integers(1, 10**6))
+def test_a_latency_buffer_is_taken_from_a_rule_of_any_unit(
+    name: str, raw: list[int], factor: int, horizon: int
+) -> None:
+    """Exactly the buffer, rounded up once to the rule's unit, also where that is coarser than a fine quantum."""
+    snap = buffered(SNAPSHOTS[name]())
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setitem(RULES, snap.rule_id, coarse(RULES[snap.rule_id], factor))
+        for level in LEVELS:
+            plain = build(snap, Terms(level, Fraction(1), horizon))
+            rule = build(snap, Terms(level, Fraction(1), horizon, overlays=("slow",)))
+            z = [abs(v) if j in rule.non_negative else v for j, v in enumerate(raw[: len(rule.limits)])]
+            rate = Fraction(isqrt_ceil(ceil_div(40_000**2 * horizon, 86_400)), PPM)
+            buffer = sum(
+                abs(lots) * ceil(lot_notional(inst, snap) * rate)
+                for lots, inst in zip(z, snap.instruments, strict=True)
+                if inst.kind not in ("quote", "credit")
+            )
+            taken = ceil_div(buffer * rule.amount_factor, snap.fine)
+            assert rule.net_margin(z) == [net - taken for net in plain.net_margin(z)]
+            assert Fraction(taken, rule.amount_factor) >= Fraction(buffer, snap.fine)
+            assert best_slack(rule, z) == min(rule.net_margin(z))
+
+
+def test_control_a_buffer_in_whole_units_to_a_fine_quantum_is_none_in_a_coarse_rule() -> None:
+    """What was taken before, amount factor // fine of each, is nothing at all for a rule that counts quote quanta."""
+    snap = buffered(tiered())
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setitem(RULES, snap.rule_id, coarse(RULES[snap.rule_id], 1))
+        rule = build(snap, Terms("initial", Fraction(1), 86_400, overlays=("slow",)))
+        assert rule.amount_factor // snap.fine == 0
+        plain = build(snap, Terms("initial", Fraction(1), 86_400))
+        lots = [0, 100, 0, 0]  # a notional of 1,000
+        assert min(plain.net_margin(lots)) - min(rule.net_margin(lots)) == 40_00
+
+
+def test_levels_that_count_in_different_units_are_refused() -> None:
+    snap = tiered()
+    fine = RULES[snap.rule_id]
+
+    def uneven(snap: Snapshot, level: str, multiplier: Fraction, horizon: int) -> MarginRule:
+        return coarse(fine, 1 if level == "initial" else 2)(snap, level, multiplier, horizon)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setitem(RULES, snap.rule_id, uneven)
+        build(snap, terms("initial"))
+        with pytest.raises(RuleRefused, match="units"):
+            build(snap, terms("liquidation-end"))
 
 
 def test_a_latency_buffer_is_proved_and_refused() -> None:

@@ -22,6 +22,7 @@ from .derive_cases import load, paths
 from .support import Tree, load_snapshot, snapshot_tree
 from .test_docs import ROOT, block
 from .test_market_rules import tiered
+from .test_paying import eth_loans
 from .test_span import span
 
 LEVELS = ("initial", "liquidation-end", "maintenance")
@@ -70,6 +71,14 @@ def test_every_piece_of_every_election(name: str) -> None:
     for k in range(max(len(same[0].pieces) for same in found.values())):
         names = {name: same[0].pieces[k % len(same[0].pieces)][0] for name, same in found.items()}
         agree(c.snapshot, "liquidation-end", "1.5", 60, elections=names)
+
+
+@pytest.mark.parametrize("level", LEVELS)
+@pytest.mark.parametrize("quote_in", [None, "eth"])
+def test_a_category_with_and_without_the_quote_currency(quote_in: str | None, level: str) -> None:
+    for election, lot in product(("none", "eth"), ("0.01", "0.05")):
+        snapshot = eth_loans(quote_in=quote_in, ltv=775_000, lot=lot)
+        agree(snapshot, level, "1.234567", 60, elections={"emode": election})
 
 
 @pytest.mark.parametrize("change", [

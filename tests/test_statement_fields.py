@@ -14,6 +14,7 @@ import pytest
 
 from circuits.errors import MalformedInput, ProofRejected, StatementMismatch, ZkMarginError
 from circuits.statement import bind
+from prover.prove import prove
 from verifier.verify import verify
 
 from .cheating import CheatingProver, attempt
@@ -169,6 +170,7 @@ WELL_FORMED: dict[str, tuple[Path, Any]] = {
     "a trade of nothing": (("delta",), [*STATEMENT_TREE["delta"], trade(ACCOUNT.snapshot, 1, 0)]),
     "trade of another instrument": (("delta", 1, "instrument"), ACCOUNT.snapshot.instruments[3].id),
     "trade of another quantity": (("delta", 1, "quantity"), "0.06"),
+    "purpose": (("purpose",), {"for": "trade", "limit": "1000000", "counterparty": "any"}),
     "hub": (("context", "hub"), "hub-2"),
     "account": (("context", "account"), "bob"),
     "epoch before": (("context", "epoch"), 6),
@@ -185,6 +187,48 @@ def test_well_formed_other_statement_is_refused_by_the_equation(path: Path, valu
     assert load_statement(tree).digest != STATEMENT.digest
     with pytest.raises(ProofRejected):
         check(tree)
+
+
+def test_the_other_version_of_a_statement_is_another_statement() -> None:
+    """Version 1 shows as much and says less: neither proof is the other's."""
+    older = {k: v for k, v in STATEMENT_TREE.items() if k != "purpose"} | {"schema": "zkmargin/statement/1"}
+    assert load_statement(older).purpose == STATEMENT.purpose
+    with pytest.raises(ProofRejected):
+        check(older)
+    check(older, proof=prove(load_statement(older), ACCOUNT.snapshot, ACCOUNT.opening))
+
+
+USES: list[Tree] = [
+    {"for": "credit", "venue": "spoke-1", "amount": "12.34", "expires": NOW + 60},
+    {"for": "trade", "limit": "1000000", "counterparty": "any"},
+    {"for": "withdrawal", "destination": "vault-1"},
+]
+#: What else must change for a purpose to fit its statement.
+FITTING: list[Tree] = [
+    {"delta": []},
+    {},
+    {"delta": CHANGES["delta"][:1], "context": STATEMENT_TREE["context"] | {"spoke": "hub-1"}},
+]
+
+
+@pytest.mark.parametrize(("use", "fitting"), list(zip(USES, FITTING, strict=True)), ids=[use["for"] for use in USES])
+def test_every_member_of_a_purpose_is_bound(use: Tree, fitting: Tree) -> None:
+    """The proof of one purpose is of no other, member by member, and a control verifies."""
+    tree = STATEMENT_TREE | fitting | {"purpose": use}
+    stated = load_statement(tree)
+    proof = prove(stated, ACCOUNT.snapshot, ACCOUNT.opening)
+    check(tree, proof=proof)
+    others: list[Tree] = [{"purpose": {"for": "show"}}]
+    if use["for"] == "credit":
+        others += [{"purpose": use | {"amount": "12.33"}}, {"purpose": use | {"expires": NOW + 61}}]
+    elif use["for"] == "trade":
+        others += [{"purpose": use | {"limit": "999999"}}, {"purpose": use | {"counterparty": "bob"}}]
+    else:
+        others += [{"purpose": use | {"destination": "vault-2"}}]
+    for other in others:
+        assert load_statement(tree | other).digest != stated.digest
+        with pytest.raises(ProofRejected):
+            check(tree | other, proof=proof)
 
 
 def test_a_changed_value_is_refused_even_by_a_prover_who_keeps_to_the_old_words() -> None:

@@ -122,7 +122,6 @@ def test_transactions_are_whole_repeat_on_locks_and_tell_lost_races(kind: str, t
         for thread in threads:
             thread.join()
         assert database.read(lambda tx: tx.execute(text("SELECT n FROM t")).scalar_one()) == 80
-        database.ping()
         database.close()
 
 

@@ -19,52 +19,77 @@ from typer.testing import CliRunner
 
 from circuits.errors import CorruptData, InternalError, MalformedInput
 from service.cli import app
+from service.vectors import case as cases
 from service.vectors import native, reference
 from service.vectors.accounts import ACCOUNTS, prove_statement
 from service.vectors.case import (
-    FOLDER,
     SHARED_FILE,
     VALID,
+    WIRE_VERSIONS,
     Case,
     Topic,
+    digest_of,
+    frozen_files,
     load_shared,
     load_topic,
     parse_file,
+    path_of,
+    shipped,
     topic_names,
 )
 from service.vectors.driver import answer_line
 from service.vectors.engine import Answer, Input, LocalEngine, Operation
 from service.vectors.flags import FLAGS
-from service.vectors.generate import TOPICS, build, compare
+from service.vectors.generate import TOPICS, VERSIONS, build, compare
 from service.vectors.runner import judge, run
 
 from .support import sample_account
 
 ROOT = Path(__file__).resolve().parent.parent
-DATA = ROOT / "service" / "vectors" / "data" / FOLDER
-SHARED_TEXTS = load_shared()
+DATA = ROOT / "service" / "vectors" / "data"
 every_topic = pytest.mark.parametrize("name", topic_names())
+every_version = pytest.mark.parametrize("version", WIRE_VERSIONS)
+topic = load_topic
 
 
-def topic(name: str) -> Topic:
-    return load_topic(name, SHARED_TEXTS)
+def of_version(version: int) -> list[str]:
+    return [name for name, its in shipped().items() if its == version]
 
 
-def test_there_are_enough_cases_and_most_are_invalid() -> None:
-    topics = [topic(name) for name in topic_names()]
-    cases = [case for one in topics for case in one.cases]
-    invalid = sum(case.result != VALID for case in cases)
-    assert set(topic_names()) == set(TOPICS)
-    assert len(cases) >= 400
-    assert 2 * invalid > len(cases)
-    assert len({case.id for case in cases}) == len(cases)
-    assert sum(path.stat().st_size for path in DATA.iterdir()) < 3 * 1024 * 1024
+@every_version
+def test_there_are_enough_cases_and_most_are_invalid(version: int) -> None:
+    found = [case for name in of_version(version) for case in topic(name).cases]
+    invalid = sum(case.result != VALID for case in found)
+    assert set(of_version(version)) == {module.NAME for module in VERSIONS[version]}
+    assert len(found) >= 400
+    assert 2 * invalid > len(found)
+    assert sum(path.stat().st_size for path in (DATA / f"v{version}").iterdir()) < 3 * 1024 * 1024
+
+
+def test_names_and_ids_are_unique_over_all_versions() -> None:
+    found = [case.id for name in topic_names() for case in topic(name).cases]
+    assert len(set(found)) == len(found)
+    assert sum(len(modules) for modules in VERSIONS.values()) == len(TOPICS) == len(topic_names())
+
+
+#: One digest over the files of each version as they were frozen. A later version adds files, and changes none of these.
+FROZEN = {
+    1: "0b09496b6bb645202e48de79073858aee7d40acdba9eb06990bf949074bd3c57",
+    2: "481d292a79e679ef23d953cb73185f8e0b592778f59f1e53e5ceedd8024b732a",
+}
+
+
+@every_version
+def test_the_files_are_those_that_were_frozen(version: int) -> None:
+    files = {path: data for path, data in frozen_files().items() if path.startswith(path_of(version, ""))}
+    assert digest_of(files.items()) == FROZEN[version]
 
 
 @every_topic
 def test_a_file_has_its_schema_and_every_flag_is_explained(name: str) -> None:
-    model = parse_file((DATA / f"{name}.json").read_bytes(), name=name)
-    assert model.topic == name
+    version = shipped()[name]
+    model = parse_file((DATA / path_of(version, f"{name}.json")).read_bytes(), name=name)
+    assert (model.topic, model.wire_version) == (name, version)
     assert all(len(note.text) > 10 for note in model.notes.values())
     assert {flag: note.text for flag, note in model.notes.items()} == {f: FLAGS[f].text for f in model.notes}
 
@@ -79,22 +104,33 @@ def test_a_file_has_its_schema_and_every_flag_is_explained(name: str) -> None:
         (lambda t: t["cases"][0].update(error={"code": "x"}), CorruptData),
         (lambda t: t["cases"][0].update(result="maybe"), MalformedInput),
         (lambda t: t.update(schema="zkmargin/vectors/2"), MalformedInput),
+        (lambda t: t.update(wire_version=3), MalformedInput),
         (lambda t: t.update(more=1), MalformedInput),
     ],
 )
 def test_a_damaged_file_is_refused(change: Any, error: type[Exception]) -> None:
-    tree = json.loads((DATA / "encodings.json").read_bytes())
+    tree = json.loads((DATA / "v1" / "encodings.json").read_bytes())
     change(tree)
     with pytest.raises(error):
         parse_file(json.dumps(tree).encode(), name="encodings")
 
 
-def test_every_shared_text_is_used_and_every_reference_has_one() -> None:
-    texts = json.loads((DATA / SHARED_FILE).read_bytes())["texts"]
-    raw = "".join((DATA / f"{name}.json").read_text() for name in topic_names())
+def test_a_file_in_the_folder_of_another_version_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its references would be looked up among other texts."""
+    monkeypatch.setattr(cases, "_read", lambda path: (DATA / path.replace("v2/", "v1/")).read_bytes())
+    monkeypatch.setattr(cases, "shipped", lambda: {"encodings": 2})
+    with pytest.raises(CorruptData) as caught:
+        load_topic("encodings")
+    assert caught.value.field == "vectors/v2/encodings.json"
+
+
+@every_version
+def test_every_shared_text_is_used_and_every_reference_has_one(version: int) -> None:
+    texts = json.loads((DATA / path_of(version, SHARED_FILE)).read_bytes())["texts"]
+    raw = "".join((DATA / path_of(version, f"{name}.json")).read_text() for name in of_version(version))
     assert [name for name in texts if f'"@{name}"' not in raw] == []
     with pytest.raises(CorruptData):
-        SHARED_TEXTS.resolve({"a": ["@no-such-text"]})
+        load_shared(version).resolve({"a": ["@no-such-text"]})
 
 
 @every_topic
@@ -113,7 +149,7 @@ def sampled(name: str, step: int) -> Topic:
     ("name", "step"),
     [
         ("encodings", 2), ("documents", 1), ("systems", 1), ("transcripts", 3), ("commitments", 9), ("proofs", 41),
-        ("cheats", 19), ("signed", 1),
+        ("cheats", 19), ("signed", 1), ("purposes", 1), ("trades", 1), ("authorisations", 1), ("purpose-proofs", 16),
     ],
 )  # fmt: skip
 def test_the_reference_engine_agrees(name: str, step: int) -> None:
@@ -121,21 +157,24 @@ def test_the_reference_engine_agrees(name: str, step: int) -> None:
     report = run([sampled(name, step)], [reference.engine()])
     assert report.failures == []
     covered = sum(t.passed for t in report.tallies)
-    assert (covered == 0) == (name == "signed"), "signatures have no second implementation, and the count says so"
+    signed = name in ("signed", "authorisations")
+    assert (covered == 0) == signed, "signatures have no second implementation, and the count says so"
 
 
 def test_generation_reproduces_the_frozen_files_byte_for_byte() -> None:
     """All but the cheating provers, which take as long as the rest; ``make vectors`` compares them too."""
     made = build([name for name in TOPICS if name != "cheats"])
-    assert {path.name for path in DATA.glob("*.json")} - set(made.files) == {"cheats.json"}
+    frozen = {str(path.relative_to(DATA)): path.read_bytes() for path in DATA.glob("v*/*.json")}
+    assert frozen == frozen_files()
+    assert set(frozen) - set(made.files) == {"v1/cheats.json"}
     for name, data in made.files.items():
-        assert data == (DATA / name).read_bytes(), name
-    frozen = {path.name: path.read_bytes() for path in DATA.glob("*.json")}
+        assert data == frozen[name], name
     compare(frozen)
-    for other in ({**frozen, "log.json": frozen["log.json"] + b" "}, {k: frozen[k] for k in frozen if k != "log.json"}):
-        with pytest.raises(CorruptData) as caught:
-            compare(other)
-        assert caught.value.field == "vectors/log.json"
+    for name in ("v1/log.json", "v2/purposes.json", "v2/shared.json"):
+        for other in ({**frozen, name: frozen[name] + b" "}, {k: frozen[k] for k in frozen if k != name}):
+            with pytest.raises(CorruptData) as caught:
+                compare(other)
+            assert caught.value.field == f"vectors/{name}"
 
 
 def test_the_wheel_has_the_vectors(tmp_path: Path) -> None:
@@ -148,10 +187,10 @@ def test_the_wheel_has_the_vectors(tmp_path: Path) -> None:
     (wheel,) = tmp_path.glob("*.whl")
     with zipfile.ZipFile(wheel) as archive:
         names = set(archive.namelist())
-        for path in DATA.glob("*.json"):
-            inside = f"service/vectors/data/{FOLDER}/{path.name}"
+        for path, data in frozen_files().items():
+            inside = f"service/vectors/data/{path}"
             assert inside in names
-            assert archive.read(inside) == path.read_bytes()
+            assert archive.read(inside) == data
 
 
 def test_the_document_has_every_topic_operation_and_a_true_example() -> None:
@@ -171,9 +210,9 @@ def test_the_document_has_every_topic_operation_and_a_true_example() -> None:
 
 
 def test_the_readme_has_the_counts() -> None:
-    cases = [case for name in topic_names() for case in topic(name).cases]
-    invalid = sum(case.result != VALID for case in cases)
-    assert f"{len(cases):,} frozen cases, {invalid} of them invalid" in (ROOT / "README.md").read_text()
+    found = [case for name in topic_names() for case in topic(name).cases]
+    invalid = sum(case.result != VALID for case in found)
+    assert f"{len(found):,} frozen cases, {invalid:,} of them invalid" in (ROOT / "README.md").read_text()
 
 
 def accept_everything(given: Input) -> Mapping[str, Any]:

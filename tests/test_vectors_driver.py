@@ -12,7 +12,7 @@ from typer.testing import CliRunner
 
 from service.cli import app
 from service.vectors import native
-from service.vectors.case import VALID, Case, Topic, load_shared, load_topic, topic_names
+from service.vectors.case import VALID, Case, Topic, load_topic, topic_names
 from service.vectors.driver import GIVE_UP_AFTER, MAX_ANSWER_BYTES, Driver, answer_line, parse_answer, question
 from service.vectors.runner import Report, run
 
@@ -59,8 +59,7 @@ def test_a_program_may_answer_once_and_end(tmp_path: Path) -> None:
 
 
 def test_our_own_engine_as_a_driver_answers_every_frozen_case() -> None:
-    shared = load_shared()
-    topics = [load_topic(name, shared) for name in topic_names()]
+    topics = [load_topic(name) for name in topic_names()]
     driver = Driver(OWN, seconds=60)
     try:
         report = run(topics, [driver])

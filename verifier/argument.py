@@ -152,10 +152,10 @@ def linearise(
     ``evaluations[c]`` is l_c(zeta), ``accumulator_next`` is acc(omega zeta). The constraints on H are, for each
     column c,
 
-        h_c (gamma + l_c) = 1,   and once   h_0 (gamma + t) = m                                     (lookup), and
-        acc(omega X) - acc(X) = sum_c l_c v_c + x u + eta (sum_c h_c - h_0) - target/n              (running sum),
+        h_c (gamma + l_c) = 1,   and once   h_T (gamma + t) = m                                     (lookup), and
+        acc(omega X) - acc(X) = sum_c l_c v_c + x u + eta (sum_c h_c - h_T) - target/n              (running sum),
 
-    with h_0 the table helper and t(omega**i) = i.
+    with h_T the table helper and t(omega**i) = i.
     """
     layout = instance.layout
     claim = matrix(instance.system, layout).claim(c.beta, instance.constants)

@@ -10,7 +10,7 @@ from ..compiler import MarginRule
 from ..errors import RuleRefused, StatementMismatch
 from ..expression import Expression, Sum
 from ..snapshot import Snapshot
-from . import collateral_loan, cross_margin, overlays, portfolio_margin, span_scan, tiered_margin
+from . import collateral_loan, cross_margin, overlays, paying, portfolio_margin, span_scan, tiered_margin
 
 
 @dataclass(frozen=True)
@@ -47,7 +47,9 @@ RULES: dict[str, Builder] = {
 
 
 def build(snapshot: Snapshot, terms: Terms) -> MarginRule:
-    """The snapshot's rule under the statement's terms; ``StatementMismatch`` for a rule this version lacks."""
+    """The snapshot's rule under the statement's terms; ``StatementMismatch`` for a rule this version lacks,
+    ``RuleRefused`` for one under which paying a credit could lower the net margin (:mod:`circuits.rules.paying`).
+    """
     builder = RULES.get(snapshot.rule_id) or _third_party(snapshot.rule_id)
     if builder is None:
         raise StatementMismatch(f"unknown rule; this version has {', '.join(sorted(RULES))}", field="snapshot.rule.id")
@@ -57,7 +59,7 @@ def build(snapshot: Snapshot, terms: Terms) -> MarginRule:
         rule = between(outer, inner, LIQUIDATION_BUFFER_PERCENT)
     else:
         rule = builder(snapshot, terms.level, terms.multiplier, terms.horizon)
-    return overlays.join(rule, snapshot, terms.overlays, terms.horizon)
+    return paying.expect_payable(overlays.join(rule, snapshot, terms.overlays, terms.horizon), snapshot)
 
 
 def between(initial: MarginRule, maintenance: MarginRule, percent: int) -> MarginRule:
@@ -73,6 +75,8 @@ def between(initial: MarginRule, maintenance: MarginRule, percent: int) -> Margi
 
     if [name for name, _ in initial.scenarios] != [name for name, _ in maintenance.scenarios]:
         raise RuleRefused("its levels have different scenarios", field="level")
+    if initial.amount_factor != maintenance.amount_factor:
+        raise RuleRefused("its levels count in different units", field="level")
     outer, inner = dict(initial.components), dict(maintenance.components)
     return replace(
         maintenance,

@@ -4,8 +4,9 @@ A positive position is collateral, a negative one debt in scaled units: the lot'
 index. The discount of collateral, (1 - LT) * V per lot of the long part, is scaled by the multiplier up to the whole
 value. An eMode category raises LTV and LT of its own assets and lets the account borrow only them; being in one is an
 election, so which one becomes public. Under a category a debt in another asset costs ``PROHIBITIVE`` times its value:
-it proves for nobody who could not repay it many times over. Source: Aave v3 ``GenericLogic.calculateUserAccountData``
-and ``EModeLogic``.
+it proves for nobody who could not repay it many times over. Credits and the amount count as the debt in quote that
+they become: what they exceed the quote balance by pays that charge where the quote currency is not in the category.
+Source: Aave v3 ``GenericLogic.calculateUserAccountData`` and ``EModeLogic``.
 """
 
 from __future__ import annotations
@@ -21,7 +22,7 @@ from ..expression import Election, Expression, Linear, Part, Sum
 from ..schema import Name, Strict, validate
 from ..snapshot import Snapshot
 from ..units import PPM
-from .terms import ceil, credits_of, position_limits, scenario_value
+from .terms import ceil, credits_of, position_limits, quote_debt, scenario_value
 
 RULE_ID = "collateral-loan/1"
 #: Charge of a debt that the elected category forbids, as a multiple of its value.
@@ -83,6 +84,10 @@ def build(snapshot: Snapshot, level: str, multiplier: Fraction, horizon: int) ->
         else:
             raise MalformedInput(f"collateral and loans have no {inst.kind}", field=f"{at}.kind")
 
+    debts = {row: quote_debt(snapshot, row) for row in risks if snapshot.instruments[row].kind == "quote"}
+    if categories and not debts:
+        raise MalformedInput("categories need a quote line, in which amounts are owed", field="snapshot.instruments")
+
     def charges(s: int, category: str) -> Expression:
         """Discounts of the long parts, and what a category forbids, in scenario s; fine quanta, negative."""
         parts: list[tuple[int, Expression]] = []
@@ -92,7 +97,10 @@ def build(snapshot: Snapshot, level: str, multiplier: Fraction, horizon: int) ->
             discount = min(Fraction(1), (1 - rate) * multiplier)
             parts.append((-ceil(discount * snapshot.instruments[row].values[s]), Part(row, 1)))
             if category != NO_CATEGORY and not inside:
-                parts.append((-PROHIBITIVE * snapshot.instruments[row].values[s], Part(row, -1)))
+                if row in debts:  # already money, the same in every scenario
+                    parts.append((-PROHIBITIVE, debts[row]))
+                else:
+                    parts.append((-PROHIBITIVE * snapshot.instruments[row].values[s], Part(row, -1)))
         return Sum(tuple((f, e) for f, e in parts if f))
 
     names = (NO_CATEGORY, *sorted(categories))

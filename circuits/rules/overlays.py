@@ -17,7 +17,7 @@ from pydantic import Field
 
 from ..compiler import Constraint, MarginRule
 from ..errors import MalformedInput, StatementMismatch
-from ..expression import Abs, Expression, Linear, Part, Shared, Sum
+from ..expression import Abs, CeilDiv, Expression, Linear, Part, Shared, Sum
 from ..schema import Decimal, Name, Strict, validate
 from ..snapshot import Snapshot
 from ..units import PPM, ceil_div, isqrt_ceil, parse_decimal, to_quanta
@@ -158,6 +158,16 @@ _KINDS: dict[str, Callable[[Any, Snapshot, str], Iterator[Constraint]]] = {
 }
 
 
+def _in_units(buffer: Expression, unit: Fraction) -> tuple[int, Expression]:
+    """What a buffer in fine quanta takes off a rule that counts ``unit`` of its own to a fine quantum, rounded up.
+
+    A unit may be larger than a fine quantum: then so many of them are one.
+    """
+    if unit.denominator == 1:
+        return -unit.numerator, buffer
+    return -1, CeilDiv("latency-buffer.rounded", Sum(((unit.numerator, buffer),)), unit.denominator)
+
+
 def join(rule: MarginRule, snapshot: Snapshot, names: Sequence[str], horizon: int) -> MarginRule:
     """The rule with the rows of the named overlay sets; a latency buffer is taken off every scenario's net margin.
 
@@ -179,9 +189,7 @@ def join(rule: MarginRule, snapshot: Snapshot, names: Sequence[str], horizon: in
             rows += [replace(row, name=f"{name}.{row.name}") for row in kind(tree, snapshot, at)]
     if not names:
         return rule
-    # A rule counts its net margin in units of its own: so many to a fine quantum.
-    unit = rule.amount_factor // snapshot.fine
-    taken = tuple((-unit, buffer) for buffer in buffers)
+    taken = tuple(_in_units(buffer, Fraction(rule.amount_factor, snapshot.fine)) for buffer in buffers)
     scenarios = tuple((name, Sum(((1, net), *taken))) for name, net in rule.scenarios) if taken else rule.scenarios
     return replace(rule, constraints=tuple(rows), scenarios=scenarios)
 

@@ -10,7 +10,7 @@ from math import lcm
 
 from ..compiler import MarginRule
 from ..errors import RuleRefused
-from ..expression import Abs, CeilDiv, Expression, Linear, Max, Sum
+from ..expression import Abs, Amount, CeilDiv, Expression, Linear, Max, Sum
 from ..snapshot import Instrument, Snapshot
 from ..units import PPM, ceil_div
 
@@ -63,6 +63,18 @@ def net_of_requirement(
         non_negative=credits_of(snapshot),
         components=(("requirement", requirement), *components),
     )
+
+
+def quote_debt(snapshot: Snapshot, row: int) -> Expression:
+    """What credits and the amount exceed the quote balance by, in fine quanta: the debt in quote that they become.
+
+    A used credit is paid out of quote line ``row``, and an amount becomes a credit: a charge on a debt in quote has to
+    be on this, since neither step changes it, and not on the short part of the line alone, which a payment makes.
+    """
+    most = sum(inst.position_limit * max(map(abs, inst.values)) for inst in snapshot.instruments)
+    owed = Linear({j: -snapshot.instruments[j].values[0] for j in (row, *sorted(credits_of(snapshot)))})
+    amount = Amount(most // snapshot.fine)
+    return Max(f"{snapshot.instruments[row].id}.debt", (Sum(((1, owed), (snapshot.fine, amount))), Linear({})))
 
 
 @dataclass(frozen=True)

@@ -1,4 +1,4 @@
-"""A holder's proof against a running hub: fetch prices and the own opening, prove here what a spoke demands, offer it.
+"""A holder against a running hub: fetch prices and the own opening, prove and sign here what a spoke demands, offer it.
 
 python holder.py HUB-URL SPOKE-URL DIRECTORY, where DIRECTORY has the files that hub_demo.py makes. Prints the signed
 credit entry that the spoke got. Positions and blinding stay on this machine.
@@ -8,14 +8,25 @@ import sys
 from pathlib import Path
 from urllib.request import urlopen
 
-from service.client import Demand, HubClient, RequestSigner, answer, fetch_holding, fetch_prices, meet
+from service.client import (
+    CreditRule,
+    Demand,
+    HubClient,
+    Policy,
+    RequestSigner,
+    answer,
+    fetch_holding,
+    fetch_prices,
+    meet,
+)
 from service.hub import load_private_key
 from service.sealing import load_encryption_key
 from verifier.attestation import load_public_key
 
 url, spoke, files = sys.argv[1], sys.argv[2], Path(sys.argv[3])
 pinned, oracle = (load_public_key((files / name).read_bytes()) for name in ("hub.pub", "oracle.pub"))
-signer = RequestSigner(load_private_key((files / "alice.key").read_bytes()), "hub-1")
+key = load_private_key((files / "alice.key").read_bytes())
+signer = RequestSigner(key, "hub-1")
 encryption = load_encryption_key((files / "alice.x25519").read_bytes())
 
 with HubClient(url, signer=signer) as hub:
@@ -24,6 +35,8 @@ with HubClient(url, signer=signer) as hub:
     holding = hub.run(fetch_holding(trust, "alice", encryption, prices.snapshot))
 
 demand = Demand.from_bytes(urlopen(spoke).read())  # noqa: S310 - the address that you gave
-offer = answer(demand, prices, holding)
+# What may be signed without asking: one credit of at most 100 for this spoke, for an hour.
+policy = Policy(credits=(CreditRule("spoke-a", "100", 3600),))
+offer = answer(demand, prices, holding, policy=policy, key=key)
 print(f"proved {demand.amount} for {demand.spoke}: {len(offer.proof)} bytes", file=sys.stderr)
 print(urlopen(spoke, data=offer.to_bytes()).read().decode())  # noqa: S310

@@ -23,7 +23,7 @@ class Spoke(BaseHTTPRequestHandler):
     """GET gives a demand, POST takes the offer on it and gives the signed credit."""
 
     def do_GET(self):
-        demand = Demand("spoke-a", "100")
+        demand = Demand.credit("spoke-a", "100", expires=int(time.time()) + 3600)
         self.reply(200, demands.setdefault(demand.nonce, demand).to_bytes())
 
     def do_POST(self):
@@ -31,8 +31,7 @@ class Spoke(BaseHTTPRequestHandler):
             offer = Offer.from_bytes(self.rfile.read(int(self.headers["content-length"])))
             demand = demands.pop(offer.statement.context.nonce, Demand("spoke-a", "100"))  # a fresh one fits no offer
             prices = hub.run(fetch_prices([oracle], digest=offer.statement.snapshot.hex()))
-            flow = request_credit(trust, demand, offer, prices, expires=int(time.time()) + 3600)
-            self.reply(200, hub.run(flow).document)
+            self.reply(200, hub.run(request_credit(trust, demand, offer, prices)).document)
         except ZkMarginError as error:
             self.reply(422, str(error).encode())
 
@@ -42,4 +41,5 @@ class Spoke(BaseHTTPRequestHandler):
         self.wfile.write(body)
 
 
+print("ready", flush=True)
 HTTPServer(("127.0.0.1", port), Spoke).serve_forever()

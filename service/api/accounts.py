@@ -8,11 +8,11 @@ from fastapi import APIRouter, Path, Query, Request
 from sqlalchemy import Connection
 
 from circuits.errors import MalformedInput
-from circuits.statement import from_model
+from circuits.purpose import ForWithdrawal
 
 from ..auth import Caller, IdempotencyKey, Ledger, RequestDigest
 from ..errors import NotFound
-from ..ledger import access, accounts, epochs, idempotency, venues
+from ..ledger import access, accounts, consent, epochs, idempotency, venues
 from ..ledger.access import Principal
 from ..ledger.book import Book
 from ..ledger.events import Tree
@@ -30,7 +30,7 @@ from .models import (
     OpeningView,
     WithdrawalBody,
 )
-from .proving import PROOF_PROBLEMS, Part, change_on_proofs
+from .proving import PROOF_PROBLEMS, Part, change_on_proofs, proved_of
 from .venues import VenueId
 
 router = APIRouter(prefix="/v1/accounts", tags=["accounts"], route_class=StrictRoute)
@@ -98,7 +98,7 @@ def deposit(
     "/{account}/withdrawals",
     **signed(
         "withdraw", "accounts", "not-found", "account-frozen", "breaker-open", "stale-snapshot", "stale-epoch",
-        "statement-refused", "position-limit", *PROOF_PROBLEMS, changes=True, body=True, status=201,
+        "statement-refused", "not-authorised", "position-limit", *PROOF_PROBLEMS, changes=True, body=True, status=201,
     ),
 )  # fmt: skip
 async def withdraw(
@@ -112,7 +112,8 @@ async def withdraw(
 ) -> AccountView:
     """Take out what the account is proved to do without: the statement's delta is this one leg, its spoke the hub."""
     expect_owner(caller, account)
-    statement = from_model(body.statement)
+    proved = proved_of(body)
+    statement = proved.statement
     if statement.context.account != account:
         raise MalformedInput("names another account", field="statement.context.account")
 
@@ -120,14 +121,15 @@ async def withdraw(
         held = epochs.read_account(book, tx, account)
         accounts.expect_terms(book, held, statement, spoke=book.name)
         epochs.expect_epoch(held, statement.context.epoch)
+        consent.expect_purpose(statement, ForWithdrawal)
+        consent.expect_authorised(book, tx, proved)
         return epochs.attested(tx, account, held.epoch)
 
     def unit(tx: Connection) -> Tree:
-        proof = bytes.fromhex(body.proof.proof)
-        return accounts.withdraw(book, tx, account, body.instrument, body.quantity, statement, proof)
+        return accounts.withdraw(book, tx, account, body.instrument, body.quantity, proved)
 
     call = idempotency.Call(caller.caller, key, digest, 201)
-    answer = await change_on_proofs(request, book, call, [Part(before, statement, body.proof)], unit)
+    answer = await change_on_proofs(request, book, call, [Part(before, proved)], unit)
     return AccountView.model_validate(answer)
 
 

@@ -7,7 +7,6 @@ from typing import Annotated, Any
 from fastapi import APIRouter, Path, Query, Request
 
 from circuits.errors import MalformedInput
-from circuits.statement import from_model
 from circuits.units import to_quanta
 
 from ..auth import Caller, IdempotencyKey, Ledger, RequestDigest
@@ -19,7 +18,7 @@ from ..routing import StrictRoute
 from ..store.tables import MAX_QUANTA
 from .describe import signed
 from .models import ConsumeBody, CreditBody, CreditChange, CreditList, CreditView, ReleaseBody
-from .proving import PROOF_PROBLEMS, Part, change_on_proofs
+from .proving import PROOF_PROBLEMS, Part, change_on_proofs, proved_of
 
 router = APIRouter(prefix="/v1/credits", route_class=StrictRoute)
 CreditPath = Annotated[str, Path(pattern=r"^[0-9a-f]{32}$", description="id of a credit")]
@@ -36,26 +35,23 @@ def _quanta(book: Book, text: str, field: str) -> int:
     "",
     **signed(
         "request_credit", "credits", "not-found", "unknown-venue", "venue-suspended", "account-frozen", "cap-exceeded",
-        "breaker-open", "stale-snapshot", "stale-epoch", "amount-above-proof", "statement-refused", "position-limit",
-        *PROOF_PROBLEMS, changes=True, body=True, status=201,
+        "breaker-open", "stale-snapshot", "stale-epoch", "amount-above-proof", "statement-refused",
+        "not-authorised", "position-limit", *PROOF_PROBLEMS, changes=True, body=True, status=201,
     ),
 )  # fmt: skip
 async def reserve(
     caller: Caller, key: IdempotencyKey, digest: RequestDigest, book: Ledger, body: CreditBody, request: Request
 ) -> CreditChange:
-    """Reserve a credit on a proof of the account's latest epoch: one transaction, one winner.
+    """Reserve a credit on a proof of the account's latest epoch, as its key authorises: one transaction, one winner.
 
     ``stale-epoch`` means that another change came first: the holder fetches the new opening and proves again.
     """
     caller.expect("venue")
-    amount = book.quanta(body.amount, field="amount")
-    statement = from_model(body.statement)
+    amount, proved = book.quanta(body.amount, field="amount"), proved_of(body)
     answer = await change_on_proofs(
         request, book, idempotency.Call(caller.caller, key, digest, 201),
-        [Part(lambda tx: credits.precheck(book, tx, caller.name, statement, amount), statement, body.proof)],
-        lambda tx: credits.reserve(
-            book, tx, caller.name, statement, bytes.fromhex(body.proof.proof), amount, body.expires
-        ),
+        [Part(lambda tx: credits.precheck(book, tx, caller.name, proved, amount, body.expires), proved)],
+        lambda tx: credits.reserve(book, tx, caller.name, proved, amount, body.expires),
         rejected=lambda: breakers.count_failure(book, caller.name),
     )  # fmt: skip
     return CreditChange.model_validate(answer)

@@ -8,7 +8,7 @@ from .. import problems
 
 #: Every signed call may answer with these.
 SIGNED = (
-    "signature-rejected", "unknown-key", "request-expired", "request-replayed", "forbidden",
+    "signature-rejected", "unknown-key", "key-not-valid", "request-expired", "request-replayed", "forbidden",
     "unavailable", "malformed-input",
 )  # fmt: skip
 #: Every call that changes something, besides.

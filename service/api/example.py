@@ -10,11 +10,11 @@ import asyncio
 import json
 import time
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
+from dataclasses import dataclass
+from typing import Any
 
 from starlette.concurrency import run_in_threadpool
 
-from circuits import snapshot as snapshots
 from circuits.statement import cheapest_domain
 from prover.commitment import commit
 from prover.documents import make_statement, portfolio_lots, proof_bytes
@@ -23,10 +23,7 @@ from verifier.attestation import Attestation
 from verifier.snapshot_signature import SCHEMA, TOKEN_TYPE, SnapshotSignature
 
 from .. import hub, signing
-from ..demo_data import read
-
-if TYPE_CHECKING:
-    from circuits.snapshot import Snapshot
+from ..demo_data import read, snapshot_at
 
 #: How long an example is given out. It is good for :data:`GOOD_SECONDS`, so whoever gets it has most of an hour.
 KEEP_SECONDS = 300
@@ -34,14 +31,9 @@ GOOD_SECONDS = 3600
 AMOUNT = "500000"
 
 
-def snapshot_of(now: int) -> Snapshot:
-    """The demo's prices, dated ``now`` (Unix seconds)."""
-    return snapshots.from_bytes(json.dumps(json.loads(read("snapshot.json")) | {"time": now}).encode())
-
-
 def make(now: int) -> dict[str, Any]:
     """The body of a verify call in which every check passes from ``now`` for :data:`GOOD_SECONDS`."""
-    snap = snapshot_of(now)
+    snap = snapshot_at(now)
     domain = cheapest_domain(snap)
     house, oracle = hub.generate_key(), hub.generate_key()
     commitment, opening = commit(portfolio_lots(read("portfolio.json"), snap), domain)
@@ -60,22 +52,32 @@ def make(now: int) -> dict[str, Any]:
     }
 
 
+@dataclass(frozen=True)
+class Made:
+    """An example, the second in which it was made, and its bytes, which nobody's request makes again."""
+
+    time: int
+    tree: dict[str, Any]
+    body: bytes
+
+
 class FreshExample:
     """The example of one application, made when it is first asked for and again when it is old."""
 
     def __init__(self, clock: Callable[[], float] = time.time) -> None:
         self._clock = clock
         self._lock = asyncio.Lock()
-        self._made: tuple[int, dict[str, Any]] | None = None
+        self._made: Made | None = None
 
-    async def get(self) -> dict[str, Any]:
+    async def get(self) -> Made:
         """The example; who asks while one is being made waits for that one."""
         async with self._lock:
             now = int(self._clock())
             # Also when the clock was set back: an example of the future does not verify.
-            if self._made is None or not self._made[0] <= now < self._made[0] + KEEP_SECONDS:
-                self._made = now, await run_in_threadpool(make, now)
-            return self._made[1]
+            if self._made is None or not self._made.time <= now < self._made.time + KEEP_SECONDS:
+                tree = await run_in_threadpool(make, now)
+                self._made = Made(now, tree, json.dumps(tree).encode())
+            return self._made
 
 
 def of_batch(example: dict[str, Any]) -> dict[str, Any]:

@@ -57,12 +57,14 @@ def hub_keys(book: Ledger) -> HubKeys:
 @router.post("/keys", **signed("add_key", "keys", "conflict", changes=True, body=True, status=201))
 def add_key(caller: Caller, key: IdempotencyKey, request: RequestDigest, book: Ledger, body: KeyBody) -> KeyView:
     """Register one more public key of the caller: the first half of a rotation. Both are valid meanwhile."""
-    begins = book.clock() if body.not_before is None else body.not_before
+    now = book.clock()
+    begins = now if body.not_before is None else body.not_before
     ends = access.FOREVER if body.not_after is None else body.not_after
-    answer, _ = idempotency.once(
-        book, caller.caller, key, request,
-        lambda tx: access.admit(tx, caller.kind, caller.name, body.key, not_before=begins, not_after=ends), status=201,
-    )  # fmt: skip
+
+    def unit(tx: Connection) -> Tree:
+        return access.admit(tx, caller.kind, caller.name, body.key, now=now, not_before=begins, not_after=ends)
+
+    answer, _ = idempotency.once(book, caller.caller, key, request, unit, status=201)
     return KeyView.model_validate(answer)
 
 

@@ -17,6 +17,7 @@ from circuits.schema import (
     Strict,
     Time,
 )
+from verifier.authorisation import AuthorisationModel
 from verifier.snapshot_signature import SignedSnapshotModel
 
 #: Names that stand in paths.
@@ -238,20 +239,27 @@ class DepositBody(Strict):
     reference: Name
 
 
-class WithdrawalBody(Strict):
-    """What to pay out, with a proof that the account does without: ``statement.delta`` is this one leg, negative."""
+class ProvedBody(Strict):
+    """A statement, its proof, and the signature of the account's key that authorises the statement's purpose."""
+
+    statement: StatementModel
+    proof: ProofModel
+    authorisation: AuthorisationModel
+
+
+class WithdrawalBody(ProvedBody):
+    """What to pay out, with a proof that the account does without: ``statement.delta`` is this one leg, negative.
+
+    The statement's purpose names the destination, and the account's key authorises it.
+    """
 
     instrument: Name
     quantity: Decimal
-    statement: StatementModel
-    proof: ProofModel
 
 
-class CreditBody(Strict):
-    """A credit on a proof: at most the statement's amount, until ``expires``."""
+class CreditBody(ProvedBody):
+    """A credit on a proof that the account's key authorises: at most the purpose's amount, until its end at most."""
 
-    statement: StatementModel
-    proof: ProofModel
     amount: Decimal
     expires: Time
 
@@ -280,11 +288,10 @@ class ReleaseBody(Strict):
     paid: Amount = "0"
 
 
-class SideBody(Strict):
-    """One side of a trade: the statement says that the account is solvent after its legs (``delta``)."""
-
-    statement: StatementModel
-    proof: ProofModel
+class SideBody(ProvedBody):
+    """One side of a trade: the statement says that the account is solvent after its legs (``delta``), and its key
+    authorises them.
+    """
 
 
 class TradeBody(Strict):

@@ -11,20 +11,24 @@ from starlette.concurrency import run_in_threadpool
 
 from circuits.canonical import canonical_bytes
 from circuits.errors import ProofRejected, ZkMarginError
-from circuits.schema import ProofModel, dump
-from circuits.statement import Statement
+from circuits.schema import dump
+from circuits.statement import from_model
+from prover.documents import proof_bytes, proof_of
 
 from ..jobs import VerifyJob
 from ..ledger import idempotency
 from ..ledger.book import Book
+from ..ledger.consent import Proved
 from ..ledger.epochs import Attested
 from ..ledger.events import Tree
 from ..store import tables
 from ..workers import VerifierPool
+from .models import ProvedBody
 
 #: What a proof in a call may come to.
 PROOF_PROBLEMS = (
     "malformed-proof", "statement-mismatch", "stale-statement", "proof-rejected", "rule-refused", "system-too-large",
+    "too-expensive",
 )  # fmt: skip
 
 
@@ -34,13 +38,18 @@ def pool_of(request: Request) -> VerifierPool:
     return pool
 
 
+def proved_of(body: ProvedBody) -> Proved:
+    """The parts of a body as domain types; ``MalformedInput`` or ``StatementMismatch`` names the field."""
+    statement = from_model(body.statement)
+    return Proved(statement, proof_of(body.proof, statement), canonical_bytes(dump(body.authorisation)))
+
+
 @dataclass(frozen=True)
 class Part:
     """A proof of a call. ``before`` says what can be said before it is verified, and gives the attestation."""
 
     before: Callable[[Connection], Attested]
-    statement: Statement
-    proof: ProofModel = field(repr=False)
+    proved: Proved = field(repr=False)
 
 
 async def change_on_proofs(
@@ -82,8 +91,8 @@ async def change_on_proofs(
 async def _verify(request: Request, book: Book, part: Part, attested: Attested, keys: tuple[bytes, ...]) -> None:
     verdict = await pool_of(request).verify(
         VerifyJob(
-            part.statement.to_bytes(), canonical_bytes(dump(part.proof)), attestation=attested.document.encode(),
-            hub_keys=keys, now=book.clock(),
+            part.proved.statement.to_bytes(), proof_bytes(part.proved.statement, part.proved.proof),
+            attestation=attested.document.encode(), hub_keys=keys, now=book.clock(),
         )
     )  # fmt: skip
     if verdict.failed is not None:

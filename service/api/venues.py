@@ -114,9 +114,10 @@ def resume(caller: Caller, key: IdempotencyKey, request: RequestDigest, book: Le
 
 @router.get("/breakers", **signed("list_breakers", "breakers"))
 def list_breakers(caller: Caller, book: Ledger) -> BreakerList:
-    """Open circuit breakers."""
+    """Open circuit breakers: all for operators, the hub's and its own for a venue."""
     caller.expect("operator", "venue")
-    return BreakerList.model_validate({"breakers": book.database.read(breakers.listing)})
+    venue = caller.name if caller.kind == "venue" else None
+    return BreakerList.model_validate({"breakers": book.database.read(lambda tx: breakers.listing(tx, venue=venue))})
 
 
 def _breakers(work: Any, caller: Caller, key: str, request: bytes, book: Book) -> BreakerList:

@@ -22,8 +22,9 @@ from .holder import (
     recommit,
     set_grant,
     withdraw,
+    withdrawal_statement,
 )
-from .offer import Demand, Offer, answer
+from .offer import Demand, Offer, answer, authorise, offer_for, statement_for
 from .operator import (
     add_key,
     deposit,
@@ -40,6 +41,7 @@ from .operator import (
     set_venue_cap,
     set_zone,
 )
+from .policy import CreditRule, NotCovered, Policy, TradeRule, WithdrawalRule
 from .spoke import Credit, check_offer, consume, expire, fetch_credit, fetch_credits, release, request_credit
 from .trade import Trade, book_trade, trade_demands
 from .transport import (
@@ -55,11 +57,12 @@ from .transport import (
 from .trust import Trust, fetch_head, follow_keys, load_trust, meet, save_trust
 
 __all__ = [
-    "AsyncHubClient", "Attested", "Credit", "Demand", "Flow", "Holding", "HubClient", "HubProblem", "HubUnreachable",
-    "Offer", "Prices", "RequestSigner", "Retry", "Trade", "Trust", "add_key", "answer", "book_trade", "check_offer",
-    "consume", "deposit", "expire", "fetch_account", "fetch_attestation", "fetch_breakers", "fetch_credit",
-    "fetch_credits", "fetch_head", "fetch_holding", "fetch_prices", "fetch_venues", "follow_keys", "load_trust",
-    "meet", "new_idempotency_key", "open_account", "publish_snapshot", "recommit", "register_venue", "release",
-    "request_credit", "retire_key", "revoke_key", "save_trust", "set_account", "set_breaker", "set_grant", "set_venue",
-    "set_venue_cap", "set_zone", "trade_demands", "withdraw",
+    "AsyncHubClient", "Attested", "Credit", "CreditRule", "Demand", "Flow", "Holding", "HubClient", "HubProblem",
+    "HubUnreachable", "NotCovered", "Offer", "Policy", "Prices", "RequestSigner", "Retry", "Trade", "TradeRule",
+    "Trust", "WithdrawalRule", "add_key", "answer", "authorise", "book_trade", "check_offer", "consume", "deposit",
+    "expire", "fetch_account", "fetch_attestation", "fetch_breakers", "fetch_credit", "fetch_credits", "fetch_head",
+    "fetch_holding", "fetch_prices", "fetch_venues", "follow_keys", "load_trust", "meet", "new_idempotency_key",
+    "offer_for", "open_account", "publish_snapshot", "recommit", "register_venue", "release", "request_credit",
+    "retire_key", "revoke_key", "save_trust", "set_account", "set_breaker", "set_grant", "set_venue", "set_venue_cap",
+    "set_zone", "statement_for", "trade_demands", "withdraw", "withdrawal_statement",
 ]  # fmt: skip

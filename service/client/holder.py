@@ -10,7 +10,9 @@ from typing import TYPE_CHECKING, Any
 from circuits import snapshot as snapshots
 from circuits.canonical import MAX_JSON_BYTES, canonical_bytes, parse_json
 from circuits.errors import MalformedInput, SignatureRejected, StatementMismatch
+from circuits.purpose import ForWithdrawal
 from circuits.snapshot import Snapshot
+from circuits.statement import Statement
 from prover.commitment import Opening
 from prover.documents import make_statement, parse_opening, proof_bytes
 from prover.prove import prove
@@ -150,36 +152,55 @@ def fetch_account(account: str) -> Flow[Any]:
     return (yield get(f"/v1/accounts/{segment(account)}", signed=True)).json()
 
 
-def withdraw(
-    trust: Trust,
+def withdrawal_statement(
     prices: Prices,
     holding: Holding,
     *,
     instrument: str,
     quantity: str,
+    destination: str,
     elections: Mapping[str, str] = {},
     overlays: Sequence[str] = (),
     horizon: int = 3600,
-    key: str | None = None,
-) -> Flow[Attested]:
-    """Prove here that the account can do without it, and withdraw it; gives the new epoch's attestation.
-
-    The statement is of amount 0 after taking ``quantity`` out, for the hub itself as spoke. ``overlays`` name the
-    account's jurisdiction, if it has one. Raises ``NotSolvent`` when the account cannot do without.
+    now: int | None = None,
+) -> Statement:
+    """The statement of a withdrawal to ``destination`` as custody names it: amount 0 after taking ``quantity`` out,
+    for the hub itself as spoke. ``overlays`` name the account's jurisdiction, if it has one.
     """
     fact = holding.attested.attestation
     if not quantity[:1].isdigit():
         raise MalformedInput("must be a positive decimal", field="quantity")
-    statement = make_statement(
-        prices.snapshot, fact, spoke=fact.hub, amount="0", expiry=int(time.time()) + 600, horizon=horizon,
+    at = int(time.time()) if now is None else now
+    return make_statement(
+        prices.snapshot, fact, spoke=fact.hub, amount="0", expiry=at + 600, horizon=horizon,
         delta=[(instrument, f"-{quantity}")], elections=elections, overlays=overlays,
+        purpose=ForWithdrawal(destination),
     )  # fmt: skip
+
+
+def withdraw(
+    trust: Trust,
+    prices: Prices,
+    holding: Holding,
+    *,
+    statement: Statement,
+    authorisation: bytes,
+    key: str | None = None,
+) -> Flow[Attested]:
+    """Prove here that the account can do without it, and withdraw it; gives the new epoch's attestation.
+
+    ``statement`` is :func:`withdrawal_statement`'s, ``authorisation`` the account's signature of it
+    (``offer.authorise``). Raises ``NotSolvent`` when the account cannot do without.
+    """
+    fact = holding.attested.attestation
+    ((instrument, quantity),) = statement.delta
     proof = prove(statement, prices.snapshot, holding.opening)
     body = {
         "instrument": instrument,
-        "quantity": quantity,
+        "quantity": quantity.removeprefix("-"),
         "statement": parse_json(statement.to_bytes(), name="statement"),
         "proof": parse_json(proof_bytes(statement, proof), name="proof"),
+        "authorisation": parse_json(authorisation, name="authorisation"),
     }
     path = f"/v1/accounts/{segment(fact.account)}/withdrawals"
     answer = (yield post(path, body, idempotency_key=key or new_idempotency_key())).json()

@@ -7,10 +7,9 @@ from dataclasses import dataclass, field
 from fractions import Fraction
 from typing import Any
 
-from circuits.canonical import parse_json
 from circuits.errors import MalformedInput, StaleStatement, StatementMismatch
+from circuits.purpose import ForCredit, ForShow
 from circuits.units import parse_decimal
-from prover.documents import proof_bytes
 from verifier.attestation import Attestation
 from verifier.credit_entry import CreditEntry, check_credit, check_follows
 from verifier.verify import verify_account
@@ -33,7 +32,8 @@ class Credit:
 def check_offer(trust: Trust, demand: Demand, offer: Offer, prices: Prices) -> Flow[Attested]:
     """All that a spoke must know before it trusts an account for an amount; gives the attestation, checked.
 
-    In order: the statement is the one demanded, at initial level or better; the snapshot is the oracle's and in force;
+    In order: the statement is the one demanded, at initial level or better, and authorised where it moves value (by
+    whose key only the hub can say); the snapshot is the oracle's and in force;
     the attestation is the hub's; times hold; the proof holds; the attestation is in the hub's log, of which the hub
     shows one history, under a recent head of its newest key. All times are checked by the trust's clock. Whether the
     epoch is the account's latest only the hub can say, and does when the credit is requested. A nonce must be demanded
@@ -51,6 +51,8 @@ def check_proof(trust: Trust, demand: Demand, offer: Offer, prices: Prices) -> F
     """All of :func:`check_offer` but that no later epoch was seen before."""
     now = trust.clock()
     demand.check(offer.statement)
+    if not isinstance(offer.statement.purpose, ForShow):
+        offer.evidence()
     if not prices.signature.in_force(now):
         raise StaleStatement("the snapshot is not in force", field="snapshot")
     fact: Attestation = yield from checked(trust, "attestation", offer.attestation)
@@ -66,32 +68,31 @@ def request_credit(
     offer: Offer,
     prices: Prices,
     *,
-    expires: int,
+    expires: int | None = None,
     amount: str | None = None,
     key: str | None = None,
 ) -> Flow[Credit]:
     """Check an offer and reserve the credit at the hub: the signed entry, checked against what was asked.
 
-    ``amount`` is the demand's by default. ``key`` is the idempotency key: after an unknown outcome ask again with the
-    same one, and it happens once. ``HubProblem`` with code ``stale-epoch`` means that another change came first: the
-    holder fetches its holding again and makes a new offer.
+    ``amount`` and ``expires`` are what the holder authorised by default, and at most that. ``key`` is the idempotency
+    key: after an unknown outcome ask again with the same one, and it happens once. ``HubProblem`` with code
+    ``stale-epoch`` means that another change came first: the holder fetches its holding again and makes a new offer.
     """
-    wanted = demand.amount if amount is None else amount
+    purpose = demand.purpose
+    if not isinstance(purpose, ForCredit):
+        raise StatementMismatch("a credit needs a demand for one", field="demand.purpose")
+    wanted = purpose.amount if amount is None else amount
+    end = purpose.expires if expires is None else expires
     # A later epoch than the offer's may be this very credit's, whose answer was lost: the hub says which.
     attested = yield from check_proof(trust, demand, offer, prices)
     trust.see(attested.attestation)
     statement = offer.statement
-    body = {
-        "statement": parse_json(statement.to_bytes(), name="statement"),
-        "proof": parse_json(proof_bytes(statement, offer.proof), name="proof"),
-        "amount": wanted,
-        "expires": expires,
-    }
+    body = {**offer.evidence(), "amount": wanted, "expires": end}
     answer = (yield post("/v1/credits", body, idempotency_key=key or new_idempotency_key())).json()
     credit = yield from _accept(trust, answer, statement.context.account)
     entry = credit.entry
     check_credit(entry, statement, attested.attestation, prices.snapshot, caip2=demand.caip2, now=trust.clock())
-    _expect(entry, {"amount": wanted, "used": "0", "released": "0", "sequence": 0, "expires": expires})
+    _expect(entry, {"amount": wanted, "used": "0", "released": "0", "sequence": 0, "expires": end})
     _changed(credit).expect_after(statement.context.epoch)
     return credit
 

@@ -5,11 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 from fractions import Fraction
 
-from circuits.canonical import parse_json
 from circuits.errors import StatementMismatch
+from circuits.purpose import ANY, ForTrade
 from circuits.statement import Statement
 from circuits.units import parse_decimal
-from prover.documents import proof_bytes
 
 from .exchange import Flow, new_idempotency_key, post
 from .holder import Attested, Prices, accept_attested
@@ -30,15 +29,26 @@ class Trade:
 
 
 def trade_demands(
-    spoke: str, legs: tuple[tuple[str, str], ...], *, max_horizon: int = 3600, overlays: tuple[str, ...] = ()
+    spoke: str,
+    legs: tuple[tuple[str, str], ...],
+    *,
+    limit: str,
+    counterparties: tuple[str, str] = (ANY, ANY),
+    max_horizon: int = 3600,
+    overlays: tuple[str, ...] = (),
 ) -> tuple[Demand, Demand]:
-    """What a venue asks of maker and taker: each to be solvent after its legs, with a nonce of its own.
+    """What a venue asks of maker and taker: to authorise their legs and be solvent after, each with its own nonce.
 
-    ``legs`` are signed quantities that the maker receives (negative: gives); the taker's are the opposite.
+    ``legs`` are signed quantities that the maker receives (negative: gives); the taker's are the opposite. ``limit`` is
+    the most that either may lose by its legs at the snapshot's marks, ``counterparties`` with whom the maker and the
+    taker trade: an account, or ``any``.
     """
     opposite = tuple((name, _negated(quantity)) for name, quantity in legs)
     maker, taker = (
-        Demand(spoke, "0", max_horizon=max_horizon, overlays=overlays, delta=delta) for delta in (legs, opposite)
+        Demand(
+            spoke, "0", max_horizon=max_horizon, overlays=overlays, delta=delta, purpose=ForTrade(limit, counterparty)
+        )
+        for delta, counterparty in zip((legs, opposite), counterparties, strict=True)
     )
     return maker, taker
 
@@ -75,10 +85,7 @@ def book_trade(
     for name, (demand, offer) in zip(SIDES, sides, strict=True):
         attested = yield from check_proof(trust, demand, offer, prices)
         trust.see(attested.attestation)
-        body[name] = {
-            "statement": parse_json(offer.statement.to_bytes(), name="statement"),
-            "proof": parse_json(proof_bytes(offer.statement, offer.proof), name="proof"),
-        }
+        body[name] = offer.evidence()
     answer = (yield post("/v1/trades", body, idempotency_key=key or new_idempotency_key())).json()
     after = []
     for name, (_, offer) in zip(SIDES, sides, strict=True):

@@ -12,6 +12,7 @@ from prover.cli import Json
 from prover.console import emit, reports_errors
 from prover.outputs import Writes
 
+from .authorise import PolicyFile, Yes, agree, authorise
 from .session import (
     EncryptionKey,
     Force,
@@ -24,9 +25,12 @@ from .session import (
 )
 
 if TYPE_CHECKING:
+    from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+
     from ..client import Attested, Holding, Prices
 
 account_app = typer.Typer(help="An account at a hub: the holder's commands and the operator's.", no_args_is_help=True)
+account_app.command("authorise")(authorise)
 Account = Annotated[str, typer.Argument(help="Name of the account.")]
 Venue = Annotated[str, typer.Argument(help="Name of the venue.")]
 Elect = Annotated[list[str] | None, typer.Option(help="A public election, NAME=PIECE; repeatable.")]
@@ -149,18 +153,35 @@ def withdraw(
     quantity: Annotated[str, typer.Option(help="How much, in units.")],
     encryption_key: EncryptionKey,
     oracle_key: OracleKeys,
+    destination: Annotated[str, typer.Option("--to", help="Where custody pays it, as custody names it.")],
     elect: Elect = None,
     overlay: Annotated[list[str] | None, typer.Option(help="The account's jurisdiction; repeatable.")] = None,
+    yes: Yes = False,
+    policy: PolicyFile = None,
 ) -> None:
-    """As the holder: prove here that the account can do without it, and withdraw it."""
+    """As the holder: prove here that the account can do without it, authorise it, and withdraw it."""
+    from prover.cli import clock
+
+    from ..client import authorise, withdrawal_statement
     from ..client import withdraw as flow
 
     prices, holding = _prices_and_holding(session, account, encryption_key, oracle_key)
-    made = flow(
-        session.trust, prices, holding, instrument=instrument, quantity=quantity, elections=_elections(elect),
-        overlays=overlay or [], key=session.key,
+    stated = withdrawal_statement(
+        prices, holding, instrument=instrument, quantity=quantity, destination=destination,
+        elections=_elections(elect), overlays=overlay or [],
     )  # fmt: skip
+    agree(stated, prices.snapshot, yes=yes, policy=policy, now=clock(None))
+    signed = authorise(stated, _signing_key(session), now=clock(None))
+    made = flow(session.trust, prices, holding, statement=stated, authorisation=signed, key=session.key)
     _show(session, session.run(made), "withdrawn")
+
+
+def _signing_key(session: Session) -> Ed25519PrivateKey:
+    """The account's key, without which nothing is authorised."""
+    key = session.private_key()
+    if key is None:
+        raise MalformedInput("authorising needs the account's key: give --key", field="key")
+    return key
 
 
 def _elections(texts: list[str] | None) -> dict[str, str]:
@@ -219,17 +240,24 @@ def offer(
     encryption_key: EncryptionKey,
     oracle_key: OracleKeys,
     elect: Elect = None,
+    yes: Yes = False,
+    policy: PolicyFile = None,
 ) -> None:
-    """As the holder: prove here what a spoke demands, and write the offer to send it."""
+    """As the holder: prove here what a spoke demands, authorise it after it was said in words, and write the offer."""
+    from circuits.purpose import ForShow
+    from prover.cli import clock
     from prover.files import read_file, write_file
 
-    from ..client import Demand, answer
+    from ..client import Demand, offer_for, statement_for
 
     asked = Demand.from_bytes(read_file(demand))
     prices, holding = _prices_and_holding(session, account, encryption_key, oracle_key)
-    made = answer(asked, prices, holding, elections=_elections(elect))
+    stated = statement_for(asked, prices, holding, elections=_elections(elect))
+    agree(stated, prices.snapshot, yes=yes, policy=policy, now=clock(None))
+    key = None if isinstance(stated.purpose, ForShow) else _signing_key(session)
+    made = offer_for(stated, prices, holding, key=key, now=clock(None))
     write_file(out, made.to_bytes())
-    _show(session, holding.attested, f"offer of {asked.amount} for {asked.spoke} -> {out}")
+    _show(session, holding.attested, f"offer ({asked.purpose.name}) for {asked.spoke} -> {out}")
 
 
 @command(account_app, "attestation")

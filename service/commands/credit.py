@@ -34,30 +34,35 @@ def demand(
     venue: Annotated[str, typer.Option(help="Your name at the hub.")],
     amount: Amount,
     out: Annotated[Path, typer.Option(help="Where to write the demand."), Writes("demand document")],
+    expires: Annotated[
+        int | None, typer.Option(help="Unix time until which you may draw; by default an hour from now.")
+    ] = None,
+    show: Annotated[bool, typer.Option("--show", help="Only be shown that the account is good for it.")] = False,
     multiplier: Annotated[str, typer.Option(help="Scales the add-ons, at least.")] = "1",
+    min_horizon: Annotated[int, typer.Option(min=1, help="Least latency buffer that you take, in seconds.")] = 60,
     max_horizon: Annotated[int, typer.Option(min=1, help="Oldest prices that you take, in seconds.")] = 3600,
     overlay: Annotated[list[str] | None, typer.Option(help="An overlay set of the snapshot; repeatable.")] = None,
     caip2: Annotated[str | None, typer.Option(help="Your chain; the hub's entry must name it.")] = None,
     as_json: Json = False,
 ) -> None:
-    """Write what you ask of a holder, with a fresh nonce: for zkmargin account offer."""
+    """Write what you ask of a holder, a credit or to be shown solvency, for zkmargin account offer: a fresh nonce."""
+    from circuits.purpose import SHOW, ForCredit
+    from prover.cli import clock
     from prover.files import write_file
 
     from .extras import extra
 
     with extra("client"):
         from ..client import Demand
+    until = clock(None) + 3600 if expires is None else expires
     made = Demand(
-        venue,
-        amount,
-        multiplier=multiplier,
-        max_horizon=max_horizon,
-        overlays=tuple(sorted(overlay or [])),
-        caip2=caip2,
-    )
+        venue, amount, multiplier=multiplier, min_horizon=min_horizon, max_horizon=max_horizon,
+        overlays=tuple(sorted(overlay or [])), purpose=SHOW if show else ForCredit(venue, amount, until), caip2=caip2,
+    )  # fmt: skip
     Demand.from_bytes(made.to_bytes())
     write_file(out, made.to_bytes())
-    emit({"nonce": made.nonce}, as_json=as_json, text=lambda: typer.echo(f"demand {made.nonce} -> {out}"))
+    told = {"nonce": made.nonce, "purpose": made.purpose.name} | ({} if show else {"expires": until})
+    emit(told, as_json=as_json, text=lambda: typer.echo(f"demand {made.nonce} -> {out}"))
 
 
 def _row(entry: CreditEntry) -> dict[str, Any]:
@@ -77,9 +82,14 @@ def _show(session: Session, credit: Credit, path: Path | None) -> None:
 
 
 def _offer(
-    offer: Path | None, statement: Path | None, proof: Path | None, attestation: Path | None, leaf: int
+    offer: Path | None,
+    statement: Path | None,
+    proof: Path | None,
+    authorisation: Path | None,
+    attestation: Path | None,
+    leaf: int,
 ) -> Offer:
-    """From the offer document, or from its four parts."""
+    """From the offer document, or from its five parts."""
     from circuits import statement as statements
     from prover.documents import parse_proof
     from prover.files import read_file
@@ -88,10 +98,12 @@ def _offer(
 
     if offer is not None:
         return Offer.from_bytes(read_file(offer))
-    if statement is None or proof is None or attestation is None or leaf < 0:
-        raise MalformedInput("give --offer, or --statement, --proof, --attestation and --leaf", field="offer")
+    if statement is None or proof is None or authorisation is None or attestation is None or leaf < 0:
+        parts = "--statement, --proof, --authorisation, --attestation and --leaf"
+        raise MalformedInput(f"give --offer, or {parts}", field="offer")
     stated = statements.from_bytes(read_file(statement))
-    return Offer(stated, parse_proof(read_file(proof), stated), read_file(attestation), leaf)
+    signed = read_file(authorisation)
+    return Offer(stated, parse_proof(read_file(proof), stated), read_file(attestation), leaf, signed)
 
 
 def _demanded(path: Path | None, venue: str | None, amount: str | None, offer: Offer) -> Demand:
@@ -104,7 +116,8 @@ def _demanded(path: Path | None, venue: str | None, amount: str | None, offer: O
         return Demand.from_bytes(read_file(path))
     if venue is None:
         raise MalformedInput("give --demand, or --venue and --amount", field="demand")
-    return Demand(venue, amount or offer.statement.amount, offer.statement.context.nonce)
+    stated = offer.statement
+    return Demand(venue, amount or stated.amount, stated.context.nonce, purpose=stated.purpose)
 
 
 def _prices(session: Session, offer: Offer, keys: list[Path], snapshot: Path | None, signed: Path | None) -> Prices:
@@ -132,23 +145,22 @@ def request(
     offer: Annotated[Path | None, typer.Option(help="The holder's offer.")] = None,
     statement: Annotated[Path | None, typer.Option(help="Without --offer: the statement.")] = None,
     proof: Annotated[Path | None, typer.Option(help="Without --offer: its proof.")] = None,
+    authorisation: Annotated[Path | None, typer.Option(help="Without --offer: the holder's signature of it.")] = None,
     attestation: Annotated[Path | None, typer.Option(help="Without --offer: the attestation of its epoch.")] = None,
     leaf: Annotated[int, typer.Option(help="Without --offer: the attestation's leaf in the log.")] = -1,
     snapshot: Annotated[Path | None, typer.Option(help="The snapshot; by default fetched by its digest.")] = None,
     signed_snapshot: Annotated[Path | None, typer.Option(help="The oracle's signature of it.")] = None,
     expires: Annotated[
-        int | None, typer.Option(help="Unix time of the credit's end; an hour after the statement's.")
+        int | None, typer.Option(help="Unix time of the credit's end; by default the end that is authorised.")
     ] = None,
 ) -> None:
     """Check a holder's offer in full, and reserve the credit at the hub."""
     from ..client import request_credit
 
-    made = _offer(offer, statement, proof, attestation, leaf)
+    made = _offer(offer, statement, proof, authorisation, attestation, leaf)
     asked = _demanded(demand, venue, amount, made)
     prices = _prices(session, made, oracle_key, snapshot, signed_snapshot)
-    # From the statement and not from now, so that a repeated command is the same request.
-    end = made.statement.context.expiry + 3600 if expires is None else expires
-    flow = request_credit(session.trust, asked, made, prices, expires=end, amount=amount, key=session.key)
+    flow = request_credit(session.trust, asked, made, prices, expires=expires, amount=amount, key=session.key)
     _show(session, session.run(flow), out)
 
 

@@ -6,8 +6,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 from circuits.errors import MissingExtra
-
-_OURS = ("circuits", "verifier", "prover", "service")
+from prover.console import OURS
 
 
 @contextmanager
@@ -16,6 +15,6 @@ def extra(name: str) -> Iterator[None]:
     try:
         yield
     except ModuleNotFoundError as err:
-        if (err.name or "").partition(".")[0] in _OURS:
+        if (err.name or "").partition(".")[0] in OURS:
             raise
         raise MissingExtra(f"not installed here: pip install 'zkmargin[{name}]'", field=name) from None

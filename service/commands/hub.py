@@ -38,8 +38,9 @@ def _settings(config: Path | None) -> Settings:
 def _book(config: Path | None) -> Book:
     settings = _settings(config)
     from ..hub_role import open_book
+    from ..store.database import COMMAND
 
-    return open_book(settings)
+    return open_book(settings, COMMAND)
 
 
 def _public(path: Path) -> str:
@@ -124,10 +125,16 @@ def init(
 def migrate(config: Config = None, as_json: Json = False) -> None:
     """Bring the database's schema to this version. Back it up first; run it once, with the service stopped."""
     settings = _settings(config)
-    from ..store.database import Database
-    from ..store.migrate import upgrade
+    from ..hub_role import database_of
+    from ..store.database import COMMAND
+    from ..store.migrate import expect_ledger, upgrade
 
-    upgrade(Database(settings.database_url.get_secret_value()))
+    database = database_of(settings, COMMAND)
+    expect_ledger(database)
+    # SQLite tells whether the service is stopped; PostgreSQL's migration waits for whoever is at work.
+    database.claim_server(alone=True)
+    upgrade(database)
+    database.close()
     emit({"schema": "current"}, as_json=as_json, text=lambda: typer.echo("the schema is current"))
 
 

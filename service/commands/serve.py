@@ -55,6 +55,10 @@ def run(settings: Settings, config: Path | None, given: dict[str, Any]) -> None:
     from ..metrics import DIRECTORY_VARIABLE
     from ..settings import CONFIG_VARIABLE, PREFIX
 
+    if settings.role == "hub":
+        from ..hub_role import expect_servable
+
+        expect_servable(settings)
     os.environ |= {PREFIX + name.upper(): str(value) for name, value in given.items() if value is not None}
     if config is not None:
         os.environ[CONFIG_VARIABLE] = str(config.absolute())

@@ -18,7 +18,7 @@ from prover.outputs import Writes
 from .extras import extra
 
 if TYPE_CHECKING:
-    from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
+    from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
 
     from ..client import Flow, Trust
 
@@ -125,22 +125,26 @@ class Session:
         if self.url is None:
             raise MalformedInput("give --hub, or set ZKMARGIN_HUB", field="hub")
         signer = None
-        if signed and self.signing is not None:
-            from prover.files import read_file, unseal
-
-            from ..hub import load_private_key
-
-            private = load_private_key(unseal(read_file(self.signing), name="key"))
+        if signed and (private := self.private_key()) is not None:
             signer = RequestSigner(private, self.trust.hub)
         with HubClient(self.url, signer=signer) as client:
             return client.run(flow)
+
+    def private_key(self) -> Ed25519PrivateKey | None:
+        """The caller's signing key, opened; None when none is named."""
+        return None if self.signing is None else read_private_key(self.signing)
 
     def emit(self, payload: dict[str, Any], text: str | None = None) -> None:
         """Print the answer: JSON, or a line; by default a line for each member."""
         from prover.console import emit
 
-        lines = text if text is not None else "\n".join(f"{name}: {value}" for name, value in payload.items())
+        lines = text if text is not None else "\n".join(f"{name}: {_shown(value)}" for name, value in payload.items())
         emit(payload, as_json=self.as_json, text=lambda: typer.echo(lines))
+
+
+def _shown(value: object) -> str:
+    """A member of an answer for people."""
+    return "none" if value is None or value in ([], {}) else str(value)
 
 
 def command(app: typer.Typer, name: str) -> Callable[[Callable[..., None]], Callable[..., None]]:
@@ -179,6 +183,15 @@ def oracle_keys(paths: Sequence[Path]) -> list[Ed25519PublicKey]:
     from verifier.attestation import load_public_key
 
     return [load_public_key(read_file(path)) for path in paths]
+
+
+def read_private_key(path: Path) -> Ed25519PrivateKey:
+    """A signing key from its PEM file, which may be sealed."""
+    from prover.files import read_file, unseal
+
+    from ..hub import load_private_key
+
+    return load_private_key(unseal(read_file(path), name="key"))
 
 
 def legs_of(texts: Sequence[str], option: str) -> tuple[tuple[str, str], ...]:

@@ -30,11 +30,14 @@ def demand(
         typer.Option(help="Where to write the demand for the taker: the opposite legs."),
         Writes("demand document"),
     ],
+    limit: Annotated[str, typer.Option(help="The most that either side may lose by it at the snapshot's marks.")],
     max_horizon: Annotated[int, typer.Option(min=1, help="Oldest prices that you take, in seconds.")] = 3600,
     overlay: Annotated[list[str] | None, typer.Option(help="An overlay set of the snapshot; repeatable.")] = None,
+    maker_account: Annotated[str, typer.Option(help="With whom the taker trades; any by default.")] = "any",
+    taker_account: Annotated[str, typer.Option(help="With whom the maker trades; any by default.")] = "any",
     as_json: Json = False,
 ) -> None:
-    """Write what you ask of both holders: to be solvent after their legs. For zkmargin account offer."""
+    """Write what you ask of both holders: to authorise their legs and be solvent after. For zkmargin account offer."""
     from prover.files import public, write_files
 
     from .extras import extra
@@ -42,7 +45,10 @@ def demand(
     with extra("client"):
         from ..client import Demand, trade_demands
     overlays = tuple(sorted(overlay or []))
-    made = trade_demands(venue, legs_of(leg, "leg"), max_horizon=max_horizon, overlays=overlays)
+    made = trade_demands(
+        venue, legs_of(leg, "leg"), limit=limit, counterparties=(taker_account, maker_account),
+        max_horizon=max_horizon, overlays=overlays,
+    )  # fmt: skip
     for asked in made:
         Demand.from_bytes(asked.to_bytes())
     write_files(public(maker, made[0].to_bytes()), public(taker, made[1].to_bytes()))

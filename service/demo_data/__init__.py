@@ -2,9 +2,18 @@
 
 from __future__ import annotations
 
+import json
 from importlib import resources
+
+from circuits import snapshot
+from circuits.snapshot import Snapshot
 
 
 def read(name: str) -> bytes:
     """One of the files of this package."""
     return resources.files(__name__).joinpath(name).read_bytes()
+
+
+def snapshot_at(now: int) -> Snapshot:
+    """The prices of that day, dated ``now`` (Unix seconds)."""
+    return snapshot.from_bytes(json.dumps(json.loads(read("snapshot.json")) | {"time": now}).encode())

@@ -10,8 +10,8 @@ from sqlalchemy import Connection, delete, select, update
 from circuits.errors import MalformedInput
 
 from ..errors import NotFound
-from ..refusals import Conflict, Forbidden, RequestReplayed
-from ..signatures import key_id
+from ..refusals import Conflict, Forbidden, KeyNotValid, RequestReplayed
+from ..signatures import MAX_LIFETIME, key_id
 from ..store import tables
 from ..store.statements import find
 from .book import Book
@@ -22,7 +22,17 @@ from .idempotency import insert_new
 FOREVER = 253_402_300_799
 #: Seconds by which the clocks of two hosts of one hub may differ: a nonce is kept so much longer.
 NONCE_MARGIN = 120
-KINDS = ("operator", "oracle", "venue", "account")
+#: Valid keys of one caller, those that begin later among them: two for a rotation, some for machines. Every key is a
+#: way in, and a row that a caller makes by itself.
+MAX_VALID_KEYS = 8
+#: Keys of one caller that may end in a day. They are kept, as what they signed is evidence, and become many slowly.
+MAX_ENDED_A_DAY = 32
+#: Seconds after its end before a key that proves nothing may be registered again, by whoever: no request that it signed
+#: is good any more.
+RELEASE_SECONDS = MAX_LIFETIME + NONCE_MARGIN
+#: Whose signatures the audit verifies again, under their keys of any time.
+EVIDENCE = ("account", "oracle")
+_DAY = 86_400
 
 
 @dataclass(frozen=True)
@@ -44,8 +54,12 @@ class Principal:
             raise Forbidden(f"only for {' or '.join(kinds)}")
 
 
-def admit(tx: Connection, kind: str, owner: str, public: str, *, not_before: int, not_after: int = FOREVER) -> Tree:
-    """Register a public key (64 hex digits); ``Conflict`` for one that is registered, for anybody."""
+def admit(
+    tx: Connection, kind: str, owner: str, public: str, *, now: int, not_before: int, not_after: int = FOREVER
+) -> Tree:
+    """Register a public key (64 hex digits); ``Conflict`` for one that is registered, for anybody, and for more than
+    :data:`MAX_VALID_KEYS` of one caller, or :data:`MAX_ENDED_A_DAY` that ended.
+    """
     from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 
     if not_before > not_after:
@@ -53,11 +67,39 @@ def admit(tx: Connection, kind: str, owner: str, public: str, *, not_before: int
     raw = bytes.fromhex(public)
     Ed25519PublicKey.from_public_bytes(raw)
     kid = key_id(raw)
+    held = _locked(tx, kind, owner)
+    if sum(row.not_after > now for row in held) >= MAX_VALID_KEYS:
+        raise Conflict(f"a caller has at most {MAX_VALID_KEYS} valid keys: retire one first", field="key")
+    if sum(now - _DAY < row.not_after <= now for row in held) >= MAX_ENDED_A_DAY:
+        raise Conflict(f"{MAX_ENDED_A_DAY} keys of this caller ended within a day: wait", field="key")
+    _release(tx, kid, now)
     if not insert_new(
         tx, tables.keys, kid=kid, kind=kind, owner=owner, public=public, not_before=not_before, not_after=not_after
     ):
         raise Conflict("this key is registered", field="key")
     return {"kid": kid, "not_before": not_before, "not_after": not_after}
+
+
+def _locked(tx: Connection, kind: str, owner: str) -> list[Any]:
+    """All keys of a principal, locked in one order: two keys that retire each other cannot both go, and two that are
+    added at once are counted one after the other.
+    """
+    c = tables.keys.c
+    mine = select(tables.keys).where(c.kind == kind, c.owner == owner).order_by(c.kid)
+    tx.execute(mine.with_for_update(key_share=True))
+    # Read again: a statement that waited for a lock does not see what was added meanwhile.
+    return list(tx.execute(mine))
+
+
+def _release(tx: Connection, kid: str, now: int) -> None:
+    """Drop a key that ended and is no evidence, so that it can be registered again.
+
+    Whoever sees a public key may register it first, and nobody shows that it has the private one. An operator revokes
+    it, and its owner can come.
+    """
+    c = tables.keys.c
+    chosen = (c.kid == kid, c.not_after < now - RELEASE_SECONDS, c.kind.not_in(EVIDENCE))
+    tx.execute(delete(tables.keys).where(*chosen))
 
 
 def keys_of(tx: Connection, kind: str, owner: str) -> list[Any]:
@@ -69,10 +111,7 @@ def keys_of(tx: Connection, kind: str, owner: str) -> list[Any]:
 
 def retire(tx: Connection, kind: str, owner: str, kid: str, now: int) -> Tree:
     """End a key's validity now. The last valid key of a principal stays: nobody locks himself out. ``NotFound``."""
-    c = tables.keys.c
-    mine = select(tables.keys).where(c.kind == kind, c.owner == owner).order_by(c.kid)
-    # All of them are locked, in one order: two keys that retire each other cannot both go.
-    valid = [row for row in tx.execute(mine.with_for_update(key_share=True)) if row.not_after > now]
+    valid = [row for row in _locked(tx, kind, owner) if row.not_after > now]
     if kid not in {row.kid for row in valid}:
         raise NotFound("no such valid key", field="kid")
     if not any(row.kid != kid and row.not_before <= now for row in valid):
@@ -96,10 +135,23 @@ def _end(tx: Connection, kid: str, now: int) -> Tree:
     return {"kid": row.kid, "not_before": row.not_before, "not_after": row.not_after}
 
 
-def lookup(tx: Connection, kid: str, now: int) -> Any:
-    """The row of a key that is valid now, or None."""
-    row = find(tx, tables.keys, kid=kid)
-    return row if row is not None and row.not_before <= now <= row.not_after else None
+def lookup(tx: Connection, kid: str) -> Any:
+    """The row of a registered key, valid or not, or None."""
+    return find(tx, tables.keys, kid=kid)
+
+
+def expect_valid(row: Any, *, created: int, now: int) -> None:
+    """``KeyNotValid`` outside a key's time, with the clocks of both sides: the caller can tell whose is wrong."""
+    if row.not_before <= now <= row.not_after:
+        return
+    if row.not_before <= created <= row.not_after:
+        why = f"the key is valid by the request's clock ({created}) and not by this server's ({now}): set the clocks"
+    else:
+        why = f"the key begins at {row.not_before}" if now < row.not_before else f"the key ended at {row.not_after}"
+        why += f"; this server's clock says {now}, the request's {created}"
+    raise KeyNotValid(
+        why, field="keyid", not_before=row.not_before, not_after=row.not_after, created=created, server_time=now
+    )
 
 
 def burn_nonce(book: Book, kid: str, nonce: str, expires: int, ticket: str) -> None:

@@ -6,8 +6,8 @@ from fractions import Fraction
 
 from sqlalchemy import Connection, bindparam, insert, select, update
 
-from circuits.canonical import parse_json
 from circuits.errors import MalformedInput
+from circuits.purpose import ForWithdrawal
 from circuits.snapshot import Snapshot
 from circuits.statement import Statement, cheapest_domain
 from circuits.units import to_lots
@@ -16,10 +16,11 @@ from prover.documents import opening_bytes
 
 from ..refusals import AccountFrozen, Conflict, PositionLimit, StatementRefused
 from ..store import tables
-from . import access, breakers, epochs, events, portfolio, snapshots
+from . import access, breakers, consent, epochs, events, names, portfolio, snapshots
 from .book import Book
+from .consent import Proved
 from .epochs import Account, Attested
-from .events import Event, Tree
+from .events import Event, Kind, Tree
 from .idempotency import insert_new
 from .portfolio import Portfolio
 
@@ -50,7 +51,8 @@ def open_account(
         raise MalformedInput("the snapshot has no overlay set of this name", field="jurisdiction")
     if tx.execute(select(tables.accounts.c.id).where(tables.accounts.c.id == name)).one_or_none() is not None:
         raise Conflict("an account of this name is open", field="account")
-    access.admit(tx, "account", name, key, not_before=now)
+    names.expect_free(book, tx, "account", name)
+    access.admit(tx, "account", name, key, now=now, not_before=now)
     domain = cheapest_domain(snapshot)
     commitment, opening = commit([0] * len(snapshot.instruments), domain)
     empty = Portfolio(snapshot.registry_digest, domain, {}, opening.blinding)
@@ -192,30 +194,35 @@ def expect_movable(
     return snapshot
 
 
-def evidence(statement: Statement, proof: bytes) -> Tree:
-    """What the journal keeps of a proof, so that the audit can verify it again."""
-    return {"statement": parse_json(statement.to_bytes(), name="statement"), "proof": proof.hex()}
+def expect_withdrawal(
+    book: Book, tx: Connection, account: Account, proved: Proved, snapshot: Snapshot, instrument: str, quantity: str
+) -> ForWithdrawal:
+    """What a withdrawal's statement and its authorisation say by themselves; gives its destination."""
+    purpose = consent.expect_purpose(proved.statement, ForWithdrawal)
+    if legs(proved.statement, snapshot) != {instrument: -asset_lots(snapshot, instrument, quantity)}:
+        raise StatementRefused("must take out exactly what is withdrawn", field="statement.delta")
+    consent.expect_authorised(book, tx, proved)
+    return purpose
 
 
-def withdraw(
-    book: Book, tx: Connection, name: str, instrument: str, quantity: str, statement: Statement, proof: bytes
-) -> Tree:
+def withdraw(book: Book, tx: Connection, name: str, instrument: str, quantity: str, proved: Proved) -> Tree:
     """Pay out what a verified statement shows the account can do without: its delta is this one leg.
+
+    To the destination that the account's key signed; the event says it to custody.
 
     The proof itself was checked before; here that it is about the latest epoch, now that the row is locked.
     """
     now = book.clock()
     account = epochs.read_account(book, tx, name, lock=True)
-    snapshot = expect_movable(book, tx, account, statement, spoke=book.name, now=now)
+    snapshot = expect_movable(book, tx, account, proved.statement, spoke=book.name, now=now)
+    destination = expect_withdrawal(book, tx, account, proved, snapshot, instrument, quantity).destination
     lots = asset_lots(snapshot, instrument, quantity)
-    if legs(statement, snapshot) != {instrument: -lots}:
-        raise StatementRefused("must take out exactly what is withdrawn", field="statement.delta")
     held = listed(book, tx, account, snapshot)
     if held.get(instrument, 0) < lots:
         # Borrowing is a trade, not a withdrawal: custody pays out what it holds for the account.
         raise PositionLimit("the account does not hold so much", field="quantity")
     after = portfolio.changed(held, {instrument: -lots})
-    content = {"delta": {instrument: f"-{quantity}"}, **evidence(statement, proof)}
+    content = {"delta": {instrument: f"-{quantity}"}, "destination": destination, **proved.evidence()}
     moved, state = epochs.advance(book, tx, account, snapshot, after, "withdrawn", content, live=account.live, now=now)
     return view(book, moved, state)
 
@@ -234,7 +241,7 @@ def set_state(book: Book, tx: Connection, name: str, state: str) -> Tree:
     """Freeze an account or open it again."""
     account = epochs.read_account(book, tx, name, lock=True)
     if account.state != state:
-        kind = "frozen" if state == "frozen" else "unfrozen"
+        kind: Kind = "frozen" if state == "frozen" else "unfrozen"
         epochs.note(book, tx, account, kind, {}, book.clock())
         tx.execute(update(tables.accounts).where(tables.accounts.c.id == name).values(state=state))
     return view(book, epochs.read_account(book, tx, name), epochs.attested(tx, name, account.epoch))

@@ -20,6 +20,7 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from circuits import snapshot as snapshots
 from circuits.errors import SignatureRejected, ZkMarginError
+from circuits.purpose import ANY, ForTrade
 from circuits.snapshot import Snapshot
 from circuits.units import format_fraction, to_lots
 from verifier.attestation import Attestation, verify_attestation
@@ -207,14 +208,28 @@ class _Auditor:
         made: dict[str, list[tuple[str, str, int]]] = defaultdict(list)
         for row in self.rows(tables.transfers, tables.transfers.c.number):
             made[row.event].append((row.debit, row.credit, row.amount))
-        self.replay = Replay(self.book, self.attested, made, self.audit.findings, self.by_registry)
+        keys = [
+            (row.owner, bytes.fromhex(row.public), row.not_before, row.not_after)
+            for row in self.rows(tables.keys, tables.keys.c.kid)
+            if row.kind == "account"
+        ]
+        self.replay = Replay(self.book, self.attested, made, self.audit.findings, self.by_registry, keys)
         for row in self.rows(tables.events, tables.events.c.number):
             self.audit.counts["events"] += self.replay.row(row)
         self.audit.check(not made, "transfers that no event made")
         self.audit.check(self.replay.made == set(self.attested), "attestations that no event made, or none of an event")
         for trade, moved in self.replay.trades.items():
             self.audit.check(not any(moved.values()), f"trade {trade} is not conserved")
+            self._parties(trade)
         self.audit.counts["trades"] = len(self.replay.trades)
+
+    def _parties(self, trade: str) -> None:
+        """Each side of a trade traded with whom its holder authorised."""
+        sides = self.replay.parties[trade]
+        self.audit.check(len(sides) == 2, f"trade {trade} has not two sides")
+        for (name, _, purpose), (_, other, _) in zip(sides, sides[::-1], strict=True):
+            wanted = purpose.counterparty if isinstance(purpose, ForTrade) else None
+            self.audit.check(wanted in (ANY, other), f"{name}: traded with another than was authorised")
 
     def _accounts(self) -> None:
         live_by_account: dict[str, list[int]] = defaultdict(list)

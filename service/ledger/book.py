@@ -39,7 +39,8 @@ class Policy:
     ``min_horizon`` and ``max_horizon`` bound the horizon: the latency buffer, and how old a price a proof may rest
     on. A snapshot that was superseded stays good for ``snapshot_grace``, so that a proof under way is not lost. A
     venue may report use until ``report_grace`` after a credit's end. ``max_failed_proofs`` in a row open a venue's
-    breaker. ``jump_ppm`` of any mark between snapshots opens the hub's.
+    breaker. ``jump_ppm`` of any mark between snapshots opens the hub's. After ``claim_seconds`` a try of a request that
+    did not come to an end may be overtaken by another one.
     """
 
     min_horizon: int = 60
@@ -49,6 +50,7 @@ class Policy:
     report_grace: int = 60
     max_failed_proofs: int = 100
     jump_ppm: int = 500_000
+    claim_seconds: int = 10
 
 
 @dataclass

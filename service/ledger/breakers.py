@@ -35,9 +35,12 @@ def close(tx: Connection, scope: str) -> None:
         tx.execute(update(tables.venues).where(tables.venues.c.id == venue).values(failed_proofs=0))
 
 
-def listing(tx: Connection) -> list[Tree]:
-    """All open breakers."""
-    rows = tx.execute(select(tables.breakers).order_by(tables.breakers.c.scope))
+def listing(tx: Connection, *, venue: str | None = None) -> list[Tree]:
+    """All open breakers; of a venue's view the hub's and its own, as another's say how that one fares."""
+    query = select(tables.breakers).order_by(tables.breakers.c.scope)
+    if venue is not None:
+        query = query.where(tables.breakers.c.scope.in_((HUB, venue_scope(venue))))
+    rows = tx.execute(query)
     return [{"scope": row.scope, "reason": row.reason, "opened": row.opened} for row in rows]
 
 

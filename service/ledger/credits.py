@@ -4,6 +4,10 @@ A credit has an amount, of which some is free, some used by fills and some relea
 a live credit is an entry of the committed vector. So a proof at the next epoch proves that the account is good for
 it, and the sum of live credits never exceeds what was proved. Expiry frees what is unused; what is used stays live
 until the venue releases it.
+
+Booking an amount and paying a used credit out of cash lower no net margin below what was proved, on the same snapshot,
+terms and elections: :mod:`circuits.rules.paying` lets no rule do otherwise. No more than that is claimed: prices move,
+and under another election the account may never have proved as much.
 """
 
 from __future__ import annotations
@@ -17,8 +21,8 @@ from sqlalchemy import Connection, func, insert, select, update
 
 from circuits.canonical import parse_json
 from circuits.errors import MalformedInput, StatementMismatch, ZkMarginError
+from circuits.purpose import ForCredit
 from circuits.snapshot import Snapshot
-from circuits.statement import Statement
 from circuits.units import to_lots, to_quanta
 from verifier.credit_entry import CreditEntry
 
@@ -29,17 +33,18 @@ from ..refusals import (
     AmountAboveProof,
     AmountUnavailable,
     CreditExpired,
+    NotAuthorised,
     NotExpired,
     SequenceConflict,
-    StatementRefused,
 )
 from ..signing import sign_credit_entry
 from ..store import tables
 from ..store.statements import find
-from . import accounts, breakers, epochs, events, portfolio, snapshots, venues
+from . import accounts, breakers, consent, epochs, events, portfolio, snapshots, venues
 from .book import Book
+from .consent import Proved
 from .epochs import Account, Attested
-from .events import Tree
+from .events import Kind, Tree
 
 #: Credits are numbered under the log's lock, which whoever issues one holds by then.
 _ISSUE = (
@@ -105,11 +110,11 @@ def view(book: Book, row: Any) -> Tree:
     }  # fmt: skip
 
 
-def precheck(book: Book, tx: Connection, venue: str, statement: Statement, amount: int) -> Attested:
+def precheck(book: Book, tx: Connection, venue: str, proved: Proved, amount: int, expires: int) -> Attested:
     """What is said before the proof is verified, so that most that are doomed cost nothing; gives the attestation to
     verify against. :func:`reserve` says all of it, under the locks.
     """
-    claimed = statement.context
+    statement, claimed = proved.statement, proved.statement.context
     try:
         named = epochs.attested(tx, claimed.account, claimed.epoch)
     except NotFound:
@@ -118,48 +123,60 @@ def precheck(book: Book, tx: Connection, venue: str, statement: Statement, amoun
         # Who knows the commitment was shown it. To others an account, its epochs and its state do not exist.
         raise StatementMismatch("not a commitment that this hub attested", field="statement.commitment")
     row = find(tx, tables.accounts, id=claimed.account)
-    _expect_fitting(book, row, venue, statement, amount)
+    _expect_fitting(book, tx, row, venue, proved, amount, expires)
     snapshots.usable(book, tx, statement.snapshot.hex(), book.clock())
+    _expect_end(book, expires, book.clock())
     return named
 
 
-def _expect_fitting(book: Book, account: Any, venue: str, statement: Statement, amount: int) -> None:
-    """What statement, account and amount say by themselves."""
+def _expect_end(book: Book, expires: int, now: int) -> None:
+    if not now < expires <= now + book.policy.max_credit_seconds:
+        raise MalformedInput(f"must be after now and within {book.policy.max_credit_seconds} seconds", field="expires")
+
+
+def _expect_fitting(
+    book: Book, tx: Connection, account: Any, venue: str, proved: Proved, amount: int, expires: int
+) -> None:
+    """What statement, authorisation, account and amount say by themselves."""
+    statement = proved.statement
     accounts.expect_terms(book, account, statement, spoke=venue)
-    if statement.delta:
-        # A delta could be a gift, or an order that never trades: the account is good for it only after.
-        raise StatementRefused("a credit rests on what is held, not on an order", field="statement.delta")
+    purpose = consent.expect_purpose(statement, ForCredit)
     epochs.expect_epoch(account, statement.context.epoch)
-    proved = to_quanta(statement.amount, book.decimals, field="statement.amount")
-    if amount > proved:
-        raise AmountAboveProof("more than the statement's amount", field="amount", proved=book.money(proved))
+    covered = to_quanta(statement.amount, book.decimals, field="statement.amount")
+    if amount > covered:
+        raise AmountAboveProof("more than the statement's amount", field="amount", proved=book.money(covered))
+    granted = to_quanta(purpose.amount, book.decimals, field="statement.purpose.amount")
+    if amount > granted:
+        raise NotAuthorised("more than the holder authorised", field="amount", authorised=book.money(granted))
+    if expires > purpose.expires:
+        raise NotAuthorised("for longer than the holder authorised", field="expires", authorised=purpose.expires)
+    consent.expect_authorised(book, tx, proved)
 
 
 def _expect_eligible(
-    book: Book, tx: Connection, account: Account, venue: str, statement: Statement, amount: int, now: int
+    book: Book, tx: Connection, account: Account, venue: str, proved: Proved, amount: int, expires: int, now: int
 ) -> Snapshot:
-    _expect_fitting(book, account, venue, statement, amount)
+    statement = proved.statement
+    _expect_fitting(book, tx, account, venue, proved, amount, expires)
     if account.state != "open":
         raise AccountFrozen("no new credit on a frozen account", field="account")
     breakers.expect_closed(tx, breakers.HUB, breakers.venue_scope(venue))
     snapshot = snapshots.usable(book, tx, statement.snapshot.hex(), now)
     statement.check_time(snapshot, now)
+    _expect_end(book, expires, now)
     return snapshot
 
 
-def reserve(
-    book: Book, tx: Connection, venue: str, statement: Statement, proof: bytes, amount: int, expires: int
-) -> Tree:
-    """Book a credit on a statement whose proof was verified against the attestation of its epoch.
+def reserve(book: Book, tx: Connection, venue: str, proved: Proved, amount: int, expires: int) -> Tree:
+    """Book a credit on a statement whose proof was verified against the attestation of its epoch, and that the
+    account's key authorises for this venue, this amount and this long.
 
     One transaction: latest epoch, open account, closed breakers, caps; the amount becomes an entry of the committed
     vector under a new epoch; the credit entry is signed. The database refuses a second credit on one epoch by itself.
     """
-    now = book.clock()
+    now, statement = book.clock(), proved.statement
     account = epochs.read_account(book, tx, statement.context.account, lock=True)
-    snapshot = _expect_eligible(book, tx, account, venue, statement, amount, now)
-    if not now < expires <= now + book.policy.max_credit_seconds:
-        raise MalformedInput(f"must be after now and within {book.policy.max_credit_seconds} seconds", field="expires")
+    snapshot = _expect_eligible(book, tx, account, venue, proved, amount, expires, now)
     line = portfolio.credit_line(snapshot)
     lots = portfolio.credit_lots(amount, snapshot)
     after = portfolio.changed(accounts.listed(book, tx, account, snapshot), {line: lots})
@@ -167,7 +184,7 @@ def reserve(
     credit = secrets.token_hex(16)
     content = {
         "credit": credit, "venue": venue, "amount": str(amount), "expires": expires,
-        **accounts.evidence(statement, proof),
+        **proved.evidence(),
     }  # fmt: skip
     exposed: list[Any] = []
     moved, state = epochs.advance(
@@ -262,7 +279,7 @@ def payable(venue: str) -> str:
 
 
 def _reduce(
-    book: Book, tx: Connection, account: Account, row: Any, free: int, used: int, paid: int, kind: str, now: int
+    book: Book, tx: Connection, account: Account, row: Any, free: int, used: int, paid: int, kind: Kind, now: int
 ) -> Tree:
     """Take parts of a credit out of the committed vector, and off venue and zone; ``paid`` of the used part in cash.
 

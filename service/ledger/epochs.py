@@ -21,7 +21,7 @@ from ..store import tables
 from ..store.statements import find, put
 from . import log, portfolio
 from .book import Book
-from .events import Event, Tree, record, salted
+from .events import Event, Kind, Tree, record, salted
 from .portfolio import Portfolio
 
 _MOVE = update(tables.accounts).where(tables.accounts.c.id == bindparam("of_id"))
@@ -100,7 +100,7 @@ def expect_epoch(account: Account, epoch: int) -> None:
         )
 
 
-def note(book: Book, tx: Connection, account: Account, kind: str, content: Tree, now: int) -> Account:
+def note(book: Book, tx: Connection, account: Account, kind: Kind, content: Tree, now: int) -> Account:
     """Record a change that leaves the committed portfolio as it is."""
     event = Event(account.id, account.events + 1, account.epoch, kind, now, account.head, salted(content))
     digest = record(book, tx, event)
@@ -118,7 +118,7 @@ def advance(
     account: Account,
     snapshot: Snapshot,
     lots: Mapping[str, int],
-    kind: str,
+    kind: Kind,
     content: Tree,
     *,
     live: int,

@@ -9,12 +9,13 @@ from __future__ import annotations
 import hashlib
 import secrets
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Literal, get_args
 
 from sqlalchemy import Connection
 
 from circuits import canonical
 from circuits.canonical import canonical_bytes, parse_json
+from circuits.errors import InternalError
 
 from ..store import tables
 from ..store.statements import put
@@ -23,10 +24,12 @@ from .book import Book
 Tree = dict[str, Any]
 #: What the first event of an account follows.
 GENESIS = "00" * 32
-KINDS = (
+#: Every kind of change: no other is recorded, and the audit replays each.
+Kind = Literal[
     "opened", "deposited", "withdrawn", "recommitted", "credit-issued", "credit-consumed", "credit-released",
-    "credit-expired", "frozen", "unfrozen",
-)  # fmt: skip
+    "credit-expired", "traded", "frozen", "unfrozen",
+]  # fmt: skip
+KINDS: tuple[Kind, ...] = get_args(Kind)
 
 
 @dataclass(frozen=True)
@@ -66,7 +69,12 @@ def purpose(account: str, sequence: int) -> str:
 
 
 def record(book: Book, tx: Connection, event: Event) -> str:
-    """Append an event; gives its digest. A lost race shows as the database's uniqueness of (account, sequence)."""
+    """Append an event; gives its digest. A lost race shows as the database's uniqueness of (account, sequence).
+
+    ``InternalError`` for a kind that the audit could not replay.
+    """
+    if event.kind not in KINDS:
+        raise InternalError("an event of no known kind", field="events.kind")
     sealed = book.vault.seal(event.sealed_bytes(), purpose=purpose(event.account, event.sequence))
     digest = event.digest
     put(

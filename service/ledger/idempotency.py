@@ -33,9 +33,6 @@ T = TypeVar("T")
 Tree = dict[str, Any]
 #: Outcomes are kept for thirty days: longer than anybody repeats a request.
 KEEP_SECONDS = 30 * 86400
-#: How long others wait for a try that does not come to an end. Most take milliseconds; one that is slower and was
-#: overtaken by another books nothing.
-CLAIM_SECONDS = 10
 #: ``status`` of a row without an outcome, and of a refusal, whose own status goes by its code.
 AT_WORK, REFUSED = 0, 400
 #: Errors that say nothing of the request: they end a try and not the request.
@@ -115,7 +112,7 @@ def _claimed(book: Book, tx: Connection, call: Call) -> Any:
     now = book.clock()
     fresh = insert_new(
         tx, _TABLE, caller=call.caller, key=call.key, request=call.request.hex(), status=AT_WORK, sealed=b"",
-        created=now, owner=call.owner, until=now + CLAIM_SECONDS,
+        created=now, owner=call.owner, until=now + book.policy.claim_seconds,
     )  # fmt: skip
     return None if fresh else find(tx, _TABLE, caller=call.caller, key=call.key)
 
@@ -165,7 +162,7 @@ def claim(book: Book, call: Call, check: Callable[[Connection], T]) -> T | Outco
 
 def _take(book: Book, tx: Connection, call: Call, row: Any) -> None:
     now = book.clock()
-    place = call.place(row.owner) | {"taker": call.owner, "end": now + CLAIM_SECONDS}
+    place = call.place(row.owner) | {"taker": call.owner, "end": now + book.policy.claim_seconds}
     if now < row.until or tx.execute(_TAKE, place).rowcount == 0:
         raise RequestInProgress("an earlier try of this request is still at work", field="idempotency-key")
 

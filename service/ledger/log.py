@@ -26,6 +26,8 @@ from .book import Book
 from .events import Tree
 
 _HASH = 32
+#: Takes the log's one row, as every booking does.
+LOCK = select(tables.log_state.c.id).where(tables.log_state.c.id == 1).with_for_update(key_share=True)
 #: Seconds after which the head of a log that has not grown is signed anew: a third of what readers take.
 REFRESH_SECONDS = MAX_HEAD_AGE // 3
 _INSERT_NODES, _GROW = insert(tables.log_nodes), update(tables.log_state)

@@ -6,18 +6,22 @@ Positions are exact quantities here, so that a change of registry is none.
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from fractions import Fraction
 from typing import Any
 
-from circuits.errors import ZkMarginError
+from circuits.canonical import canonical_bytes
+from circuits.errors import SignatureRejected, ZkMarginError
+from circuits.purpose import ForCredit, ForTrade, ForWithdrawal, Purpose
 from circuits.schema import StatementModel, validate
 from circuits.snapshot import Snapshot
 from circuits.statement import Statement, from_model
 from circuits.units import format_fraction, parse_decimal, to_lots, to_quanta
 from verifier.attestation import Attestation
+from verifier.authorisation import check_authorises, verify_authorisation
 from verifier.field import decode_scalar
+from verifier.hub_keys import public_key
 
 from . import credits, events, portfolio
 from .book import Book
@@ -75,11 +79,15 @@ class Replay:
     findings: list[str]
     #: A snapshot of each registry.
     registries: Mapping[str, Snapshot]
+    #: The keys of accounts: (account, raw public key, first and last second of validity).
+    keys: Sequence[tuple[str, bytes, int, int]]
     accounts: dict[str, Account] = field(default_factory=dict)
     credits: dict[str, Credit] = field(default_factory=dict)
     receipts: dict[str, tuple[str, str]] = field(default_factory=dict)
     #: What each trade's sides moved, which must sum to nothing.
     trades: dict[str, dict[str, Fraction]] = field(default_factory=lambda: defaultdict(quantities), repr=False)
+    #: And between whom: (event, account, the purpose of its statement).
+    parties: dict[str, list[tuple[str, str, Purpose]]] = field(default_factory=lambda: defaultdict(list), repr=False)
     #: Epochs that an event made.
     made: set[tuple[str, int]] = field(default_factory=set)
     #: Statement and proof of every credit, withdrawal and trade, to be verified again.
@@ -152,6 +160,7 @@ class Replay:
                 statement = self._proved(event, state, content["venue"], name)
                 proved = to_quanta(statement.amount, self.book.decimals, field="statement.amount")
                 self.check(amount <= proved and not statement.delta, f"{name}: more than was proved")
+                self._granted(statement.purpose, amount, content["expires"], name)
                 credit = Credit(
                     event.account, content["venue"], statement, event.time, content["expires"], amount, amount
                 )
@@ -180,9 +189,14 @@ class Replay:
             case "withdrawn":
                 statement = self._proved(event, state, self.book.name, name)
                 self.check(dict(statement.delta) == content["delta"], f"{name}: took out other than was proved")
+                purpose = statement.purpose
+                paid_to = purpose.destination if isinstance(purpose, ForWithdrawal) else None
+                self.check(paid_to == content["destination"], f"{name}: paid out to another than was authorised")
             case "traded":
                 statement = self._proved(event, state, content["venue"], name)
                 self.check(dict(statement.delta) == content["delta"], f"{name}: moved other than was proved")
+                self.check(isinstance(statement.purpose, ForTrade), f"{name}: the statement is for another use")
+                self.parties[content["trade"]].append((name, event.account, statement.purpose))
                 for instrument, quantity in content["delta"].items():
                     self.trades[content["trade"]][instrument] += parse_decimal(quantity, field="delta")
             case "recommitted":
@@ -190,6 +204,26 @@ class Replay:
             case _:
                 self.findings.append(f"{name} is of no known kind")
         return []
+
+    def _granted(self, purpose: Purpose, amount: int, expires: int, name: str) -> None:
+        """A credit is within what its holder authorised."""
+        if not isinstance(purpose, ForCredit):
+            self.findings.append(f"{name}: the statement is for another use")
+            return
+        granted = to_quanta(purpose.amount, self.book.decimals, field="statement.purpose.amount")
+        self.check(amount <= granted and expires <= purpose.expires, f"{name}: more than was authorised")
+
+    def _authorised(self, event: Event, statement: Statement, name: str) -> None:
+        """A key that was the account's at the time signed the statement."""
+        document = canonical_bytes(event.content["authorisation"])
+        for account, public, first, last in self.keys:
+            if account == event.account and first <= event.time <= last:
+                try:
+                    check_authorises(verify_authorisation(document, public_key(public)), statement)
+                except SignatureRejected:
+                    continue
+                return
+        self.findings.append(f"{name}: no key of the account authorises it")
 
     def _next(self, credit: str) -> Credit:
         found = self.credits[credit]
@@ -217,5 +251,6 @@ class Replay:
             attested is not None and (attested.commitment, attested.domain) == (statement.commitment, statement.domain),
             f"{name}: the statement is about another commitment than the epoch's",
         )
+        self._authorised(event, statement, name)
         self.statements.append((name, statement, bytes.fromhex(event.content["proof"])))
         return statement

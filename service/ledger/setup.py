@@ -18,7 +18,7 @@ from ..store import tables
 from ..store.database import Database
 from ..store.migrate import upgrade
 from ..store.vault import Vault
-from . import access, epochs, events, log
+from . import access, epochs, events, log, names
 from .book import Book
 from .events import Tree
 
@@ -48,10 +48,12 @@ def initialise(
     def unit(tx: Connection) -> Tree:
         if tx.execute(select(tables.hub)).one_or_none() is not None:
             raise Conflict("the database holds a hub already", field="database")
+        if operator[0].casefold() == name.casefold():
+            raise Conflict("the hub's own name", field="operator")
         tx.execute(insert(tables.hub).values(id=1, name=name, currency=currency, decimals=decimals, created=now))
         tx.execute(insert(tables.log_state).values(id=1, size=0, frontier=b""))
         _store_key(tx, vault, 1, key, fact, sign_hub_key(fact, key))
-        admitted = access.admit(tx, "operator", operator[0], operator[1], not_before=now)
+        admitted = access.admit(tx, "operator", operator[0], operator[1], now=now, not_before=now)
         return {"hub": name, "key": public.hex(), "operator": operator[0], "kid": admitted["kid"]}
 
     return database.write(unit)
@@ -112,7 +114,13 @@ def rotate_signing_key(book: Book, *, begins: int | None = None, seconds: int = 
 
 def admit(book: Book, kind: str, name: str, key: str) -> Tree:
     """Register an operator or an oracle, or one more key of theirs."""
-    return book.database.write(lambda tx: access.admit(tx, kind, name, key, not_before=book.clock()))
+
+    def unit(tx: Connection) -> Tree:
+        now = book.clock()
+        names.expect_free(book, tx, kind, name)
+        return access.admit(tx, kind, name, key, now=now, not_before=now)
+
+    return book.database.write(unit)
 
 
 def _purposes() -> list[tuple[Table, Callable[[Any], str]]]:

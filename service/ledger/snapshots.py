@@ -123,13 +123,16 @@ def publish(book: Book, tx: Connection, snapshot: Snapshot, signed: SnapshotSign
     """Take over an oracle's snapshot. A jump of any mark beyond the policy opens the hub's breaker: exposure may then
     only fall until an operator closes it.
 
-    The time must be later than the last one's. ``SnapshotRefused`` for another currency or no credit line, ``Conflict``
-    for a time that is not newer.
+    The time must be later than the last one's. ``SnapshotRefused`` for another currency, no credit line, or lots of
+    cash or credits that do not divide a quantum; ``Conflict`` for a time that is not newer.
     """
     if (snapshot.currency, snapshot.decimals) != (book.currency, book.decimals):
         raise SnapshotRefused("the hub's currency and decimals are others", field="snapshot.quote")
-    credit_line(snapshot)
-    cash_line(snapshot)
+    for name in (credit_line(snapshot), cash_line(snapshot)):
+        row = snapshot.index[name]
+        if (Fraction(1, 10**snapshot.decimals) / snapshot.instruments[row].lot).denominator != 1:
+            # A payment would take cash, and of a credit in coarser lots nothing: less would be left than was proved.
+            raise SnapshotRefused("does not divide a quote quantum", field=f"snapshot.instruments.{row}.lot")
     now = book.clock()
     # Publishing is rare: one at a time.
     tx.execute(select(tables.hub).with_for_update(key_share=True))

@@ -2,42 +2,35 @@
 
 Legs are conserved, so no trade makes value, whoever colludes: with price, counterparty and size left to the venue, all
 that a trade can do is move what exists. Each holder's proof says that the account is solvent *after* the legs, with all
-its credits, at initial level; so a trade takes nobody's credit its backing, and books nothing that its holder did not
-prove.
+its credits, at initial level; so a trade takes nobody's credit its backing. The account's key authorises it: the legs,
+what they may take at the snapshot's marks, and with whom. Nothing else is booked.
 """
 
 from __future__ import annotations
 
 import secrets
-from dataclasses import dataclass, field
 
 from sqlalchemy import Connection
 
 from circuits.errors import MalformedInput, StatementMismatch
+from circuits.purpose import ANY, ForTrade
 from circuits.snapshot import Snapshot
 from circuits.statement import Statement
 
 from ..errors import NotFound
-from ..refusals import StatementRefused, VenueSuspended
-from . import accounts, breakers, epochs, portfolio, venues
+from ..refusals import NotAuthorised, StatementRefused, VenueSuspended
+from . import accounts, breakers, consent, epochs, portfolio, venues
 from .book import Book
+from .consent import Proved
 from .epochs import Account, Attested
 from .events import Tree
 
 SIDES = ("maker", "taker")
 
 
-@dataclass(frozen=True)
-class Side:
-    """One account's part of a trade."""
-
-    statement: Statement
-    proof: bytes = field(repr=False)
-
-
-def precheck(book: Book, tx: Connection, venue: str, sides: tuple[Side, Side], side: int) -> Attested:
+def precheck(book: Book, tx: Connection, venue: str, sides: tuple[Proved, Proved], side: int) -> Attested:
     """All that can be said of one side before its proof is verified; gives the attestation to verify against."""
-    statement = sides[side].statement
+    proved, statement = sides[side], sides[side].statement
     claimed = statement.context
     try:
         named = epochs.attested(tx, claimed.account, claimed.epoch)
@@ -45,19 +38,29 @@ def precheck(book: Book, tx: Connection, venue: str, sides: tuple[Side, Side], s
         named = None
     if named is None or named.commitment != statement.commitment:
         raise StatementMismatch("not a commitment that this hub attested", field=f"{SIDES[side]}.statement.commitment")
-    _eligible(book, tx, epochs.read_account(book, tx, claimed.account), venue, statement, book.clock())
+    _eligible(book, tx, epochs.read_account(book, tx, claimed.account), venue, proved, book.clock())
+    _expect_counterparty(statement, sides[1 - side].statement, SIDES[side])
     return named
 
 
-def _eligible(book: Book, tx: Connection, account: Account, venue: str, statement: Statement, now: int) -> Snapshot:
-    snapshot = accounts.expect_movable(book, tx, account, statement, spoke=venue, now=now)
+def _expect_counterparty(mine: Statement, other: Statement, side: str) -> None:
+    """``NotAuthorised`` unless the holder trades with whom the other side is."""
+    wanted = consent.expect_purpose(mine, ForTrade).counterparty
+    if wanted not in (ANY, other.context.account):
+        raise NotAuthorised("the holder trades with another account", field=f"{side}.statement.purpose.counterparty")
+
+
+def _eligible(book: Book, tx: Connection, account: Account, venue: str, proved: Proved, now: int) -> Snapshot:
+    snapshot = accounts.expect_movable(book, tx, account, proved.statement, spoke=venue, now=now)
+    consent.expect_purpose(proved.statement, ForTrade)
+    consent.expect_authorised(book, tx, proved)
     breakers.expect_closed(tx, breakers.venue_scope(venue))
     if venues.read(tx, venue).state != "active":
         raise VenueSuspended("a suspended venue books no trade", field="venue")
     return snapshot
 
 
-def book_trade(book: Book, tx: Connection, venue: str, sides: tuple[Side, Side]) -> Tree:
+def book_trade(book: Book, tx: Connection, venue: str, sides: tuple[Proved, Proved]) -> Tree:
     """Book a trade whose two proofs were verified: both accounts' legs, in one transaction, each under a new epoch.
 
     Raises what makes either side ineligible; ``StatementRefused`` unless the legs are each other's opposite.
@@ -69,7 +72,9 @@ def book_trade(book: Book, tx: Connection, venue: str, sides: tuple[Side, Side])
     # Both rows are locked in one order, whoever is maker.
     held = {name: epochs.read_account(book, tx, name, lock=True) for name in sorted(names)}
     parts = [(side, held[name]) for side, name in zip(sides, names, strict=True)]
-    markets = [_eligible(book, tx, account, venue, side.statement, now) for side, account in parts]
+    markets = [_eligible(book, tx, account, venue, side, now) for side, account in parts]
+    for i, role in enumerate(SIDES):
+        _expect_counterparty(sides[i].statement, sides[1 - i].statement, role)
     moves = [accounts.legs(side.statement, market) for (side, _), market in zip(parts, markets, strict=True)]
     if not moves[0] or moves[0] != {name: -lots for name, lots in moves[1].items()}:
         raise StatementRefused("what one side gives the other must receive", field="taker.statement.delta")
@@ -79,9 +84,10 @@ def book_trade(book: Book, tx: Connection, venue: str, sides: tuple[Side, Side])
     answer: Tree = {"trade": trade, "venue": venue}
     for (side, account), market, move, role in zip(parts, markets, moves, SIDES, strict=True):
         after = portfolio.changed(accounts.listed(book, tx, account, market), move)
+        portfolio.check(after, list(move), market, field=f"{role}.statement.delta")
         content = {
             "trade": trade, "venue": venue, "delta": dict(side.statement.delta),
-            **accounts.evidence(side.statement, side.proof),
+            **side.evidence(),
         }  # fmt: skip
         _, state = epochs.advance(book, tx, account, market, after, "traded", content, live=account.live, now=now)
         answer[role] = state.to_json()

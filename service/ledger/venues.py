@@ -13,7 +13,7 @@ from sqlalchemy import BigInteger, ColumnElement, Connection, Table, bindparam, 
 from ..refusals import CapBelowExposure, CapExceeded, Conflict, UnknownVenue, VenueSuspended
 from ..store import tables
 from ..store.statements import find
-from . import access
+from . import access, names
 from .book import Book
 from .events import Tree
 from .idempotency import insert_new
@@ -51,13 +51,16 @@ def set_zone(book: Book, tx: Connection, zone: str, cap: int) -> Tree:
 
 
 def register(book: Book, tx: Connection, venue: str, caip2: str, zone: str, cap: int, key: str) -> Tree:
-    """Admit a venue with its signing key; ``Conflict`` for a taken name or key, ``UnknownVenue`` for no zone."""
+    """Admit a venue with its signing key; ``Conflict`` for a name or key that it cannot have, ``UnknownVenue`` for no
+    zone.
+    """
+    names.expect_free(book, tx, "venue", venue)
     if tx.execute(select(tables.zones.c.id).where(tables.zones.c.id == zone)).one_or_none() is None:
         raise UnknownVenue("no such zone: set its cap first", field="zone")
     now = book.clock()
     if not insert_new(tx, tables.venues, id=venue, caip2=caip2, zone=zone, cap=cap, state="active", registered=now):
         raise Conflict("a venue of this name is registered", field="venue")
-    access.admit(tx, "venue", venue, key, not_before=now)
+    access.admit(tx, "venue", venue, key, now=now, not_before=now)
     return view(book, read(tx, venue))
 
 

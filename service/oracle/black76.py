@@ -12,7 +12,7 @@ from __future__ import annotations
 import math
 from typing import TYPE_CHECKING
 
-from circuits.errors import OracleRefused
+from circuits.errors import MissingExtra
 
 if TYPE_CHECKING:
     import numpy as np
@@ -23,11 +23,11 @@ if TYPE_CHECKING:
 
 
 def require_numpy() -> None:
-    """``OracleRefused`` with the remedy where numpy is not installed."""
+    """``MissingExtra`` with the remedy where numpy is not installed."""
     try:
         import numpy  # noqa: F401 - only to see whether it is there
     except ImportError:
-        raise OracleRefused("options need numpy: install zkmargin[oracle]", field="config.instruments") from None
+        raise MissingExtra("options need numpy: pip install 'zkmargin[oracle]'", field="config.instruments") from None
 
 
 def normal_cdf(x: Floats) -> Floats:

@@ -126,11 +126,13 @@ def _snapshot(config: Config, figures: Mapping[Figure, Fraction], *, now: int) -
         }
         for line, (mark, values) in zip(config.lines, priced, strict=True)
     ]
+    scale = 10**decimals
+    found = {name: format_quanta(round(figures[f] * scale), decimals) for name, f in config.parameters.items()}
     tree: dict[str, Any] = {
         "schema": "zkmargin/snapshot/1",
         "time": now,
         "quote": dict(config.quote),
-        "rule": dict(config.rule),
+        "rule": {**config.rule, "parameters": {**config.rule["parameters"], **found}},
         "scenarios": [scenario.name for scenario in config.scenarios],
         "instruments": instruments,
         "source": f"oracle {config.oracle}",
@@ -142,6 +144,6 @@ def _snapshot(config: Config, figures: Mapping[Figure, Fraction], *, now: int) -
             for s in config.scenarios
         ]
     made = snapshots.from_model(validate(SnapshotModel, tree, name="snapshot"))
-    if made.rule_id in RULES:  # parameters that no proof could use are refused before they are signed
-        build_rule(made, Terms("initial", Fraction(1), 1))
+    if made.rule_id in RULES:  # parameters and overlays that no proof could use are refused before they are signed
+        build_rule(made, Terms("initial", Fraction(1), 1, overlays=tuple(sorted(made.overlays))))
     return made

@@ -42,7 +42,7 @@ def build(
     from .store import publish, read_feeds, read_last
 
     signing = load_private_key(unseal(read_file(key), name="key"))
-    settings = parse_config(read_file(config))
+    settings = parse_config(read_file(config), lambda name: read_file(config.parent / name))
     made = run(
         settings, read_feeds(feeds), read_last(out, last), now=clock(now), strict=strict, accept_jump=accept_jump
     )

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from fractions import Fraction
 from types import MappingProxyType
@@ -14,7 +14,7 @@ from circuits.units import PPM, parse_decimal
 from verifier.attestation import load_public_key
 
 from .feeds import Figure
-from .models import ConfigModel, Kind, LineModel, VolatilityShockModel
+from .models import ConfigModel, Kind, LineModel, SourceModel, VolatilityShockModel
 
 if TYPE_CHECKING:
     from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
@@ -92,7 +92,7 @@ class Line:
 
 @dataclass(frozen=True)
 class Config:
-    """A validated configuration; ``validity`` in seconds."""
+    """A validated configuration; ``validity`` in seconds, ``parameters`` those of the rule that are figures."""
 
     oracle: str
     quote: Mapping[str, Any] = field(hash=False)
@@ -105,11 +105,13 @@ class Config:
     scenarios: tuple[Scenario, ...]
     volatility_shock: VolatilityShock
     lines: tuple[Line, ...]
+    parameters: Mapping[str, Figure] = field(hash=False, default_factory=dict)
 
     @property
     def figures(self) -> tuple[Figure, ...]:
-        """Every figure once, in the order of the instruments."""
-        return tuple(dict.fromkeys(figure for line in self.lines for figure in line.figures))
+        """Every figure once, in the order of the instruments, then those of the rule."""
+        of_lines = [figure for line in self.lines for figure in line.figures]
+        return tuple(dict.fromkeys((*of_lines, *self.parameters.values())))
 
 
 _NEEDS: dict[str, tuple[str, ...]] = {
@@ -150,15 +152,27 @@ def _line(model: LineModel, at: str, groups: Mapping[str, str]) -> Line:
     )  # fmt: skip
 
 
-def _sources(model: ConfigModel) -> dict[str, Source]:
+def _key(item: SourceModel, at: str, read: Callable[[str], bytes] | None) -> Ed25519PublicKey:
+    """The key of a source, from the document or from the file that it names."""
+    if item.key is not None and item.key_file is None:
+        return load_public_key(item.key.encode())
+    if item.key_file is None or item.key is not None:
+        raise MalformedInput("give key or key_file", field=f"{at}.key")
+    if read is None:
+        raise MalformedInput("a file can't be named here", field=f"{at}.key_file")
+    return load_public_key(read(item.key_file))
+
+
+def _sources(model: ConfigModel, read: Callable[[str], bytes] | None) -> dict[str, Source]:
     sources: dict[str, Source] = {}
     keys: set[bytes] = set()
     for i, item in enumerate(model.sources):
         at = f"config.sources.{i}"
         try:
-            key = load_public_key(item.key.encode())
+            key = _key(item, at, read)
         except MalformedInput as err:
-            raise MalformedInput(err.message, field=f"{at}.key") from None
+            named = "key" if item.key_file is None else "key_file"
+            raise MalformedInput(err.message, field=f"{at}.{named}") from None
         raw = key.public_bytes_raw()
         if item.name in sources or raw in keys:
             raise MalformedInput("each source has its own name and its own key", field=at)
@@ -192,8 +206,18 @@ def _check(config: Config) -> None:
             raise OracleRefused(f"{able} sources of {kind}, {config.quorum} needed", field="config.quorum")
 
 
-def parse_config(data: bytes) -> Config:
-    """Read a configuration; ``MalformedInput`` or ``OracleRefused`` (a missing scenario) name the field."""
+def _parameters(model: ConfigModel) -> dict[str, Figure]:
+    for name in model.parameters_from_feeds:
+        if name in model.rule.parameters:
+            raise MalformedInput("the rule has this parameter already", field=f"config.parameters_from_feeds.{name}")
+    return {name: Figure(item.feed, item.underlying) for name, item in model.parameters_from_feeds.items()}
+
+
+def parse_config(data: bytes, read: Callable[[str], bytes] | None = None) -> Config:
+    """Read a configuration; ``read`` gives the bytes of a key file by its name.
+
+    ``MalformedInput`` or ``OracleRefused`` (a missing scenario) name the field.
+    """
     model = load(ConfigModel, data, name="config")
     config = Config(
         oracle=model.oracle,
@@ -201,7 +225,7 @@ def parse_config(data: bytes) -> Config:
         value_decimals=model.quote.value_decimals,
         rule=MappingProxyType(dump(model.rule)),
         quorum=model.quorum,
-        sources=MappingProxyType(_sources(model)),
+        sources=MappingProxyType(_sources(model, read)),
         limits=MappingProxyType({k: Limits(v.staleness, v.deviation_ppm, v.jump_ppm) for k, v in model.limits.items()}),
         validity=model.validity,
         scenarios=tuple(
@@ -215,6 +239,7 @@ def parse_config(data: bytes) -> Config:
         ),
         volatility_shock=_shock(model.volatility_shock),
         lines=tuple(_line(item, f"config.instruments.{i}", model.groups) for i, item in enumerate(model.instruments)),
+        parameters=MappingProxyType(_parameters(model)),
     )
     _check(config)
     return config

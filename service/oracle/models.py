@@ -93,10 +93,11 @@ class RateFeedModel(FeedPayloadModel):
 
 
 class SourceModel(Strict):
-    """A source: name, Ed25519 public key (PEM), and the kinds it may sign."""
+    """A source: name, Ed25519 public key (PEM, or the name of a file of it), and the kinds it may sign."""
 
     name: Name
-    key: Text
+    key: Text | None = None
+    key_file: Text | None = None
     kinds: Annotated[list[Kind], Field(min_length=1, max_length=5)]
 
 
@@ -149,6 +150,13 @@ class LineModel(Strict):
     risk: dict[str, Any] = Field(default_factory=dict)
 
 
+class ParameterModel(Strict):
+    """A parameter of the rule that is a price: the figure ``feed`` of ``underlying``, quote per unit."""
+
+    feed: Literal["spot", "index"]
+    underlying: Name
+
+
 class ConfigModel(Strict):
     """``zkmargin/oracle-config/1``. ``validity`` in seconds: how long a snapshot stays in force."""
 
@@ -156,6 +164,7 @@ class ConfigModel(Strict):
     oracle: Name
     quote: QuoteModel
     rule: RuleModel
+    parameters_from_feeds: Annotated[dict[Name, ParameterModel], Field(max_length=64)] = Field(default_factory=dict)
     quorum: Annotated[int, Field(ge=1, le=64)]
     sources: Annotated[list[SourceModel], Field(min_length=1, max_length=64)]
     limits: dict[Kind, LimitsModel]

@@ -9,12 +9,15 @@ nonce).
 from __future__ import annotations
 
 import random
+import sqlite3
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import partial
 from typing import Any, Literal, TypeVar
 
-from sqlalchemy import Connection, Engine, create_engine, event, make_url, text
+from sqlalchemy import Connection, Engine, Executable, create_engine, event, make_url
 from sqlalchemy.engine.interfaces import DBAPIConnection
 from sqlalchemy.exc import ArgumentError, DBAPIError, IntegrityError, OperationalError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
@@ -22,27 +25,61 @@ from sqlalchemy.exc import TimeoutError as PoolTimeout
 from circuits.errors import MalformedInput
 
 from ..refusals import Conflict, Unavailable
+from .sqlite import Busy, Guard, has_wal_reset_fix
 
 T = TypeVar("T")
 Kind = Literal["write", "exact", "apart", "read", "consistent"]
 #: How often a unit of work is tried before the caller hears ``unavailable``.
 TRIES = 6
-#: Seconds a writer waits for another on SQLite, and for a row's lock on PostgreSQL.
-LOCK_SECONDS = 10
 #: PostgreSQL: serialization failure, deadlock, lock time-out, admin shutdown and crash, too many connections.
 _RETRY_STATES = {"40001", "40P01", "55P03", "57P01", "57P02", "57P03", "53300"}
+#: PostgreSQL: the statement's time is over. Another try would only take as long again.
+_OVER = "57014"
+#: Milliseconds that a checkpoint waits for readers, while writers wait for it.
+_READERS_MS = 100
 
 
-def _configure_sqlite(connection: DBAPIConnection, _record: object) -> None:
+@dataclass(frozen=True)
+class Waits:
+    """How long to wait for the database, in seconds; 0 for a statement has no end.
+
+    ``lock`` for another's lock, ``statement`` for one statement, ``idle`` for the next statement of a transaction: a
+    process that is stopped in the middle holds its locks no longer than that, on PostgreSQL.
+    """
+
+    lock: float = 3.0
+    statement: float = 30.0
+    idle: float = 5.0
+
+    @property
+    def postgresql(self) -> dict[str, Any]:
+        """Arguments of a connection. A peer that vanished without a word is noticed in some ten seconds."""
+        milliseconds = {
+            "lock_timeout": self.lock, "statement_timeout": self.statement,
+            "idle_in_transaction_session_timeout": self.idle,
+        }  # fmt: skip
+        chosen = {name: round(value * 1000) for name, value in milliseconds.items()}
+        chosen |= {"tcp_keepalives_idle": 5, "tcp_keepalives_interval": 2, "tcp_keepalives_count": 3}
+        return {
+            "options": " ".join(f"-c {name}={value}" for name, value in chosen.items()),
+            "connect_timeout": 5, "keepalives_idle": 5, "keepalives_interval": 2, "keepalives_count": 3,
+            "tcp_user_timeout": 10_000,
+        }  # fmt: skip
+
+
+#: Of commands beside the service: one statement may read the whole ledger.
+COMMAND = Waits(lock=10.0, statement=0.0, idle=60.0)
+
+
+def _configure_sqlite(milliseconds: int, connection: DBAPIConnection, _record: object) -> None:
     cursor = connection.cursor()
     for pragma in (
         "journal_mode=WAL",
         "synchronous=FULL",
         "foreign_keys=ON",
-        # Checkpoints only by :meth:`Database.checkpoint`, which holds the write lock: below version 3.51.3 a checkpoint
-        # beside a writer of another process can lose a transaction (SQLite's "WAL-reset bug").
+        # Checkpoints only by :meth:`Database.checkpoint`, which keeps writers away.
         "wal_autocheckpoint=0",
-        f"busy_timeout={LOCK_SECONDS * 1000}",
+        f"busy_timeout={milliseconds}",
     ):
         cursor.execute(f"PRAGMA {pragma}")
     cursor.close()
@@ -51,51 +88,85 @@ def _configure_sqlite(connection: DBAPIConnection, _record: object) -> None:
 class Database:
     """One database. Safe to share between threads; made anew in each process."""
 
-    def __init__(self, url: str, *, pool_size: int = 10) -> None:
+    def __init__(self, url: str, *, pool_size: int = 10, waits: Waits | None = None) -> None:
         """``sqlite:///FILE`` or ``postgresql://…``; ``MalformedInput`` for anything else, without quoting it."""
         try:
             parsed = make_url(url)
         except ArgumentError:
             raise MalformedInput("not a database URL", field="database") from None
         self.sqlite = parsed.get_backend_name() == "sqlite"
+        self.waits = waits or Waits()
         if not self.sqlite and parsed.get_backend_name() != "postgresql":
             raise MalformedInput("must be sqlite:///FILE or postgresql://…", field="database")
-        if self.sqlite and parsed.database in (None, "", ":memory:"):
+        if self.sqlite and (parsed.database in (None, "", ":memory:") or str(parsed.database).startswith("file:")):
             raise MalformedInput("SQLite needs a file: the service runs in several processes", field="database")
-        options: dict[str, Any] = {"pool_size": pool_size, "max_overflow": pool_size, "pool_timeout": LOCK_SECONDS}
+        options: dict[str, Any] = {"pool_size": pool_size, "max_overflow": pool_size, "pool_timeout": self.waits.lock}
         if self.sqlite:
             # "autocommit" hands BEGIN to us; the default would start no transaction before a first write.
-            options["connect_args"] = {"isolation_level": None, "check_same_thread": False, "timeout": LOCK_SECONDS}
+            options["connect_args"] = {"isolation_level": None, "check_same_thread": False, "timeout": self.waits.lock}
         else:
             parsed = parsed.set(drivername="postgresql+psycopg")
-            options |= {
-                # No ping before use: a connection that broke meanwhile shows at the first statement, and _run repeats.
-                "isolation_level": "READ COMMITTED",
-                "connect_args": {
-                    "options": f"-c lock_timeout={LOCK_SECONDS}s -c idle_in_transaction_session_timeout=60s"
-                },
-            }  # fmt: skip
+            # No ping before use: a connection that broke meanwhile shows at the first statement, and _run repeats.
+            options |= {"isolation_level": "READ COMMITTED", "connect_args": self.waits.postgresql}
         self.engine: Engine = create_engine(parsed, hide_parameters=True, **options)
+        self._guard: Guard | None = None
         if self.sqlite:
-            event.listen(self.engine, "connect", _configure_sqlite)
+            self._guard = Guard(str(parsed.database), self.waits.lock)
+            event.listen(self.engine, "connect", partial(_configure_sqlite, self._busy_ms))
+
+    @property
+    def _busy_ms(self) -> int:
+        return round(self.waits.lock * 1000)
 
     @contextmanager
     def _transaction(self, kind: Kind) -> Iterator[Connection]:
         with self.engine.connect() as connection:
+            if self._guard is not None and kind in ("write", "exact", "apart"):
+                with self._writer(self._guard, connection, self._guard.seconds):
+                    yield connection
+                    connection.commit()
+                return
             if self.sqlite:
-                # IMMEDIATE takes the write lock at once: a reader that turns writer could only fail.
-                connection.exec_driver_sql("BEGIN IMMEDIATE" if kind in ("write", "exact", "apart") else "BEGIN")
+                connection.exec_driver_sql("BEGIN")
             elif kind in ("read", "apart"):
                 # In READ COMMITTED each statement has its own moment anyway: this spares the trips of BEGIN and COMMIT.
                 connection.execution_options(isolation_level="AUTOCOMMIT")
             elif kind in ("consistent", "exact"):
                 connection.execution_options(isolation_level="REPEATABLE READ")
+            if kind == "consistent" and not self.sqlite:
+                # It may read the whole ledger and work on it meanwhile, and holds no lock that anybody waits for.
+                for limit in ("statement_timeout", "idle_in_transaction_session_timeout"):
+                    connection.exec_driver_sql(f"SET LOCAL {limit} = 0")
             try:
                 yield connection
             except BaseException:
                 connection.rollback()
                 raise
             connection.commit()
+
+    @contextmanager
+    def _writer(self, guard: Guard, connection: Connection, seconds: float) -> Iterator[None]:
+        """SQLite's write lock, taken at once (a reader that turns writer could only fail); ``Busy`` in vain."""
+        with guard.writing(seconds):
+            limited = round(seconds * 1000) != self._busy_ms
+            try:
+                if limited:
+                    connection.exec_driver_sql(f"PRAGMA busy_timeout={round(seconds * 1000)}")
+                connection.exec_driver_sql("BEGIN IMMEDIATE")
+            except DBAPIError as err:
+                if not _passing(err):
+                    raise
+                guard.note(stuck=True)
+                raise Busy from None
+            finally:
+                if limited:
+                    connection.exec_driver_sql(f"PRAGMA busy_timeout={self._busy_ms}")
+            guard.note(stuck=False)
+            try:
+                yield
+            except BaseException:
+                connection.rollback()
+                raise
 
     def write(self, work: Callable[[Connection], T]) -> T:
         """Run ``work`` in a transaction, again while another one is in its way. Row locks are the caller's."""
@@ -120,6 +191,8 @@ class Database:
         return self._run(work, "consistent")
 
     def _run(self, work: Callable[[Connection], T], kind: Kind) -> T:
+        # On PostgreSQL who waits behind a stopped process outlives it; on SQLite nobody ends that one's lock.
+        end = time.monotonic() + self.waits.lock + (0 if self.sqlite else self.waits.idle)
         for attempt in range(TRIES):
             try:
                 with self._transaction(kind) as connection:
@@ -130,32 +203,70 @@ class Database:
                     raise Conflict("another change came first") from None
                 raise
             except DBAPIError as err:
+                if getattr(err.orig, "sqlstate", None) == _OVER:
+                    break
                 if not _passing(err):
                     raise
                 if err.connection_invalidated:
                     self.engine.dispose()
-            except PoolTimeout:
-                # Every connection was in use all the time: no work was begun, and trying on would only add to it.
+            except (PoolTimeout, Busy):
+                # Every connection, or the one write lock, was in use all the time: trying on would only add to it.
+                break
+            if time.monotonic() >= end:
                 break
             time.sleep(random.uniform(0, 0.02 * 2**attempt))  # noqa: S311 - jitter
         raise Unavailable("the database did not answer in time")
 
-    def checkpoint(self) -> None:
-        """On SQLite, move the log into the database while nobody writes; nothing when somebody does."""
-        if self.sqlite:
-            with self.engine.connect() as connection:
-                connection.exec_driver_sql("PRAGMA wal_checkpoint(TRUNCATE)")
-
-    def ping(self) -> None:
-        """One round trip; ``Unavailable`` when there is none."""
+    def lockable(self, query: Executable, seconds: float) -> bool:
+        """Whether the row lock that ``query`` takes, on SQLite the one write lock, is to be had in so many seconds. It
+        is given back at once.
+        """
         try:
-            self.read(lambda tx: tx.execute(text("SELECT 1")))
-        except DBAPIError:
-            raise Unavailable("the database does not answer") from None
+            with self.engine.connect() as connection:
+                if self._guard is not None:
+                    with self._writer(self._guard, connection, seconds):
+                        connection.rollback()
+                    return True
+                connection.exec_driver_sql(f"SET LOCAL lock_timeout = {round(seconds * 1000)}")
+                connection.execute(query)
+                connection.rollback()
+        except (DBAPIError, PoolTimeout, Busy, Unavailable):
+            return False
+        return True
+
+    def claim_server(self, *, alone: bool = False) -> None:
+        """On SQLite, hold the file as a server process until :meth:`close`: alone where SQLite has the WAL-reset bug.
+
+        ``Conflict`` when another process does; always when one does for ``alone``. Nothing on PostgreSQL.
+        """
+        if self._guard is not None:
+            self._guard.claim_server(alone=alone or not self.several)
+
+    @property
+    def several(self) -> bool:
+        """Whether several server processes may share this database."""
+        return not self.sqlite or has_wal_reset_fix(sqlite3.sqlite_version_info)
+
+    def checkpoint(self) -> bool:
+        """On SQLite, move the log into the database if nobody writes, and let nobody write meanwhile; says whether it
+        was tried. Long readers keep a part of the log where it is.
+        """
+        if self._guard is None:
+            return False
+        with self.engine.connect() as connection, self._guard.checkpointing() as quiet:
+            if quiet:
+                connection.exec_driver_sql(f"PRAGMA busy_timeout={_READERS_MS}")
+                try:
+                    connection.exec_driver_sql("PRAGMA wal_checkpoint(TRUNCATE)")
+                finally:
+                    connection.exec_driver_sql(f"PRAGMA busy_timeout={self._busy_ms}")
+            return quiet
 
     def close(self) -> None:
-        """Return all connections."""
+        """Return all connections and locks."""
         self.engine.dispose()
+        if self._guard is not None:
+            self._guard.close()
 
 
 def _unique(err: IntegrityError) -> bool:

@@ -2,12 +2,21 @@
 
 from __future__ import annotations
 
+import sqlite3
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
 from typing import TYPE_CHECKING
+
+from sqlalchemy.exc import DBAPIError
 
 from circuits.errors import StatementMismatch
 
+from ..refusals import Unavailable
+
 if TYPE_CHECKING:
     from alembic.config import Config
+    from sqlalchemy import Connection
 
     from .database import Database
 
@@ -23,13 +32,54 @@ def _config() -> Config:
     return config
 
 
+#: What a database says when it cannot be opened, and what is told of it: its own words name hosts and users.
+_REASONS = {
+    "unable to open": "no file can be opened there",
+    "not a database": "the file is no SQLite database",
+    "refused": "nothing listens at its address",
+    "password": "it refuses the password",
+    "does not exist": "it has no such database or role",
+    "resolve": "its host is unknown",
+}
+
+
+@contextmanager
+def opened(database: Database) -> Iterator[Connection]:
+    """A connection; ``Unavailable`` with the reason where the database cannot be opened at all."""
+    try:
+        connection = database.engine.connect()
+    except (DBAPIError, sqlite3.Error) as err:
+        words = str(err.orig if isinstance(err, DBAPIError) else err)
+        reason = next((told for part, told in _REASONS.items() if part in words), "no reason that may be shown")
+        raise Unavailable(f"the database cannot be opened: {reason}", field="database") from None
+    with connection:
+        yield connection
+
+
+def revision(database: Database) -> str | None:
+    """The revision of its schema; None of a database that is empty or not there, which this leaves so."""
+    from alembic.runtime.migration import MigrationContext
+
+    file = Path(database.engine.url.database or "") if database.sqlite else None
+    if file is not None and file.parent.is_dir() and not file.exists():
+        return None
+    with opened(database) as connection:
+        return MigrationContext.configure(connection).get_current_revision()
+
+
+def expect_ledger(database: Database) -> None:
+    """``StatementMismatch`` where there is no ledger at all, of whatever version."""
+    if revision(database) is None:
+        raise StatementMismatch("there is no ledger here: run zkmargin hub init", field="database")
+
+
 def upgrade(database: Database) -> None:
     """Bring the schema to the newest revision; does nothing when it is there."""
     from alembic import command
     from sqlalchemy import text
 
     config = _config()
-    with database.engine.connect() as connection:
+    with opened(database) as connection:
         if not database.sqlite:
             connection.execute(text("SELECT pg_advisory_xact_lock(:lock)"), {"lock": _LOCK})
         config.attributes["connection"] = connection
@@ -39,11 +89,8 @@ def upgrade(database: Database) -> None:
 
 def expect_current(database: Database) -> None:
     """``StatementMismatch`` unless the schema is exactly the one that this version works with."""
-    from alembic.runtime.migration import MigrationContext
     from alembic.script import ScriptDirectory
 
-    wanted = ScriptDirectory.from_config(_config()).get_current_head()
-    with database.engine.connect() as connection:
-        present = MigrationContext.configure(connection).get_current_revision()
-    if present != wanted:
+    expect_ledger(database)
+    if revision(database) != ScriptDirectory.from_config(_config()).get_current_head():
         raise StatementMismatch("another schema version: run zkmargin hub migrate", field="database")

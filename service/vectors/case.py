@@ -2,7 +2,8 @@
 
 A file is one topic. A case names an operation, its input, and either ``result: valid`` with the values that must
 come out, or ``result: invalid`` with the error that must. ``flags`` name the fault; ``notes`` explain every flag.
-An input string ``@name`` stands for the text of that name in ``shared.json``: snapshots, statements, proofs, keys.
+An input string ``@name`` stands for the text of that name in the ``shared.json`` of the same wire version: snapshots,
+statements, proofs, keys.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ import hashlib
 import json
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
+from functools import lru_cache
 from importlib import resources
 from typing import Annotated, Any, Literal
 
@@ -22,9 +24,9 @@ from circuits.schema import Name, Strict, Text, validate
 
 SCHEMA = "zkmargin/vectors/1"
 SHARED_SCHEMA = "zkmargin/vectors-shared/1"
-#: The wire version whose vectors ship; the name of the folder under ``data``.
-WIRE_VERSION = 1
-FOLDER = f"v{WIRE_VERSION}"
+#: The wire versions whose vectors ship, each in its own folder under ``data``, frozen for good. Version 2 came with
+#: statements that have a purpose and with authorisations; it holds these alone, beside all of version 1.
+WIRE_VERSIONS = (1, 2)
 SHARED_FILE = "shared.json"
 
 Tree = dict[str, Any]
@@ -96,7 +98,7 @@ class FileModel(Strict):
     """``zkmargin/vectors/1``."""
 
     schema_: Literal["zkmargin/vectors/1"] = Field(alias="schema")
-    wire_version: Literal[1]
+    wire_version: Literal[1, 2]
     topic: Name
     title: Text
     provenance: ProvenanceModel
@@ -110,7 +112,7 @@ class SharedModel(Strict):
     """``zkmargin/vectors-shared/1``: texts that several cases use."""
 
     schema_: Literal["zkmargin/vectors-shared/1"] = Field(alias="schema")
-    wire_version: Literal[1]
+    wire_version: Literal[1, 2]
     texts: dict[Name, str | dict[str, Any]]
 
 
@@ -187,33 +189,58 @@ def compact(tree: object) -> str:
     return json.dumps(tree, sort_keys=True, separators=(",", ":"))
 
 
-def _read(name: str) -> bytes:
+def path_of(version: int, name: str) -> str:
+    """Where a file of a wire version lies below ``data``."""
+    return f"v{version}/{name}"
+
+
+def _read(path: str) -> bytes:
     try:
-        return resources.files("service.vectors.data").joinpath(FOLDER, name).read_bytes()
+        return resources.files("service.vectors.data").joinpath(*path.split("/")).read_bytes()
     except OSError as err:
-        raise CorruptData(f"cannot be read ({type(err).__name__})", field=f"vectors/{name}") from None
+        raise CorruptData(f"cannot be read ({type(err).__name__})", field=f"vectors/{path}") from None
+
+
+def _names(version: int) -> list[str]:
+    """The files of a wire version that ship."""
+    folder = resources.files("service.vectors.data").joinpath(f"v{version}")
+    return sorted(entry.name for entry in folder.iterdir() if entry.name.endswith(".json")) if folder.is_dir() else []
+
+
+def frozen_files() -> dict[str, bytes]:
+    """Every file that ships, by its path below ``data``."""
+    paths = [path_of(version, name) for version in WIRE_VERSIONS for name in _names(version)]
+    return {path: _read(path) for path in paths}
+
+
+def shipped() -> dict[str, int]:
+    """Topics that ship and the wire version of each, version by version, by name. No two have one name."""
+    files = [(name, version) for version in WIRE_VERSIONS for name in _names(version) if name != SHARED_FILE]
+    return {name.removesuffix(".json"): version for name, version in files}
 
 
 def topic_names() -> list[str]:
-    """Topics that ship, by name."""
-    folder = resources.files("service.vectors.data").joinpath(FOLDER)
-    if not folder.is_dir():
-        return []
-    names = sorted(entry.name for entry in folder.iterdir() if entry.name.endswith(".json"))
-    return [name.removesuffix(".json") for name in names if name != SHARED_FILE]
+    """Topics of every wire version that ship."""
+    return list(shipped())
 
 
-def load_shared() -> Shared:
-    """The shared texts that ship."""
-    model = validate(SharedModel, parse_json(_read(SHARED_FILE), name=SHARED_FILE), name=SHARED_FILE)
+@lru_cache(maxsize=len(WIRE_VERSIONS))
+def load_shared(version: int) -> Shared:
+    """The shared texts of a wire version."""
+    path = path_of(version, SHARED_FILE)
+    model = validate(SharedModel, parse_json(_read(path), name=path), name=path)
     return Shared(model.texts)
 
 
-def load_topic(name: str, shared: Shared) -> Topic:
+def load_topic(name: str) -> Topic:
     """A shipped topic, its references resolved."""
-    model = parse_file(_read(f"{name}.json"), name=f"vectors/{name}.json")
-    cases = (_case(c) for c in model.cases)
-    return Topic(model.topic, model.title, tuple(resolved(c, shared) for c in cases))
+    version = shipped()[name]
+    path = path_of(version, f"{name}.json")
+    model = parse_file(_read(path), name=f"vectors/{path}")
+    if model.wire_version != version:
+        raise CorruptData("in the folder of another wire version", field=f"vectors/{path}")
+    shared = load_shared(version)
+    return Topic(model.topic, model.title, tuple(resolved(_case(c), shared) for c in model.cases))
 
 
 def resolved(case: Case, shared: Shared) -> Case:

@@ -44,7 +44,7 @@ def chosen_engines(name: str, driver: str | None, timeout: float) -> list[Engine
 
 def chosen_topics(suites: list[str]) -> list[Topic]:
     """``TOPIC`` of the frozen vectors or ``NAME=FOLDER`` of a public suite; nothing means all that is frozen."""
-    from .case import load_shared, load_topic, topic_names
+    from .case import load_topic, topic_names
     from .suites import load_suite
 
     shipped = topic_names()
@@ -54,7 +54,7 @@ def chosen_topics(suites: list[str]) -> list[Topic]:
         if sep:
             out.append(load_suite(name, Path(path)))
         elif name in shipped:
-            out.append(load_topic(name, load_shared()))
+            out.append(load_topic(name))
         else:
             raise MalformedInput(f"neither NAME=FOLDER nor one of {', '.join(shipped)}", field="suite")
     return out
@@ -107,11 +107,11 @@ def run(
 @vectors_app.command()
 @reports_errors
 def generate(
-    out: Annotated[Path | None, typer.Option(help="Folder to write to."), Writes(FOLDER)] = None,
+    out: Annotated[Path | None, typer.Option(help="Folder to write to: v1, v2 in it."), Writes(FOLDER)] = None,
     check: Annotated[bool, typer.Option("--check", help="Compare with the frozen files instead of writing.")] = False,
     as_json: Json = False,
 ) -> None:
-    """Make the vectors of wire version 1 from their public seed: the same bytes every time."""
+    """Make the vectors of every wire version from their public seed: the same bytes every time."""
     from prover.files import public, write_files
 
     from .generate import TOPICS, build, compare
@@ -125,7 +125,12 @@ def generate(
     if out is None:
         compare(made.files)
     else:
-        write_files(*(public(out / name, data) for name, data in made.files.items()))
+        for folder in sorted({(out / path).parent for path in made.files}):
+            try:
+                folder.mkdir(exist_ok=True)
+            except OSError as err:
+                raise MalformedInput(err.strerror or "cannot be made", field=str(folder)) from None
+        write_files(*(public(out / path, data) for path, data in made.files.items()))
     answer = {
         "digest": made.digest,
         "cases": sum(n for n, _ in made.counts.values()),

@@ -74,6 +74,11 @@ FLAGS: dict[str, NoteModel] = {
         WrongDigest="A digest that is not the document's.",
         WrongDomainSeparation="A digest under another document type's domain string, or under none.",
         OtherOpening="Lots or blinding that do not open the commitment.",
+        BadPurpose="A purpose that does not fit its statement, or the statement's version.",
+        OtherPurpose="A proof made for one use, shown for another. A purpose is bound like every other field.",
+        OtherVersion="A proof or signature of the twin of a statement in the other version of the document.",
+        OverLimit="A trade whose legs take more at the snapshot's marks than its purpose allows.",
+        CreditLeg="A trade with a leg in credit, which is a venue's claim and no asset to give.",
     ),
     **_notes(
         "time",

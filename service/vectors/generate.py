@@ -15,16 +15,18 @@ from .case import (
     SCHEMA,
     SHARED_FILE,
     SHARED_SCHEMA,
-    WIRE_VERSION,
     Topic,
     Tree,
     case_tree,
     digest_of,
+    frozen_files,
     parse_file,
+    path_of,
 )
 from .flags import FLAGS
 from .seed import SEED
 from .topics import (
+    authorisations,
     batches,
     cheats,
     commitments,
@@ -33,28 +35,20 @@ from .topics import (
     encodings,
     log,
     proofs,
+    purpose_proofs,
+    purposes,
     signed,
     systems,
+    trades,
     transcripts,
 )
 
-#: Topics in the order in which they are written.
-TOPICS: dict[str, ModuleType] = {
-    topic.NAME: topic
-    for topic in (
-        encodings,
-        documents,
-        systems,
-        commitments,
-        transcripts,
-        proofs,
-        cheats,
-        batches,
-        signed,
-        credits,
-        log,
-    )
+#: The topics of each wire version, in the order in which they are written.
+VERSIONS: dict[int, tuple[ModuleType, ...]] = {
+    1: (encodings, documents, systems, commitments, transcripts, proofs, cheats, batches, signed, credits, log),
+    2: (purposes, trades, authorisations, purpose_proofs),
 }
+TOPICS: dict[str, ModuleType] = {topic.NAME: topic for topics in VERSIONS.values() for topic in topics}
 PROVENANCE = {
     "generator": "zkmargin vectors generate (service/vectors of the zkmargin project)",
     "seed": SEED.decode(),
@@ -66,19 +60,19 @@ PROVENANCE = {
 
 @dataclass(frozen=True)
 class Generated:
-    """Files by name, (cases, invalid) by topic, and one digest over all of it."""
+    """Files by path (``v1/log.json``), (cases, invalid) by topic, and one digest over all of it."""
 
     files: Mapping[str, bytes]
     counts: Mapping[str, tuple[int, int]]
     digest: str
 
 
-def file_bytes(topic: Topic) -> bytes:
+def file_bytes(topic: Topic, version: int) -> bytes:
     """A topic's file: one line for each case, so that a change shows as a line."""
     used = sorted({flag for case in topic.cases for flag in case.flags})
     head: Tree = {
         "schema": SCHEMA,
-        "wire_version": WIRE_VERSION,
+        "wire_version": version,
         "topic": topic.name,
         "title": topic.title,
         "provenance": PROVENANCE,
@@ -90,10 +84,10 @@ def file_bytes(topic: Topic) -> bytes:
     return (json.dumps(head, indent=1)[:-2] + ',\n "cases": [\n' + cases + "\n]}\n").encode()
 
 
-def shared_bytes(library: Library) -> bytes:
+def shared_bytes(library: Library, version: int) -> bytes:
     """The shared texts, one a line."""
     lines = ",\n".join(f"{_dumps(name)}: {_dumps(library.texts[name])}" for name in sorted(library.texts))
-    head = {"schema": SHARED_SCHEMA, "wire_version": WIRE_VERSION}
+    head = {"schema": SHARED_SCHEMA, "wire_version": version}
     return (json.dumps(head, indent=1)[:-2] + ',\n "texts": {\n' + lines + "\n}}\n").encode()
 
 
@@ -103,29 +97,31 @@ def _dumps(value: object) -> str:
 
 def build(topics: Iterable[str] = tuple(TOPICS), *, progress: Callable[[str], None] = lambda step: None) -> Generated:
     """The files of these topics (all by default) and the shared texts, checked against their own schema."""
-    library = Library()
+    chosen = set(topics)
     files: dict[str, bytes] = {}
     counts: dict[str, tuple[int, int]] = {}
-    for name in topics:
-        progress(name)
-        book = Book(name, TOPICS[name].TITLE, library)
-        TOPICS[name].write(book)
-        topic = book.topic()
-        files[f"{name}.json"] = file_bytes(topic)
-        counts[name] = len(topic.cases), sum(case.result == INVALID for case in topic.cases)
-        parse_file(files[f"{name}.json"], name=name)
-    files[SHARED_FILE] = shared_bytes(library)
+    for version, modules in VERSIONS.items():
+        library = Library()
+        for module in modules:
+            name: str = module.NAME
+            if name not in chosen:
+                continue
+            progress(name)
+            book = Book(name, module.TITLE, library)
+            module.write(book)
+            topic = book.topic()
+            path = path_of(version, f"{name}.json")
+            files[path] = file_bytes(topic, version)
+            counts[name] = len(topic.cases), sum(case.result == INVALID for case in topic.cases)
+            parse_file(files[path], name=name)
+        if library.texts:
+            files[path_of(version, SHARED_FILE)] = shared_bytes(library, version)
     return Generated(files, counts, digest_of(files.items()))
 
 
 def compare(files: Mapping[str, bytes]) -> None:
     """Raise ``CorruptData`` naming the first file that differs from the frozen one."""
-    from importlib import resources
-
-    from .case import FOLDER
-
-    folder = resources.files("service.vectors.data").joinpath(FOLDER)
-    frozen = {entry.name: entry.read_bytes() for entry in folder.iterdir() if entry.name.endswith(".json")}
+    frozen = frozen_files()
     for name in sorted(frozen.keys() | files.keys()):
         if frozen.get(name) != files.get(name):
             raise CorruptData("what is generated differs from what is frozen", field=f"vectors/{name}")

@@ -104,7 +104,8 @@ def op_statement(given: Input) -> Values:
     """A statement's digest."""
     from verifier.reference.digests import digest
 
-    found = digest(dict(statement_of(given).tree), "zkmargin/statement/1").hex()
+    tree = dict(statement_of(given).tree)
+    found = digest(tree, tree["schema"]).hex()
     if given.has("claimed"):
         check_claim(given.text("claimed"), found, "digest")
     return {"digest": found}

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
     from circuits.statement import Statement
 
-#: Public, and frozen with wire version 1.
+#: Public, and frozen with wire version 1. Later versions draw from it too, under labels of their own.
 SEED = b"zkmargin test vectors, wire version 1: public, never for anything else"
 #: The only hub that a statement of a vector may name. No DNS name ends like this (RFC 2606).
 HUB = "vectors.invalid"

@@ -7,6 +7,7 @@ from typing import Any
 
 from circuits import snapshot, statement
 from verifier.attestation import Attestation, check_attested, load_public_key, verify_attestation
+from verifier.authorisation import check_authorises, verify_authorisation
 from verifier.credit_entry import check_credit, check_follows, verify_credit_entry
 from verifier.hub_keys import KeyChain
 from verifier.snapshot_signature import verify_snapshot_signature
@@ -51,6 +52,15 @@ def op_attested(given: Input) -> Values:
     stated, snap = statement.from_bytes(given.data("statement")), snapshot.from_bytes(given.data("snapshot"))
     check_attested(stated, snap, attestation_of(given), now=given.optional_number("now"))
     return {}
+
+
+def op_authorisation(given: Input) -> Values:
+    """Whether a key authorises exactly this statement; with ``now``, not from the future."""
+    consent = verify_authorisation(given.data("authorisation"), load_public_key(given.data("key")))
+    check_authorises(consent, statement.from_bytes(given.data("statement")), now=given.optional_number("now"))
+    return {
+        "hub": consent.hub, "account": consent.account, "statement": consent.statement.hex(), "time": consent.time,
+    }  # fmt: skip
 
 
 def op_signed_snapshot(given: Input) -> Values:
@@ -126,6 +136,7 @@ OPERATIONS: dict[str, Operation] = {
     "public-key": op_public_key,
     "attestation": op_attestation,
     "attested": op_attested,
+    "authorisation": op_authorisation,
     "signed-snapshot": op_signed_snapshot,
     "credit-entry": op_credit_entry,
     "check-credit": op_check_credit,

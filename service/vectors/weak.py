@@ -87,11 +87,15 @@ def prove_weakly(
     srs_digest: bytes | None = None,
     protocol: bytes = argument.PROTOCOL,
     key: CommitmentKey | None = None,
+    digest: bytes | None = None,
 ) -> str:
-    """An honest witness and rounds, but for the transcript or the commitment key; the proof in hex, never checked."""
+    """An honest witness and rounds, but for the transcript or the commitment key; the proof in hex, never checked.
+
+    ``digest`` is absorbed as the statement's.
+    """
     guard(stated)
     bound = bind(stated, account.snapshot)
-    plain = instance_of(bound)
+    plain = replace(instance_of(bound), statement=digest or stated.digest)
     weak = WeakInstance(**vars(plain), make=make, srs_digest=srs_digest, protocol=protocol)
     witness = build_witness(bound, account.snapshot, account.opening.lots)
     chosen = key or commitment_key(stated.domain)

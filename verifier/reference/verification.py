@@ -49,7 +49,7 @@ def instance_of(statement: Statement, snapshot: Snapshot) -> Instance:
         geometry_of(bound),
         system,
         systems.constants(system, bound.delta, bound.amount),
-        digest(dict(statement.tree), "zkmargin/statement/1"),
+        digest(dict(statement.tree), statement.tree["schema"]),
         statement.commitment,
         decode_g1(statement.commitment, MalformedInput, "statement.commitment"),
     )

@@ -1,0 +1,188 @@
+"""What a holder's tools may authorise on their own: a policy, and what it does not cover is refused by name.
+
+A venue demands, and its demand commits nobody. Whoever answers demands without a person looking at each of them gives
+``answer`` a policy; the default one lets solvency be shown and signs nothing.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from fractions import Fraction
+from typing import Annotated, Literal
+
+from pydantic import Field
+
+from circuits.canonical import canonical_bytes
+from circuits.errors import ZkMarginError
+from circuits.purpose import ForCredit, ForTrade, ForWithdrawal, legs_cost
+from circuits.schema import Decimal, Name, Strict, dump, load
+from circuits.snapshot import Snapshot
+from circuits.statement import Statement
+from circuits.units import parse_decimal
+
+
+class NotCovered(ZkMarginError):
+    """The holder's policy does not cover what is asked; nothing was proved or signed. ``field`` names the limit."""
+
+    code = "not-covered"
+    exit_code = 15
+
+
+class _CreditRuleModel(Strict):
+    """The most that one credit of a venue may come to, and for how long."""
+
+    venue: Name
+    amount: Decimal
+    seconds: Annotated[int, Field(ge=1, le=366 * 86400)]
+
+
+class _TradeRuleModel(Strict):
+    """What a trade at a venue may move: these instruments, at most so much loss at the marks, with these accounts."""
+
+    venue: Name
+    instruments: Annotated[list[Name], Field(min_length=1, max_length=256)]
+    limit: Decimal
+    counterparties: Annotated[list[Name], Field(min_length=1, max_length=256)]
+
+
+class _WithdrawalRuleModel(Strict):
+    """What may be paid out, and where to."""
+
+    instrument: Name
+    quantity: Decimal
+    destinations: Annotated[list[str], Field(min_length=1, max_length=256)]
+
+
+class _PolicyModel(Strict):
+    """``zkmargin/policy/1``."""
+
+    schema_: Literal["zkmargin/policy/1"] = Field(alias="schema")
+    show: bool = True
+    credits: Annotated[list[_CreditRuleModel], Field(max_length=256)] = Field(default_factory=list)
+    trades: Annotated[list[_TradeRuleModel], Field(max_length=256)] = Field(default_factory=list)
+    withdrawals: Annotated[list[_WithdrawalRuleModel], Field(max_length=256)] = Field(default_factory=list)
+
+
+@dataclass(frozen=True)
+class CreditRule:
+    """One credit of ``venue``: at most ``amount`` of the quote currency, for at most ``seconds`` from now."""
+
+    venue: str
+    amount: str
+    seconds: int
+
+
+@dataclass(frozen=True)
+class TradeRule:
+    """A trade at ``venue`` of these instruments, taking at most ``limit`` at the marks, with these counterparties.
+
+    ``any`` among the counterparties lets a statement leave the counterparty open.
+    """
+
+    venue: str
+    instruments: tuple[str, ...]
+    limit: str
+    counterparties: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class WithdrawalRule:
+    """At most ``quantity`` of ``instrument`` at a time, to one of ``destinations``."""
+
+    instrument: str
+    quantity: str
+    destinations: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Policy:
+    """A holder's standing instruction: what may be proved and signed without asking."""
+
+    show: bool = True
+    credits: tuple[CreditRule, ...] = field(default=())
+    trades: tuple[TradeRule, ...] = field(default=())
+    withdrawals: tuple[WithdrawalRule, ...] = field(default=())
+
+    @classmethod
+    def from_bytes(cls, data: bytes) -> Policy:
+        """Read the document ``zkmargin/policy/1``; ``MalformedInput`` names the field."""
+        m = load(_PolicyModel, data, name="policy")
+        for kind, rules in (("credits", m.credits), ("trades", m.trades), ("withdrawals", m.withdrawals)):
+            for i, rule in enumerate(rules):
+                for limit in ("amount", "limit", "quantity"):
+                    if hasattr(rule, limit):
+                        parse_decimal(getattr(rule, limit), field=f"policy.{kind}.{i}.{limit}")
+        return cls(
+            m.show,
+            tuple(CreditRule(r.venue, r.amount, r.seconds) for r in m.credits),
+            tuple(TradeRule(r.venue, tuple(r.instruments), r.limit, tuple(r.counterparties)) for r in m.trades),
+            tuple(WithdrawalRule(r.instrument, r.quantity, tuple(r.destinations)) for r in m.withdrawals),
+        )
+
+    def to_bytes(self) -> bytes:
+        """The document."""
+        tree = {
+            "schema": "zkmargin/policy/1",
+            "show": self.show,
+            "credits": [dict(vars(rule)) for rule in self.credits],
+            "trades": [
+                vars(rule) | {"instruments": list(rule.instruments), "counterparties": list(rule.counterparties)}
+                for rule in self.trades
+            ],
+            "withdrawals": [vars(rule) | {"destinations": list(rule.destinations)} for rule in self.withdrawals],
+        }
+        return canonical_bytes(dump(_PolicyModel.model_validate(tree)))
+
+    def check(self, statement: Statement, snapshot: Snapshot, now: int) -> None:
+        """``NotCovered`` unless one rule of the purpose's kind covers the whole statement."""
+        purpose = statement.purpose
+        match purpose:
+            case ForCredit():
+                self._credit(purpose, now)
+            case ForTrade():
+                counterparty, limit = purpose.counterparty, parse_decimal(purpose.limit, field="limit")
+                self._trade(statement, snapshot, limit, counterparty)
+            case ForWithdrawal():
+                self._withdrawal(statement, purpose)
+            case _ if not self.show:
+                raise NotCovered("the policy shows nothing", field="statement.purpose")
+
+    def _credit(self, purpose: ForCredit, now: int) -> None:
+        rules = [rule for rule in self.credits if rule.venue == purpose.venue]
+        if not rules:
+            raise NotCovered("no credit for this venue", field="statement.purpose.venue")
+        amount = parse_decimal(purpose.amount, field="amount")
+        rules = [rule for rule in rules if amount <= parse_decimal(rule.amount, field="amount")]
+        if not rules:
+            raise NotCovered("more than the policy lets this venue have", field="statement.purpose.amount")
+        if not any(purpose.expires <= now + rule.seconds for rule in rules):
+            raise NotCovered("for longer than the policy lets this venue have it", field="statement.purpose.expires")
+
+    def _trade(self, statement: Statement, snapshot: Snapshot, limit: Fraction, counterparty: str) -> None:
+        rules = [rule for rule in self.trades if rule.venue == statement.context.spoke]
+        if not rules:
+            raise NotCovered("no trade at this venue", field="statement.context.spoke")
+        names = {name for name, _ in statement.delta}
+        rules = [rule for rule in rules if names <= set(rule.instruments)]
+        if not rules:
+            raise NotCovered("an instrument that the policy does not trade here", field="statement.delta")
+        rules = [rule for rule in rules if counterparty in rule.counterparties]
+        if not rules:
+            raise NotCovered("not with this counterparty", field="statement.purpose.counterparty")
+        worst = max(limit, legs_cost(statement.delta, snapshot))
+        if not any(worst <= parse_decimal(rule.limit, field="limit") for rule in rules):
+            raise NotCovered("takes more at the marks than the policy lets it", field="statement.purpose.limit")
+
+    def _withdrawal(self, statement: Statement, purpose: ForWithdrawal) -> None:
+        ((name, quantity),) = statement.delta
+        rules = [rule for rule in self.withdrawals if rule.instrument == name]
+        taken = -parse_decimal(quantity, field="statement.delta")
+        rules = [rule for rule in rules if taken <= parse_decimal(rule.quantity, field="quantity")]
+        if not rules:
+            raise NotCovered("more than the policy lets out", field="statement.delta")
+        if not any(purpose.destination in rule.destinations for rule in rules):
+            raise NotCovered("not to this destination", field="statement.purpose.destination")
+
+
+#: Shows solvency, signs nothing.
+SHOW_ONLY = Policy()
