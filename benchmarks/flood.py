@@ -37,6 +37,7 @@ JUNK = (
     b'signature-input: s=("@method");created=1;expires=2;nonce="AAAAAAAAAAAAAAAA";'
     b'keyid="00000000000000000000000000000000";alg="ed25519";tag="zkmargin/1:hub-1"\r\nsignature: s=:AAAA:\r\n\r\n{}'
 )
+METRICS = b"GET /metrics HTTP/1.1\r\nhost: hub\r\n\r\n"
 PUBLIC = b"GET /v1/snapshots/latest HTTP/1.1\r\nhost: hub\r\n\r\n"
 LARGE = 9 * 1024 * 1024
 
@@ -64,6 +65,7 @@ FLOODS: dict[str, Callable[[], list[bytes]]] = {
     "terms": lambda: [verification(number) for number in range(400)],
     "junk": lambda: [JUNK],
     "public": lambda: [PUBLIC],
+    "metrics": lambda: [METRICS],
     "unsigned": lambda: [unsigned()],
 }
 

@@ -29,7 +29,7 @@ from .api import pages, proofs, system
 from .api.example import FreshExample
 from .cors import PublicCors
 from .errors import MethodNotAllowed, NotFound, RequestTimeout
-from .lanes import PUBLIC, STRANGERS, STRANGERS_BYTES, VERIFY, WAITING, Lane, Sluice
+from .lanes import PUBLIC, STRANGERS, STRANGERS_BYTES, VERIFY, WAITING, WATCHED, Lane, Sluice
 from .metrics import Metrics
 from .middleware import Head, Limit, Observe, context_of
 from .settings import CONFIG_VARIABLE, Settings, load_settings
@@ -69,6 +69,8 @@ class Service:
         """The lane of a request: verification is for anybody, and whose key is known here is no stranger."""
         if proofs.LARGE.get(scope["path"]) == scope["method"]:
             return VERIFY
+        if scope["path"] in WATCHED:
+            return WATCHED[scope["path"]]
         door = self.parts.get("door")
         return PUBLIC if door is None else door.lane(scope)
 

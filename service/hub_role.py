@@ -56,8 +56,9 @@ def install(app: FastAPI, service: Service) -> None:
     def busy() -> bool:
         return any(lane.running for lane in own.values())
 
-    for name, room in ((VERIFY, service.settings.max_strangers), (PUBLIC, PUBLIC_ROOM)):
-        service.lanes[name] = Lane(room, waiting=WAITING, gap=GAPS[name], busy=busy)
+    rooms = {VERIFY: service.settings.max_strangers, PUBLIC: PUBLIC_ROOM}
+    for name, gap in GAPS.items():
+        service.lanes[name] = Lane(rooms.get(name, WAITING), waiting=WAITING, gap=gap, busy=busy)
     service.lanes.update(own)
     service.parts["authenticate"] = authenticate
     for part in (snapshots, venues, accounts, credits, trades, log):

@@ -16,7 +16,11 @@ from .errors import Overloaded
 #: The lanes. Strangers verify proofs, or read what is public (and whoever has not yet signed rightly is one);
 #: callers have signed with a key that is known here; operators too, and can act whatever callers do.
 VERIFY, PUBLIC, CALLERS, OPERATORS = "verify", "public", "callers", "operators"
-STRANGERS = frozenset({VERIFY, PUBLIC})
+#: Whoever asks how the service is: answered even when it is full, so that it is not taken for dead.
+HEALTH, METRICS = "health", "metrics"
+#: Paths with a lane of their own.
+WATCHED = {"/health/live": HEALTH, "/health/ready": HEALTH, "/metrics": METRICS}
+STRANGERS = frozenset({VERIFY, PUBLIC, HEALTH, METRICS})
 #: Milliseconds that a stranger waits for room, at least and at most: his connection asks for nothing else meanwhile.
 WAIT_MS = (1000, 5000)
 #: Strangers that wait for room in a lane.
@@ -24,7 +28,7 @@ WAITING = 1024
 #: Places of the operators' own, and of those who read what is public in a hub: they take the ledger's threads.
 OPERATORS_ROOM, PUBLIC_ROOM = 32, 2
 #: Seconds between two strangers of a lane while a hub's callers are at work.
-GAPS = {VERIFY: 0.02, PUBLIC: 0.02}
+GAPS = {VERIFY: 0.02, PUBLIC: 0.02, HEALTH: 0.005, METRICS: 0.1}
 #: Bytes of strangers' bodies that one process reads in a second, and seconds that it may be ahead of that.
 STRANGERS_BYTES = 32 * 1024 * 1024
 BURST_SECONDS = 0.05

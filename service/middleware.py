@@ -24,8 +24,6 @@ from .metrics import Metrics
 from .problems import problem_of, response_of
 
 REQUEST_ID = re.compile(r"[A-Za-z0-9._-]{8,64}")
-#: Answered even when the service is full, so that it is not taken for dead.
-EXEMPT = frozenset({"/health/live", "/health/ready", "/metrics"})
 SCOPE_KEY = "zkmargin"
 METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})
 
@@ -171,7 +169,7 @@ class Limit:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one request within the limits; typed errors of a body that breaks them reach the app's handlers."""
-        if scope["type"] != "http" or scope["path"] in EXEMPT:
+        if scope["type"] != "http":
             await self.app(scope, receive, send)
             return
         # The server could still add to its list, and what is signed must be what is read.

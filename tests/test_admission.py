@@ -256,6 +256,7 @@ def test_with_every_place_of_strangers_taken_callers_and_operators_are_served(
         monkeypatch.setattr(service.lanes[name], "running", service.lanes[name].most)
     session.ok("venue/spoke-a", "GET", "/v1/credits")
     session.ok("operator/ops", "GET", "/v1/breakers")
+    assert session.http.get("/health/live").status_code == session.http.get("/metrics").status_code == 200
     for answer in (
         session.http.post("/v1/proofs/verify", json=request()), session.http.get("/v1/keys"),
         session.http.post("/v1/credits", json={}),
