@@ -117,13 +117,23 @@ def test_a_credit_from_files_by_the_commands_of_the_local_prover(w: World) -> No
     w(
         "statement", "--snapshot", w / "fetched.json", "--attestation", w / "attestation.json", "--hub-key",
         w / "hub.pub", "--spoke", "spoke-a", "--amount", 300, "--nonce", asked["nonce"], "--out", w / "statement.json",
+        "--for", "credit", "--expires", asked["expires"],
     )  # fmt: skip
     w(
         "prove", "--statement", w / "statement.json", "--snapshot", w / "fetched.json", "--opening",
         w / "opening.json", "--out", w / "proof.json",
     )  # fmt: skip
+    consent = (
+        "account", "authorise", "--statement", w / "statement.json", "--snapshot", w / "fetched.json", "--key",
+        w / "alice.key", "--out", w / "authorisation.json",
+    )  # fmt: skip
+    # Nobody is here to ask, and nothing is signed unasked.
+    assert w(*consent, code=15)["error"]["code"] == "not-covered"
+    assert not (w / "authorisation.json").exists()
+    w(*consent, "--yes")
     files = [
         "--statement", w / "statement.json", "--proof", w / "proof.json", "--attestation", w / "attestation.json",
+        "--authorisation", w / "authorisation.json",
         "--leaf", held["leaf"], "--out", w / "credit.json",
     ]  # fmt: skip
     prices = ("--snapshot", w / "snapshot.json", "--signed-snapshot", w / "signed.json")
@@ -150,11 +160,19 @@ def test_a_credit_from_files_by_the_commands_of_the_local_prover(w: World) -> No
 def test_a_credit_from_a_demand_and_an_offer(w: World) -> None:
     key = ("--encryption-key", w / "alice.x25519")
     w("credit", "demand", "--venue", "spoke-a", "--amount", "1.5", "--caip2", "eip155:1", "--out", w / "d2.json")
-    w("account", "offer", "alice", "--demand", w / "d2.json", "--out", w / "o2.json", *key, by="alice")
+    ask = ("account", "offer", "alice", "--demand", w / "d2.json", "--out", w / "o2.json", *key)
+    policy = {"schema": "zkmargin/policy/1", "credits": [{"venue": "spoke-a", "amount": "1.49", "seconds": 3700}]}
+    (w / "policy.json").write_text(json.dumps(policy))
+    assert w(*ask, "--policy", w / "policy.json", by="alice", code=15)["error"]["field"] == "statement.purpose.amount"
+    assert w(*ask, by="alice", code=15)["error"]["code"] == "not-covered"
+    assert not (w / "o2.json").exists()
+    policy["credits"] = [{"venue": "spoke-a", "amount": "1.5", "seconds": 3700}]
+    (w / "policy.json").write_text(json.dumps(policy))
+    w(*ask, "--policy", w / "policy.json", by="alice")
     request = ("credit", "request", "--demand", w / "d2.json", "--offer", w / "o2.json", "--out", w / "c2.json")
     assert w(*request, by="spoke-a")["amount"] == "1.5"
     w("credit", "demand", "--venue", "spoke-a", "--amount", 5000, "--out", w / "d3.json")
-    offer = ("account", "offer", "alice", "--demand", w / "d3.json", "--out", w / "o3.json", *key)
+    offer = ("account", "offer", "alice", "--demand", w / "d3.json", "--out", w / "o3.json", *key, "--yes")
     assert w(*offer, by="alice", code=8)["error"]["code"] == "not-solvent"
     assert not (w / "o3.json").exists()
 
@@ -167,14 +185,16 @@ def test_a_trade_from_two_offers(w: World) -> None:
     w("account", "open", "bob", "--public", w / "bob.pub", "--encryption-public", w / "bob.xpub", by="ops")
     w("account", "deposit", "bob", "--instrument", "QUOTE-0", "--quantity", 500, "--reference", "receipt-2", by="ops")
     legs = ("--leg", "PERPETUAL-2=1", "--leg", "QUOTE-0=-64.25")
-    asked = ("trade", "demand", "--venue", "spoke-a", "--maker", w / "maker.json", "--taker", w / "taker.json")
+    asked = ("trade", "demand", "--venue", "spoke-a", "--maker", w / "maker.json", "--taker", w / "taker.json",
+             "--limit", 5)  # fmt: skip
     assert w(*asked, "--leg", "QUOTE-0", code=3)["error"]["field"] == "leg"
     assert len(set(w(*asked, *legs).values())) >= 2
     files = []
     for side, name in (("maker", "alice"), ("taker", "bob")):
         out, key = w / f"{side}-offer.json", w / f"{name}.x25519"
         w(
-            "account", "offer", name, "--demand", w / f"{side}.json", "--out", out, "--encryption-key", key, by=name
+            "account", "offer", name, "--demand", w / f"{side}.json", "--out", out, "--encryption-key", key, "--yes",
+            by=name,
         )  # fmt: skip
         files += [f"--{side}-demand", w / f"{side}.json", f"--{side}-offer", out]
     before = [w("account", "show", name, by=name)["epoch"] for name in ("alice", "bob")]
@@ -188,7 +208,8 @@ def test_a_trade_from_two_offers(w: World) -> None:
 
 def test_the_account_from_both_sides(w: World) -> None:
     key = ("--encryption-key", w / "alice.x25519")
-    take = ("account", "withdraw", "alice", "--instrument", "QUOTE-0", *key, "--quantity")
+    take = ("account", "withdraw", "alice", "--instrument", "QUOTE-0", *key, "--to", "vault-1", "--yes",
+            "--quantity")  # fmt: skip
     before = w("account", "show", "alice", by="alice")["epoch"]
     assert w(*take, 10, by="alice")["epoch"] == before + 1
     assert w(*take, -10, by="alice", code=3)["error"]["field"] == "quantity"

@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 from sqlalchemy import Connection, select, text
 
+from circuits.purpose import ForTrade
 from service.ledger import setup
 from service.store.database import Database
 from service.store.tables import metadata
@@ -145,7 +146,9 @@ def test_no_secret_leaves_the_vault(url: str, tmp_path: Path) -> None:
         planted["quantity of a fill"] = decimals("777.13") | decimals("49930.61")
         # A trade: its legs are public to its venue, and to nobody else.
         legs = (("SPOT-3", f"-{number.randint(10**3, 9 * 10**3)}.{number.randint(111, 999)}"), ("QUOTE-0", "0.07"))
-        trade = s.trade_body("bob", "alice", live.snapshot, spoke="spoke-b", legs=legs)
+        trade = s.trade_body(
+            "bob", "alice", live.snapshot, spoke="spoke-b", legs=legs, purpose=ForTrade("9999999", "any")
+        )
         s.ok("venue/spoke-b", "POST", "/v1/trades", trade)
         planted["quantity of a trade"] = decimals(legs[0][1].removeprefix("-"))
         for epoch in range(2):

@@ -61,7 +61,8 @@ def demand(
     )  # fmt: skip
     Demand.from_bytes(made.to_bytes())
     write_file(out, made.to_bytes())
-    emit({"nonce": made.nonce}, as_json=as_json, text=lambda: typer.echo(f"demand {made.nonce} -> {out}"))
+    told = {"nonce": made.nonce, "purpose": made.purpose.name} | ({} if show else {"expires": until})
+    emit(told, as_json=as_json, text=lambda: typer.echo(f"demand {made.nonce} -> {out}"))
 
 
 def _row(entry: CreditEntry) -> dict[str, Any]:
