@@ -27,7 +27,7 @@ from .ledger import log as ledger_log
 from .ledger import snapshots as ledger_snapshots
 from .ledger.book import Book, Policy
 from .store.database import Database, Waits
-from .store.migrate import expect_current
+from .store.migrate import expect_current, expect_ledger
 from .store.vault import Vault, parse_keys
 
 if TYPE_CHECKING:
@@ -75,6 +75,8 @@ def open_book(settings: Settings, waits: Waits | None = None, *, server: bool = 
     """The ledger of a configuration, its schema checked; with the claim of a server process if it is to be one."""
     database = database_of(settings, waits)
     if server:
+        # To claim a file that is not there would make one.
+        expect_ledger(database)
         database.claim_server()
     expect_current(database)
     policy = Policy(**{f.name: getattr(settings, f.name) for f in fields(Policy)})

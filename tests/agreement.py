@@ -91,7 +91,11 @@ def _cross(columns: int) -> Case:
     changes: Tree = {}
     if columns == 1:  # a statement that uses every field
         delta = [trade(account.snapshot, 0, -50), trade(account.snapshot, 2, 5)]
-        changes = {"amount": "12.34", "multiplier": "1.5", "delta": delta}
+        purpose: Tree = {"for": "trade", "limit": "100", "counterparty": "any"}
+        changes = {"amount": "12.34", "multiplier": "1.5", "delta": delta, "purpose": purpose}
+    if columns == 2:
+        purpose = {"for": "credit", "venue": "spoke-1", "amount": "12.34", "expires": account.snapshot.time + 600}
+        changes = {"amount": "12.34", "purpose": purpose}
     return Case(f"cross margin, K = {columns}", account.snapshot, *account.proof(**changes), account.snapshot.time)
 
 

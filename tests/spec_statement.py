@@ -75,6 +75,7 @@ def canonical(tree: Any) -> bytes:
 
 
 def digest(tree: Tree) -> str:
+    """A document's schema is the domain of its digest."""
     return hashlib.sha256(tree["schema"].encode() + b"\x00" + canonical(tree)).hexdigest()
 
 
@@ -198,9 +199,11 @@ def statement(text: str) -> Tree:
     return tree  # type: ignore[no-any-return]
 
 
-def bind(stated: Tree, snapshot: Tree, snapshot_digest: str) -> None:
+def bind(stated: Tree, snapshot: Tree) -> None:
     """SPEC.md, ``bind``, steps 1 to 3."""
-    need(stated["snapshot"] == snapshot_digest, "another snapshot", "statement-mismatch")
+    lines = [{"risk": {}, **line} for line in snapshot["instruments"]]
+    found = digest({"source": "", **snapshot, "instruments": lines})
+    need(stated["snapshot"] == found, "another snapshot", "statement-mismatch")
     need(stated["rule"] == snapshot["rule"]["id"], "another rule", "statement-mismatch")
     amount = Fraction(stated["amount"]) * 10 ** snapshot["quote"]["decimals"]
     need(amount.denominator == 1 and 0 <= amount < 2**128, "an amount off the grid")

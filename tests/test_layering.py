@@ -9,6 +9,7 @@ import pytest
 
 from prover.commitment import commit
 from prover.witness import Witness
+from scripts import mutate
 
 ROOT = Path(__file__).resolve().parent.parent
 ORDER = ("circuits", "verifier", "prover", "service")
@@ -29,6 +30,14 @@ def test_a_layer_imports_only_to_its_left(layer: str) -> None:
 def test_the_mathematics_has_no_curve() -> None:
     for path in (ROOT / "circuits").rglob("*.py"):
         assert "arkworks" not in path.read_text().replace('arkworks"', ""), path
+
+
+def test_the_mutation_tests_know_every_file_of_the_verifier() -> None:
+    """A file without a list of tests would end the whole run; a list of no file would show nothing."""
+    files = {path.name for path in (ROOT / "verifier").glob("*.py")} - {"__init__.py"}
+    assert set(mutate.TESTS) == files
+    for tests in mutate.TESTS.values():
+        assert all((ROOT / "tests" / name.partition("::")[0]).is_file() for name in tests)
 
 
 def test_files_stay_readable() -> None:

@@ -292,6 +292,21 @@ def test_rule_parameters_are_checked_before_anything_is_signed() -> None:
     assert isinstance(refused(config=config(rule=rule, instruments=linear)), MalformedInput)
 
 
+@pytest.mark.parametrize("overlay", [
+    {"type": "banned", "instruments": ["NOPE"]},
+    {"type": "latency-buffer", "daily_ppm": 1, "instruments": ["USD"]},  # a charge on cash, with credits
+    {"type": "banned", "instruments": ["CREDIT"]},
+])  # fmt: skip
+def test_overlays_are_checked_before_anything_is_signed(overlay: dict[str, Any]) -> None:
+    rule = {"id": "cross-margin/1", "parameters": {"rounding": "per-lot", "tiers": {}}}
+    lines = [line("USD", "quote", lot="0.01"), line("CREDIT", "credit", lot="0.01")]
+    made(config=config(rule=rule, instruments=lines))
+    overlays = {"good": [{"type": "minimum-equity", "amount": "1"}]}
+    made(config=config(rule=rule | {"overlays": overlays}, instruments=lines))
+    bad = rule | {"overlays": overlays | {"bad": [overlay]}}
+    assert refused(config=config(rule=bad, instruments=lines)).code in ("malformed-input", "rule-refused")
+
+
 @pytest.mark.parametrize("years", [69, 200])  # finite per unit but not in fine quanta; not finite at all
 def test_a_value_that_is_not_finite_is_refused_by_name(years: int) -> None:
     century = NOW + years * 365 * 86_400

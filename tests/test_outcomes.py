@@ -20,7 +20,7 @@ from sqlalchemy import Connection, text
 from circuits.errors import ZkMarginError
 from service.ledger import idempotency
 from service.ledger.idempotency import Call, Outcome
-from service.problems import PROBLEMS
+from service.problems import PROBLEMS, headers_of
 from service.refusals import CapExceeded, Conflict, IdempotencyMismatch, RequestInProgress, StaleEpoch, Unavailable
 
 from .hub_support import Session, Signer
@@ -174,6 +174,11 @@ def test_a_refusal_is_repeated_word_for_word_and_another_request_is_a_mismatch(w
     with pytest.raises(IdempotencyMismatch):
         idempotency.once(world.book, CALLER, key, b"\x02" * 32, booking(key))
     assert booked(world, key) == 0
+
+
+def test_who_is_to_wait_is_told_how_long() -> None:
+    assert headers_of(RequestInProgress("at work"))["retry-after"] == "1"
+    assert "retry-after" not in headers_of(Conflict("no"))
 
 
 def test_every_answer_of_the_service_itself_is_no_outcome() -> None:

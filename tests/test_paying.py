@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import copy
 import random
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from dataclasses import replace
 from fractions import Fraction
 from itertools import product
 from typing import Any
@@ -30,6 +31,7 @@ from circuits.expression import (
     Sum,
 )
 from circuits.rules import LEVELS, Terms, build, collateral_loan, paying
+from circuits.rules.terms import quote_debts
 from circuits.snapshot import Snapshot
 from circuits.statement import bind, cheapest_domain
 from circuits.units import format_fraction
@@ -212,15 +214,16 @@ def test_a_credit_in_quote_is_a_loan_of_a_category_with_it() -> None:
     try_proof(eth_loans(quote_in="eth"), [0, 1_000, 400_000], "5000", level="initial", elections={"emode": "eth"})
 
 
-def short_part(snap: Snapshot, row: int) -> Expression:
+def short_parts(snap: Snapshot) -> dict[int, Expression]:
     """What the rule charged before: the negative balance alone."""
-    return Sum(((snap.instruments[row].values[0], Part(row, -1)),))
+    rows = {j: inst.values[0] for j, inst in enumerate(snap.instruments) if inst.kind == "quote"}
+    return {row: Sum(((value, Part(row, -1)),)) for row, value in rows.items()}
 
 
 def test_control_the_charge_on_the_negative_balance_alone_lends_what_is_not_there(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(collateral_loan, "quote_debt", short_part)
+    monkeypatch.setattr(collateral_loan, "quote_debts", short_parts)
     snap = eth_loans()
     with pytest.raises(RuleRefused, match="paying"):
         build(snap, terms("initial"))
@@ -365,6 +368,36 @@ def test_the_pairs_of_lines_that_are_looked_at_are_few() -> None:
                 build(snap, terms())
         else:
             build(snap, terms())
+
+
+def test_credit_lines_without_a_quote_line_are_few_too() -> None:
+    credit = market_line("CREDIT", "credit", "1", ["-1"], {})
+    for count, refused in ((paying.MAX_PAIRS, False), (paying.MAX_PAIRS + 1, True)):
+        lines = [credit | {"id": f"CREDIT-{k}"} for k in range(count)]
+        snap = make({"id": "tiered-margin/1", "parameters": {"tables": {}}}, lines, ("mark",))
+        if refused:
+            with pytest.raises(RuleRefused, match="pairs"):
+                build(snap, terms())
+        else:
+            build(snap, terms())
+
+
+def test_the_debt_of_many_quote_lines_takes_no_walk_over_the_market_for_each() -> None:
+    """The largest amount is found once: for each of 2,000 lines again it was the square of a snapshot's size."""
+    snap = eth_loans()
+    looked = 0
+
+    class Counted(tuple[int, ...]):
+        def __iter__(self) -> Iterator[int]:
+            nonlocal looked
+            looked += 1
+            return super().__iter__()
+
+    lines = tuple(
+        replace(inst, values=Counted(inst.values)) for inst in (*snap.instruments, *[snap.instruments[0]] * 200)
+    )
+    assert len(quote_debts(replace(snap, instruments=lines))) == 201
+    assert looked <= len(lines)
 
 
 def test_the_reference_verifies_a_proof_with_the_amount_in_a_charge() -> None:

@@ -195,3 +195,31 @@ def test_a_stopped_server_that_holds_the_log_blocks_bookings_for_seconds_and_rea
     # Its transaction was undone, and it does it again.
     assert told["status"] == 201
     assert [len(two.credits(name)) for name in accounts] == [1, 1]
+
+
+def test_one_request_sent_twice_at_once_beside_a_rival_is_told_one_thing(two: Pair) -> None:
+    """At both servers, at random distances, while a deposit moves the account on: booked and told to both, or not."""
+    account, rng, seen = two.account(), Random(8), set[int | str]()
+    for number in range(10):
+        body = two.session.credit_body(account, two.snapshot, spoke="spoke-a", amount="10")
+        key, before = secrets.token_hex(8), len(two.credits(account))
+        told: list[tuple[int, Any]] = []
+
+        def ask(server: int, delay: float, body: Tree = body, key: str = key, told: list[Any] = told) -> None:
+            time.sleep(delay)
+            status, answer, _ = two.caller(SPOKE, server).until_answered("POST", "/v1/credits", body, key)
+            told.append((status, answer.get("code"), answer.get("credit")))
+
+        tries = [threading.Thread(target=ask, args=(server, rng.uniform(0, 0.03))) for server in (0, 1)]
+        for one in tries:
+            one.start()
+        time.sleep(rng.uniform(0, 0.06))
+        deposit = {"instrument": "QUOTE-0", "quantity": "1", "reference": f"r-{account}-{number}"}
+        two.session.ok(OPS, "POST", f"/v1/accounts/{account}/deposits", deposit)
+        for one in tries:
+            one.join(60)
+        assert len(told) == 2
+        assert told[0] == told[1], told
+        assert len(two.credits(account)) - before == (told[0][0] == 201)
+        seen.add(told[0][0])
+    assert seen <= {201, 409}

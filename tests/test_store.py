@@ -3,17 +3,25 @@
 from __future__ import annotations
 
 import threading
+import time
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from alembic import command
 from hypothesis import given
 from hypothesis import strategies as st
+from pydantic import SecretStr
 from sqlalchemy import Connection, text
 
 from circuits.errors import CorruptData, MalformedInput, StatementMismatch
-from service.refusals import Conflict
-from service.store.database import Database
-from service.store.migrate import expect_current, upgrade
+from service.hub_role import open_book
+from service.ledger import idempotency
+from service.ledger.book import Book
+from service.refusals import Conflict, Unavailable
+from service.settings import Settings
+from service.store.database import Database, Waits
+from service.store.migrate import _config, expect_current, upgrade
 from service.store.tables import metadata
 from service.store.vault import Vault, new_key, parse_keys, vault
 
@@ -142,3 +150,107 @@ def test_a_broken_connection_is_made_anew(tmp_path: Path) -> None:
         assert len(runs) == 2
         database.close()
         killer.close()
+
+
+@pytest.mark.parametrize("kind", DATABASES)
+def test_answers_given_before_claims_are_told_after_the_migration(kind: str, tmp_path: Path) -> None:
+    """And undoing the migration keeps them, without what the earlier version would take for an answer."""
+    ring = vault([new_key()])
+    request = b"\x07" * 32
+    sealed = ring.seal(b'{"a":"1"}', purpose="idempotency/venue/v/k")
+    row = "INSERT INTO idempotency (caller, key, request, status, sealed, created) VALUES (:c, :k, :r, 201, :s, 0)"
+    with fresh_url(kind, tmp_path) as url:
+        database = Database(url)
+        with database.engine.connect() as connection:
+            config = _config()
+            config.attributes["connection"] = connection
+            command.upgrade(config, "0001")
+            connection.execute(text(row), {"c": "venue/v", "k": "k", "r": request.hex(), "s": sealed})
+            connection.commit()
+        with pytest.raises(StatementMismatch):
+            expect_current(database)
+        upgrade(database)
+        expect_current(database)
+        book = Book(database, ring, "hub-1", "USD", 2)
+        never = lambda tx: pytest.fail("was done again")  # noqa: E731
+        assert idempotency.once(book, "venue/v", "k", request, never) == ({"a": "1"}, True)
+        idempotency.claim(book, idempotency.Call("venue/v", "claimed", request), lambda tx: None)
+        with database.engine.connect() as connection:
+            config.attributes["connection"] = connection
+            command.downgrade(config, "0001")
+            left = connection.execute(text("SELECT key, status FROM idempotency")).all()
+            connection.commit()
+        assert [tuple(found) for found in left] == [("k", 201)]
+        database.close()
+
+
+@pytest.mark.parametrize("kind", DATABASES)
+def test_what_is_no_ledger_is_not_made_one_and_says_how(kind: str, tmp_path: Path) -> None:
+    """By opening it, by serving it, or by a command beside it."""
+    with fresh_url(kind, tmp_path) as url:
+        database = Database(url)
+        with pytest.raises(StatementMismatch) as told:
+            expect_current(database)
+        assert "hub init" in told.value.message
+        with pytest.raises(StatementMismatch):
+            open_book(Settings(role="hub", database_url=SecretStr(url)), server=True)
+        assert list(tmp_path.iterdir()) == []
+        database.close()
+
+
+@pytest.mark.parametrize("url", ["sqlite:////proc/none/hub.db", "postgresql://u:secret@127.0.0.1:1/none"])
+def test_a_database_that_cannot_be_opened_is_unavailable_and_not_quoted(url: str) -> None:
+    database = Database(url)
+    with pytest.raises(Unavailable) as told:
+        upgrade(database)
+    assert "secret" not in told.value.message
+    assert told.value.exit_code == 13
+
+
+# Time-outs of PostgreSQL.
+
+
+def elapsed(work: Callable[[], object], error: type[Exception] | None) -> float:
+    """Seconds until the work ended, in this error."""
+    begin = time.monotonic()
+    if error is None:
+        work()
+    else:
+        with pytest.raises(error):
+            work()
+    return time.monotonic() - begin
+
+
+def test_waits_for_postgresql_are_bounded(tmp_path: Path) -> None:
+    """A lock that is not given back, a statement without end, a transaction that stands still."""
+    with fresh_url("postgresql", tmp_path) as url:
+        patient, database = Database(url), Database(url, waits=Waits(lock=0.2, statement=0.5, idle=0.3))
+        patient.write(lambda tx: tx.execute(text("CREATE TABLE t (id INTEGER PRIMARY KEY, n INTEGER NOT NULL)")))
+        patient.write(lambda tx: tx.execute(text("INSERT INTO t VALUES (1, 0)")))
+        with patient.engine.connect() as holder:
+            holder.execute(text("SELECT 1 FROM t WHERE id = 1 FOR UPDATE"))
+            bump = text("UPDATE t SET n = n + 1 WHERE id = 1")
+            assert 0.2 <= elapsed(lambda: database.write(lambda tx: tx.execute(bump)), Unavailable) < 3
+            lock = text("SELECT id FROM t WHERE id = 1 FOR UPDATE")
+            assert not database.lockable(lock, 0.1)
+            holder.rollback()
+            assert database.lockable(lock, 0.1)
+        sleep = text("SELECT pg_sleep(20)")
+        assert 0.5 <= elapsed(lambda: database.write(lambda tx: tx.execute(sleep)), Unavailable) < 3
+        runs: list[int] = []
+
+        def stands_still(tx: Connection) -> None:
+            runs.append(1)
+            tx.execute(bump)
+            if len(runs) == 1:
+                time.sleep(0.6)
+                # Its lock is free already, before it knows.
+                patient.write(lambda other: other.execute(bump))
+
+        database.write(stands_still)
+        assert len(runs) == 2
+        assert patient.read(lambda tx: tx.execute(text("SELECT n FROM t")).scalar_one()) == 2
+        # What reads the whole ledger at one moment may take its time, in a statement and between two.
+        database.consistent(lambda tx: (time.sleep(0.5), tx.execute(text("SELECT pg_sleep(0.8)"))))
+        patient.close()
+        database.close()

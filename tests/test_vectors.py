@@ -202,7 +202,7 @@ def test_the_document_has_every_topic_operation_and_a_true_example() -> None:
     for operation in native.OPERATIONS:
         short = operation.replace("eip2537-", "-") if operation != "eip2537-g1-add" else operation
         assert f"`{short}`" in text, operation
-    question, told = re.findall(r"```json\n(.*?)\n```", text)
+    question, told = re.findall(r'^\{"id":.*$', text, re.MULTILINE)
     answer = answer_line(question.encode(), native.engine())
     assert answer == json.loads(told)
     case = next(case for case in topic("encodings").cases if case.id == answer["id"])
@@ -377,6 +377,20 @@ def command(*args: object, code: int = 0) -> str:
     result = CliRunner().invoke(app, ["vectors", *map(str, args)])
     assert result.exit_code == code, result.output
     return result.output
+
+
+def test_generate_writes_a_folder_for_each_version(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from service.vectors import generate
+
+    made = generate.Generated({"v1/a.json": b"{}", "v2/a.json": b"[]"}, {"a": (2, 1)}, "00")
+    monkeypatch.setattr(generate, "build", lambda **_: made)
+    for _ in range(2):
+        told = json.loads(command("generate", "--out", tmp_path, "--json"))
+        assert (told["cases"], told["invalid"], told["bytes"]) == (2, 1, 4)
+        assert {str(p.relative_to(tmp_path)): p.read_bytes() for p in tmp_path.glob("v*/*.json")} == made.files
+    (tmp_path / "other").mkdir()
+    (tmp_path / "other" / "v2").write_text("")
+    assert "malformed-input" in command("generate", "--out", tmp_path / "other", code=3)
 
 
 def test_run_prints_what_it_ran() -> None:

@@ -22,7 +22,7 @@ from ..expression import Election, Expression, Linear, Part, Sum
 from ..schema import Name, Strict, validate
 from ..snapshot import Snapshot
 from ..units import PPM
-from .terms import ceil, credits_of, position_limits, quote_debt, scenario_value
+from .terms import ceil, credits_of, position_limits, quote_debts, scenario_value
 
 RULE_ID = "collateral-loan/1"
 #: Charge of a debt that the elected category forbids, as a multiple of its value.
@@ -84,7 +84,7 @@ def build(snapshot: Snapshot, level: str, multiplier: Fraction, horizon: int) ->
         else:
             raise MalformedInput(f"collateral and loans have no {inst.kind}", field=f"{at}.kind")
 
-    debts = {row: quote_debt(snapshot, row) for row in risks if snapshot.instruments[row].kind == "quote"}
+    debts = quote_debts(snapshot) if categories else {}
     if categories and not debts:
         raise MalformedInput("categories need a quote line, in which amounts are owed", field="snapshot.instruments")
 

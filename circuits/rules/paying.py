@@ -35,7 +35,8 @@ from ..snapshot import Snapshot
 from ..units import ceil_div
 
 Interval = tuple[int, int]
-#: Pairs of a quote and a credit line that are looked at, each with a walk over the rule; a hub's snapshot has one.
+#: Pairs of a quote and a credit line that are looked at, each with a walk over the rule; a hub's snapshot has one. Of
+#: credits without a quote line there may be as many.
 MAX_PAIRS = 16
 
 
@@ -147,7 +148,7 @@ def expect_payable(rule: MarginRule, snapshot: Snapshot) -> MarginRule:
     """
     quotes = [j for j, inst in enumerate(snapshot.instruments) if inst.kind == "quote"]
     credits = [j for j, inst in enumerate(snapshot.instruments) if inst.kind == "credit"]
-    if len(quotes) * len(credits) > MAX_PAIRS:
+    if max(len(quotes), 1) * len(credits) > MAX_PAIRS:
         raise RuleRefused(f"more than {MAX_PAIRS} pairs of a quote and a credit line", field="snapshot.instruments")
     lot = [inst.lot for inst in snapshot.instruments]
     quantum = Fraction(1, 10**snapshot.decimals)

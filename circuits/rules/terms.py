@@ -65,16 +65,22 @@ def net_of_requirement(
     )
 
 
-def quote_debt(snapshot: Snapshot, row: int) -> Expression:
-    """What credits and the amount exceed the quote balance by, in fine quanta: the debt in quote that they become.
+def quote_debts(snapshot: Snapshot) -> dict[int, Expression]:
+    """The debt in quote that credits and the amount become, in fine quanta: what they exceed each line's balance by.
 
-    A used credit is paid out of quote line ``row``, and an amount becomes a credit: a charge on a debt in quote has to
-    be on this, since neither step changes it, and not on the short part of the line alone, which a payment makes.
+    A used credit is paid out of a quote line, and an amount becomes a credit: a charge on a debt in quote has to be on
+    this, since neither step changes it, and not on the short part of the line alone, which a payment makes.
     """
+    quotes = [j for j, inst in enumerate(snapshot.instruments) if inst.kind == "quote"]
     most = sum(inst.position_limit * max(map(abs, inst.values)) for inst in snapshot.instruments)
-    owed = Linear({j: -snapshot.instruments[j].values[0] for j in (row, *sorted(credits_of(snapshot)))})
     amount = Amount(most // snapshot.fine)
-    return Max(f"{snapshot.instruments[row].id}.debt", (Sum(((1, owed), (snapshot.fine, amount))), Linear({})))
+    owed = {c: -snapshot.instruments[c].values[0] for c in sorted(credits_of(snapshot))}
+    out: dict[int, Expression] = {}
+    for row in quotes:
+        inst = snapshot.instruments[row]
+        exceeding = Sum(((1, Linear({row: -inst.values[0], **owed})), (snapshot.fine, amount)))
+        out[row] = Max(f"{inst.id}.debt", (exceeding, Linear({})))
+    return out
 
 
 @dataclass(frozen=True)

@@ -158,7 +158,13 @@ def _said(error: ZkMarginError) -> dict[str, Any]:
     response_model=VerdictModel,
     openapi_extra=_body(VerifyRequest, frozen_example()),
     responses=problems.responses(
-        "malformed-proof", "unknown-snapshot", "rule-refused", "system-too-large", "not-ready", with_body=True
+        "malformed-proof",
+        "unknown-snapshot",
+        "rule-refused",
+        "system-too-large",
+        "too-expensive",
+        "not-ready",
+        with_body=True,
     ),
 )
 async def verify_proof(request: Request) -> Response:
@@ -181,7 +187,7 @@ async def verify_proof(request: Request) -> Response:
     operation_id="verify_proofs",
     response_model=BatchVerdictModel,
     openapi_extra=_body(VerifyBatchRequest, of_batch(frozen_example())),
-    responses=problems.responses("not-ready", with_body=True),
+    responses=problems.responses("too-expensive", "not-ready", with_body=True),
 )
 async def verify_proofs(request: Request) -> Response:
     """Verify up to 256 proofs with one pairing check; bad ones are found and do not spoil the others.

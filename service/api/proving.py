@@ -28,6 +28,7 @@ from .models import ProvedBody
 #: What a proof in a call may come to.
 PROOF_PROBLEMS = (
     "malformed-proof", "statement-mismatch", "stale-statement", "proof-rejected", "rule-refused", "system-too-large",
+    "too-expensive",
 )  # fmt: skip
 
 

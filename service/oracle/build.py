@@ -144,6 +144,6 @@ def _snapshot(config: Config, figures: Mapping[Figure, Fraction], *, now: int) -
             for s in config.scenarios
         ]
     made = snapshots.from_model(validate(SnapshotModel, tree, name="snapshot"))
-    if made.rule_id in RULES:  # parameters that no proof could use are refused before they are signed
-        build_rule(made, Terms("initial", Fraction(1), 1))
+    if made.rule_id in RULES:  # parameters and overlays that no proof could use are refused before they are signed
+        build_rule(made, Terms("initial", Fraction(1), 1, overlays=tuple(sorted(made.overlays))))
     return made

@@ -208,6 +208,8 @@ class Database:
                 if not _passing(err):
                     raise
                 if err.connection_invalidated:
+                    # Perhaps this process stood still, and its time went by unused: once more, whatever the time.
+                    end = max(end, time.monotonic() + self.waits.lock)
                     self.engine.dispose()
             except (PoolTimeout, Busy):
                 # Every connection, or the one write lock, was in use all the time: trying on would only add to it.
