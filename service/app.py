@@ -23,10 +23,12 @@ from starlette.responses import Response
 from starlette.types import Scope
 
 from circuits.errors import InternalError, MalformedInput, ZkMarginError
+from circuits.schema import form_of
 
 from . import logs, problems
 from .api import pages, proofs, system
 from .api.example import FreshExample
+from .api.models import FORMS
 from .cors import PublicCors
 from .errors import MethodNotAllowed, NotFound, RequestTimeout
 from .lanes import PUBLIC, STRANGERS, STRANGERS_BYTES, VERIFY, WAITING, WATCHED, Lane, Sluice
@@ -194,9 +196,16 @@ def _handle_errors(app: FastAPI) -> None:
 def _malformed(fault: dict[str, Any]) -> MalformedInput:
     """A fault of pydantic as a typed error: where and what, never the input."""
     place = [str(part) for part in fault.get("loc", ())[1:]]
-    extra = fault.get("type") == "extra_forbidden"
     path = ".".join(part if _SAFE_PART.fullmatch(part) else "?" for part in place)
-    return MalformedInput("unknown key" if extra else fault.get("msg", "not valid"), field=path or "body")
+    match fault.get("type"):
+        case "extra_forbidden":
+            message = "unknown key"
+        case "string_pattern_mismatch":
+            pattern = fault["ctx"]["pattern"]
+            message = FORMS.get(pattern) or form_of(pattern)
+        case _:
+            message = fault.get("msg", "not valid")
+    return MalformedInput(message, field=path or "body")
 
 
 @lru_cache
