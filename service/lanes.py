@@ -28,7 +28,9 @@ WAITING = 1024
 #: Places of the operators' own, and of those who read what is public in a hub: they take the ledger's threads.
 OPERATORS_ROOM, PUBLIC_ROOM = 32, 2
 #: Seconds between two strangers of a lane while a hub's callers are at work.
-GAPS = {VERIFY: 0.02, PUBLIC: 0.02, HEALTH: 0.005, METRICS: 0.1}
+GAPS = {VERIFY: 0.02, PUBLIC: 0.05, HEALTH: 0.01, METRICS: 0.2}
+#: Of which they keep so much while no caller is there.
+IDLE = 0.1
 #: Bytes of strangers' bodies that one process reads in a second, and seconds that it may be ahead of that.
 STRANGERS_BYTES = 32 * 1024 * 1024
 BURST_SECONDS = 0.05
@@ -40,7 +42,7 @@ class Lane:
     """Room for ``most`` requests, and for ``waiting`` that wait for it.
 
     While ``busy`` says so, one is let in every ``gap`` seconds: what strangers may take of the event loop and of the
-    interpreter while callers need them.
+    interpreter while callers need them. Otherwise a tenth of that, so that a caller who comes finds no crowd inside.
     """
 
     def __init__(
@@ -87,14 +89,14 @@ class Lane:
         loop = asyncio.get_running_loop()
         while self._queue and self.running < self.most:
             wait = self._next - loop.time()
-            if wait > 0 and self.busy():
+            if wait > 0:
                 if self._timer is None:
                     self._timer = loop.call_later(wait, self._again)
                 return
             place = self._queue.popleft()
             if not place.done():
                 self.running += 1
-                self._next = loop.time() + self.gap
+                self._next = loop.time() + self.gap * (1.0 if self.busy() else IDLE)
                 place.set_result(None)
 
     def _again(self) -> None:

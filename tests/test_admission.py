@@ -144,8 +144,8 @@ def test_whoever_is_let_in_while_giving_up_gives_the_place_back() -> None:
 
 
 def test_strangers_come_one_by_one_while_callers_are_at_work() -> None:
-    async def main(busy: bool) -> int:
-        lane = Lane(100, waiting=100, gap=30.0, busy=lambda: busy)
+    async def main(busy: bool, gap: float) -> int:
+        lane = Lane(100, waiting=100, gap=gap, busy=lambda: busy)
         tasks = [asyncio.create_task(lane.enter()) for _ in range(20)]
         await asyncio.sleep(0.01)
         for task in tasks:
@@ -153,8 +153,17 @@ def test_strangers_come_one_by_one_while_callers_are_at_work() -> None:
         await asyncio.gather(*tasks, return_exceptions=True)
         return sum(not task.cancelled() for task in tasks)
 
-    assert asyncio.run(main(busy=True)) == 1
-    assert asyncio.run(main(busy=False)) == 20
+    assert asyncio.run(main(busy=True, gap=30.0)) == 1
+    assert asyncio.run(main(busy=False, gap=30.0)) == 1
+    assert asyncio.run(main(busy=True, gap=0.0)) == 20
+
+    async def waits(busy: bool) -> float:
+        lane = Lane(1, gap=20.0, busy=lambda: busy)
+        await lane.enter()
+        return lane._next - asyncio.get_running_loop().time()
+
+    assert 19 < asyncio.run(waits(busy=True)) <= 20
+    assert 1 < asyncio.run(waits(busy=False)) <= 2
 
 
 def test_strangers_bodies_together_have_a_rate() -> None:
