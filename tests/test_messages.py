@@ -138,3 +138,21 @@ def test_all_faults_reach_the_terminal_and_json(tmp_path: Any) -> None:
     assert len(call(*words, code=3)["error"]["faults"]) == 2
     shown = CliRunner().invoke(app, [str(word) for word in words]).stderr
     assert shown.count("malformed-input: portfolio.positions.") == 2
+
+
+@pytest.mark.parametrize(
+    ("value", "says"), [("50,000", "without thousands separators"), ("-5", "not negative"), ("1e3", "plain decimal")]
+)
+def test_no_regular_expression_is_answered_over_http(value: str, says: str) -> None:
+    from pydantic import ValidationError
+
+    from service.api.models import CapBody
+    from service.app import _malformed
+
+    with pytest.raises(ValidationError) as caught:
+        CapBody.model_validate({"cap": value})
+    [fault] = [f for f in caught.value.errors() if f["loc"][-1] == "cap"]
+    error = _malformed({**fault, "loc": ("body", *fault["loc"])})
+    assert says in error.message
+    assert "^" not in error.message
+    assert error.field == "cap"
