@@ -156,3 +156,22 @@ def test_no_regular_expression_is_answered_over_http(value: str, says: str) -> N
     assert says in error.message
     assert "^" not in error.message
     assert error.field == "cap"
+
+
+def test_what_is_no_public_key_is_named(tmp_path: Any) -> None:
+    from prover.files import read_public_key
+    from service.hub import generate_key, private_pem, public_pem
+
+    key = generate_key()
+    files = {
+        "a": block("snapshot.json"),
+        "b": private_pem(key),
+        "c": public_pem(key),
+        "d": b"-----BEGIN PUBLIC KEY-----\r\n",
+    }
+    for name, data in files.items():
+        (tmp_path / name).write_bytes(data)
+    assert "this is a snapshot document" in told(lambda: read_public_key(tmp_path / "a")).message
+    assert "this is a signing key" in told(lambda: read_public_key(tmp_path / "b")).message
+    for name in "cd":  # another layout of PEM is for the parser to judge
+        assert read_public_key(tmp_path / name) == files[name]

@@ -122,11 +122,11 @@ def test_the_limit_of_a_trade_is_what_its_legs_may_take_at_the_marks(cash: int, 
         bind(statement, SNAP)
 
 
-def test_credit_is_no_leg_of_a_trade() -> None:
+def test_credit_is_no_leg_of_a_trade_or_withdrawal() -> None:
     """A venue's credit is not the account's to give away, nor to be rid of."""
     name = next(i.id for i in SNAP.instruments if i.kind == "credit")
-    for quantity in ("-1", "1"):
-        statement = load_statement(stated(TRADE, delta=[leg(name, quantity)]))
+    for use, quantity in ((TRADE, "-1"), (TRADE, "1"), (OUT, "-1")):
+        statement = load_statement(stated(use, delta=[leg(name, quantity)]))
         with pytest.raises(StatementMismatch) as refused:
             bind(statement, SNAP)
         assert refused.value.field == "statement.delta.0.instrument"

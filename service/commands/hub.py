@@ -44,10 +44,10 @@ def _book(config: Path | None) -> Book:
 
 
 def _public(path: Path) -> str:
-    from prover.files import read_file
+    from prover.files import read_public_key
     from verifier.attestation import load_public_key
 
-    return load_public_key(read_file(path)).public_bytes_raw().hex()
+    return load_public_key(read_public_key(path)).public_bytes_raw().hex()
 
 
 @hub_app.command("new-storage-key")
