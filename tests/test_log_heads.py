@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import pytest
 
 from circuits.canonical import canonical_bytes
 from circuits.errors import MalformedInput, SignatureRejected
-from service.ledger import audit, log, setup
+from service.ledger import accounts, audit, log, setup
 from service.ledger.book import Book
 from verifier.credit_entry import CreditEntry, check_follows, verify_credit_entry
 from verifier.hub_keys import KEY_GRACE, KeyChain, public_key
@@ -74,6 +75,39 @@ def test_heads_do_not_go_back_when_a_clock_does(world: World, back: int) -> None
     assert log.refresh(world.book) is False
     world.clock.now += back
     assert head(world) == after
+
+
+def test_hosts_whose_clocks_disagree_sign_heads_in_order(world: World) -> None:
+    """Two hosts book while a third signs the head anew, each by a clock of its own: the audit finds no head before the
+    one it follows.
+    """
+    now = world.clock()
+    books = [
+        Book.open(world.hub.database, world.hub.ring, clock=lambda shift=shift: now + shift) for shift in (0, 45, -45)
+    ]
+    world.session.account("bob")
+    first = head(world).size
+
+    def work(host: int) -> None:
+        book = books[host]
+        for _ in range(8):
+            if host == 2:
+                book.database.write(lambda tx: log.resign(book, tx))
+            else:
+                name = ("alice", "bob")[host]
+                book.database.write(lambda tx, name=name: accounts.recommit(book, tx, name))
+
+    with ThreadPoolExecutor(3) as pool:
+        list(pool.map(work, range(3)))
+    world.clock.now += 60
+    heads = [
+        chain(world).verify(
+            verify_tree_head, canonical_bytes(world.session.ok(None, "GET", f"/v1/log/head?size={size}")["head"])
+        )
+        for size in range(first, first + 17)
+    ]
+    assert [h.time for h in heads] == sorted(h.time for h in heads)
+    assert {h.time for h in heads[-8:]} != {now}
 
 
 def test_the_head_of_an_idle_log_is_signed_anew(world: World) -> None:

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from circuits.errors import MalformedInput, StatementMismatch, ZkMarginError
-from circuits.purpose import ANY, SHOW, ForCredit, ForTrade, ForWithdrawal, legs_cost
+from circuits.purpose import ANY, SHOW, ForCredit, ForTrade, ForWithdrawal, legs_cost, to_tree
 from circuits.statement import bind
 from circuits.units import format_fraction
 from prover.words import in_words
@@ -44,6 +44,7 @@ def test_purposes_are_read_as_they_are_written() -> None:
     wanted = (SHOW, ForCredit("spoke-1", "5", NOW + 60), ForTrade("10", ANY), ForWithdrawal("bank account 7"))
     for tree, purpose in zip(({"for": "show"}, CREDIT, TRADE, OUT), wanted, strict=True):
         assert load_statement(stated(tree)).purpose == purpose
+        assert to_tree(purpose) == tree
 
 
 BAD: list[tuple[str, Any, Tree, str]] = [
@@ -57,6 +58,7 @@ BAD: list[tuple[str, Any, Tree, str]] = [
     ("credit of nothing", CREDIT | {"amount": "0"}, {}, "statement.purpose.amount"),
     ("credit below nothing", CREDIT | {"amount": "-1"}, {}, "statement.purpose.amount"),
     ("credit of more than is proved", CREDIT | {"amount": "10.01"}, {}, "statement.purpose.amount"),
+    ("credit on an amount that is none", CREDIT, {"amount": "-0"}, "statement.amount"),
     ("credit as a number", CREDIT | {"amount": 5}, {}, "statement.purpose.amount"),
     ("credit of another venue", CREDIT | {"venue": "spoke-2"}, {}, "statement.purpose.venue"),
     ("credit on an order", CREDIT, {"delta": [leg(CASH, "5")]}, "statement.delta"),
@@ -120,11 +122,11 @@ def test_the_limit_of_a_trade_is_what_its_legs_may_take_at_the_marks(cash: int, 
         bind(statement, SNAP)
 
 
-def test_credit_is_no_leg_of_a_trade() -> None:
+def test_credit_is_no_leg_of_a_trade_or_withdrawal() -> None:
     """A venue's credit is not the account's to give away, nor to be rid of."""
     name = next(i.id for i in SNAP.instruments if i.kind == "credit")
-    for quantity in ("-1", "1"):
-        statement = load_statement(stated(TRADE, delta=[leg(name, quantity)]))
+    for use, quantity in ((TRADE, "-1"), (TRADE, "1"), (OUT, "-1")):
+        statement = load_statement(stated(use, delta=[leg(name, quantity)]))
         with pytest.raises(StatementMismatch) as refused:
             bind(statement, SNAP)
         assert refused.value.field == "statement.delta.0.instrument"

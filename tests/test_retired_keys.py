@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import ast
 import json
 import random
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -17,6 +19,7 @@ from circuits.errors import (
     StatementMismatch,
     ZkMarginError,
 )
+from service.client import trust as trust_module
 from service.client.exchange import Flow
 from service.client.holder import accept_attested
 from service.client.spoke import fetch_credit
@@ -414,3 +417,32 @@ def test_control_the_same_thief_is_believed_by_a_client_without_the_checks(monke
         for name, count in play(seed)[0].items():
             total[name] += count
     assert min(total["head"], total["fact"], total["entry"]) > 0, total
+
+
+# The clock is passed everywhere.
+
+#: Checks of the verifier that leave times unchecked when they are given no ``now``.
+CLOCKED = (
+    "verify", "verify_account", "verify_current", "verify_snapshot_signature", "check_attested", "check_authorises",
+    "check_credit",
+)  # fmt: skip
+
+
+def unclocked(source: str) -> list[str]:
+    """Functions in which one of them is called without ``now``."""
+    found = []
+    for function in ast.walk(ast.parse(source)):
+        if isinstance(function, ast.FunctionDef):
+            for call in (node for node in ast.walk(function) if isinstance(node, ast.Call)):
+                name = call.func.attr if isinstance(call.func, ast.Attribute) else getattr(call.func, "id", "")
+                if name in CLOCKED and "now" not in {keyword.arg for keyword in call.keywords}:
+                    found.append(function.name)
+    return found
+
+
+def test_the_client_checks_no_time_without_its_clock() -> None:
+    folder = Path(trust_module.__file__).parent
+    found = [(path.name, name) for path in sorted(folder.glob("*.py")) for name in unclocked(path.read_text())]
+    # A trust file was written by this client, and the head in it is only compared with.
+    assert found == [("trust.py", "from_bytes")]
+    assert unclocked("def f():\n    check_credit(1, 2)\n    chain.verify(x, y, now=3)\n") == ["f"]

@@ -183,7 +183,10 @@ class KeyChain:
         """
         for i, key in enumerate(self.keys[known:], start=known):
             if now > key.not_after:
-                raise StaleStatement("ended before this reader learnt its successor", field=f"hub-key.{i}.not_after")
+                raise StaleStatement(
+                    "ended before this reader learnt its successor: take the keys that its operator publishes",
+                    field=f"hub-key.{i}.not_after",
+                )
 
     def present(self, now: int) -> int:
         """The place of the oldest key that may sign for the present at ``now``: the newest that had begun

@@ -228,6 +228,9 @@ class _Auditor:
             self.audit.check(not any(moved.values()), f"trade {trade} is not conserved")
             self._parties(trade)
         self.audit.counts["trades"] = len(self.replay.trades)
+        for digest, taken in self.replay.imports.items():
+            self.audit.findings.extend(taken.findings(digest, self.book.name))
+        self.audit.counts["imports"] = len(self.replay.imports)
 
     def _parties(self, trade: str) -> None:
         """Each side of a trade traded with whom its holder authorised."""

@@ -283,8 +283,8 @@ def _reduce(
 ) -> Tree:
     """Take parts of a credit out of the committed vector, and off venue and zone; ``paid`` of the used part in cash.
 
-    A payment takes the same amount out of the account's cash and out of its live credit, so that what is left stays
-    exactly as proved: equity less credit is what it was, in every scenario.
+    A payment takes the same amount out of the account's cash and out of its live credit, which lowers no net margin
+    below what was proved on the same snapshot (``circuits.rules.paying``).
     """
     parts = Parts(row.amount, row.free - free, row.used - used, row.released + free + used)
     snapshot, held = accounts.workable(book, tx, account)

@@ -26,6 +26,7 @@ from verifier.hub_keys import public_key
 from . import credits, events, portfolio
 from .book import Book
 from .events import Event
+from .imports import Replayed
 
 #: Faults of a content that was not written by this code.
 BROKEN = (ZkMarginError, KeyError, ValueError, TypeError, AttributeError)
@@ -88,6 +89,8 @@ class Replay:
     trades: dict[str, dict[str, Fraction]] = field(default_factory=lambda: defaultdict(quantities), repr=False)
     #: And between whom: (event, account, the purpose of its statement).
     parties: dict[str, list[tuple[str, str, Purpose]]] = field(default_factory=lambda: defaultdict(list), repr=False)
+    #: What each import gave to whom.
+    imports: dict[str, Replayed] = field(default_factory=lambda: defaultdict(Replayed), repr=False)
     #: Epochs that an event made.
     made: set[tuple[str, int]] = field(default_factory=set)
     #: Statement and proof of every credit, withdrawal and trade, to be verified again.
@@ -219,6 +222,9 @@ class Replay:
                 self.parties[content["trade"]].append((name, event.account, statement.purpose))
                 for instrument, quantity in content["delta"].items():
                     self.trades[content["trade"]][instrument] += parse_decimal(quantity, field="delta")
+            case "imported":
+                self.imports[content["import"]].event(event.account, content)
+                self.check(event.sequence == 2, f"{name}: an import into an account that was in use")
             case "recommitted":
                 pass
             case _:
