@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Iterator
 from dataclasses import replace
+from fractions import Fraction
 from typing import Any
 
 import pytest
@@ -330,6 +331,33 @@ def test_an_answering_holder_is_no_oracle_of_its_equity(policy: Policy, asked: T
     with pytest.raises(NotCovered) as refused:
         answer(demand, prices, holding, policy=policy, key=Signer().key, now=NOW)
     assert refused.value.field == field
+
+
+def test_a_venue_that_asks_again_and_again_gets_the_total(world: World) -> None:
+    """Each credit is within its rule; together they may come to no more than the rule's total."""
+    key = world.hub.signers[ALICE].key
+    rules = {total: Policy(credits=(CreditRule("evil", "100", 3600, total),)) for total in (None, "250")}
+
+    def offered(total: str | None, amount: str) -> Tree:
+        prices, holding = wallet(world)
+        demand = Demand.credit("evil", amount, expires=world.clock() + 60)
+        made = answer(demand, prices, holding, policy=rules[total], key=key, now=world.clock())
+        return made.evidence() | {"amount": amount, "expires": world.clock() + 60}
+
+    for amount in ("100", "100", "50"):
+        world.session.ok(EVIL, "POST", CREDITS, offered("250", amount))
+    with pytest.raises(NotCovered) as refused:
+        offered("250", "0.01")
+    assert refused.value.field == "statement.purpose.amount"
+    # The control: without a total the next one is answered too.
+    offered(None, "100")
+    # And where nobody knows what is owed, a rule with a total covers nothing.
+    prices, holding = wallet(world)
+    stated = statement_for(Demand.credit("evil", "1", expires=world.clock() + 60), prices, holding, now=world.clock())
+    policy = Policy.from_bytes(rules["250"].to_bytes())
+    with pytest.raises(NotCovered):
+        policy.check(stated, world.snapshot, world.clock())
+    policy.check(stated, world.snapshot, world.clock(), owed=Fraction(249))
 
 
 def test_a_demand_to_withdraw_is_none() -> None:

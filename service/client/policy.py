@@ -15,7 +15,7 @@ from pydantic import Field
 from circuits.canonical import canonical_bytes
 from circuits.errors import ZkMarginError
 from circuits.purpose import ForCredit, ForTrade, ForWithdrawal, legs_cost
-from circuits.schema import Decimal, Name, Strict, dump, load
+from circuits.schema import Decimal, Name, Strict, load
 from circuits.snapshot import Snapshot
 from circuits.statement import Statement
 from circuits.units import parse_decimal
@@ -46,6 +46,7 @@ class _CreditRuleModel(Strict):
     venue: Name
     amount: Decimal
     seconds: Annotated[int, Field(ge=1, le=366 * 86400)]
+    total: Decimal | None = None
 
 
 class _TradeRuleModel(Strict):
@@ -91,11 +92,16 @@ class ShowRule:
 
 @dataclass(frozen=True)
 class CreditRule:
-    """One credit of ``venue``: at most ``amount`` of the quote currency, for at most ``seconds`` from now."""
+    """One credit of ``venue``: at most ``amount`` of the quote currency, for at most ``seconds`` from now.
+
+    With ``total`` only while all live credit of the account, of whatever venue, comes to at most that with this one: a
+    venue that asks again and again gets no more.
+    """
 
     venue: str
     amount: str
     seconds: int
+    total: str | None = None
 
 
 @dataclass(frozen=True)
@@ -144,13 +150,13 @@ class Policy:
             ("withdrawals", m.withdrawals),
         ):
             for i, rule in enumerate(rules):
-                for limit in ("amount", "limit", "quantity", "multiplier"):
-                    if hasattr(rule, limit):
+                for limit in ("amount", "limit", "quantity", "multiplier", "total"):
+                    if getattr(rule, limit, None) is not None:
                         parse_decimal(getattr(rule, limit), field=f"policy.{kind}.{i}.{limit}")
         return cls(
             m.show,
             tuple(ShowRule(r.venue, r.amount, r.multiplier) for r in m.shows),
-            tuple(CreditRule(r.venue, r.amount, r.seconds) for r in m.credits),
+            tuple(CreditRule(r.venue, r.amount, r.seconds, r.total) for r in m.credits),
             tuple(TradeRule(r.venue, tuple(r.instruments), r.limit, tuple(r.counterparties)) for r in m.trades),
             tuple(WithdrawalRule(r.instrument, r.quantity, tuple(r.destinations)) for r in m.withdrawals),
         )
@@ -161,21 +167,25 @@ class Policy:
             "schema": "zkmargin/policy/1",
             "show": self.show,
             "shows": [dict(vars(rule)) for rule in self.shows],
-            "credits": [dict(vars(rule)) for rule in self.credits],
+            "credits": [{k: v for k, v in vars(rule).items() if v is not None} for rule in self.credits],
             "trades": [
                 vars(rule) | {"instruments": list(rule.instruments), "counterparties": list(rule.counterparties)}
                 for rule in self.trades
             ],
             "withdrawals": [vars(rule) | {"destinations": list(rule.destinations)} for rule in self.withdrawals],
         }
-        return canonical_bytes(dump(_PolicyModel.model_validate(tree)))
+        _PolicyModel.model_validate(tree)
+        return canonical_bytes(tree)
 
-    def check(self, statement: Statement, snapshot: Snapshot, now: int) -> None:
-        """``NotCovered`` unless one rule of the purpose's kind covers the whole statement."""
+    def check(self, statement: Statement, snapshot: Snapshot, now: int, *, owed: Fraction | None = None) -> None:
+        """``NotCovered`` unless one rule of the purpose's kind covers the whole statement.
+
+        ``owed`` is the account's live credit in the quote currency; without it no rule with a total covers anything.
+        """
         purpose = statement.purpose
         match purpose:
             case ForCredit():
-                self._credit(purpose, now)
+                self._credit(purpose, now, owed)
                 self._shown(statement, parse_decimal(purpose.amount, field="amount"))
             case ForTrade():
                 counterparty, limit = purpose.counterparty, parse_decimal(purpose.limit, field="limit")
@@ -208,7 +218,7 @@ class Policy:
         if terms.horizon > MAX_HORIZON:
             raise NotCovered(f"a latency buffer of more than {MAX_HORIZON} s", field="statement.horizon")
 
-    def _credit(self, purpose: ForCredit, now: int) -> None:
+    def _credit(self, purpose: ForCredit, now: int, owed: Fraction | None) -> None:
         rules = [rule for rule in self.credits if rule.venue == purpose.venue]
         if not rules:
             raise NotCovered("no credit for this venue", field="statement.purpose.venue")
@@ -216,6 +226,9 @@ class Policy:
         rules = [rule for rule in rules if amount <= parse_decimal(rule.amount, field="amount")]
         if not rules:
             raise NotCovered("more than the policy lets this venue have", field="statement.purpose.amount")
+        rules = [rule for rule in rules if rule.total is None or _within(rule.total, amount, owed)]
+        if not rules:
+            raise NotCovered("more than the policy lets all credits come to", field="statement.purpose.amount")
         if not any(purpose.expires <= now + rule.seconds for rule in rules):
             raise NotCovered("for longer than the policy lets this venue have it", field="statement.purpose.expires")
 
@@ -243,6 +256,10 @@ class Policy:
             raise NotCovered("more than the policy lets out", field="statement.delta")
         if not any(purpose.destination in rule.destinations for rule in rules):
             raise NotCovered("not to this destination", field="statement.purpose.destination")
+
+
+def _within(total: str, amount: Fraction, owed: Fraction | None) -> bool:
+    return owed is not None and owed + amount <= parse_decimal(total, field="total")
 
 
 #: Shows solvency, signs nothing.
