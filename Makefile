@@ -18,7 +18,7 @@ CLEAR = --clear
 .PHONY: $(VENV)/.pip
 endif
 
-.PHONY: demo test lint check-setup fuzz-service coverage mutants fuzz soundness race bench bench-service bench-peers growth agree vectors lock clean
+.PHONY: demo test lint check-setup fuzz-service coverage mutants fuzz soundness race bench bench-service bench-flood bench-peers growth agree vectors lock clean
 
 demo: $(VENV)/.run
 	$(BIN)/zkmargin demo
@@ -67,6 +67,10 @@ bench: $(VENV)/.run
 # Real server and client processes; PostgreSQL as ZKMARGIN_TEST_POSTGRES says.
 bench-service: $(VENV)/.dev
 	$(BIN)/python benchmarks/service.py
+
+# Credits while 800 strangers flood the hub; PostgreSQL as ZKMARGIN_TEST_POSTGRES says.
+bench-flood: $(VENV)/.dev
+	$(BIN)/python benchmarks/flood.py
 
 # Installs snarkjs, circom and a Python prover by name into benchmarks/peers/.work; takes long the first time.
 bench-peers: $(VENV)/.run

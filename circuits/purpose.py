@@ -128,13 +128,13 @@ def legs_cost(delta: Iterable[tuple[str, str]], snapshot: Snapshot) -> Fraction:
 
 
 def check_limit(purpose: Purpose, delta: Iterable[tuple[str, str]], snapshot: Snapshot) -> None:
-    """``StatementMismatch`` for a trade whose legs take more than its limit at the snapshot's marks, or move credit."""
-    if not isinstance(purpose, ForTrade):
+    """``StatementMismatch`` for a trade or withdrawal of credit, or a trade that takes more than its limit."""
+    if not isinstance(purpose, ForTrade | ForWithdrawal):
         return
     legs = tuple(delta)
     for i, (name, _) in enumerate(legs):
         field = f"statement.delta.{i}.instrument"
         if snapshot.instruments[snapshot.row_of(name, field=field)].kind == "credit":
-            raise StatementMismatch("credit is no leg of a trade", field=field)
-    if legs_cost(legs, snapshot) > parse_decimal(purpose.limit, field=f"{_AT}.limit"):
+            raise StatementMismatch("credit is neither traded nor withdrawn", field=field)
+    if isinstance(purpose, ForTrade) and legs_cost(legs, snapshot) > parse_decimal(purpose.limit, field=f"{_AT}.limit"):
         raise StatementMismatch("the legs take more than this at the snapshot's marks", field=f"{_AT}.limit")

@@ -301,13 +301,18 @@ def validate(model: type[M], tree: Any, *, name: str) -> M:
     return made
 
 
+def form_of(pattern: str) -> str:
+    """What people are told of a text that has not the form of a regular expression."""
+    return _FORMS.get(pattern, "is not of the documented form (docs/FILES.md)")
+
+
 def _told(fault: Any, place: tuple[str | int, ...], model: type[BaseModel], *, name: str) -> tuple[str, str]:
     """Field and message of one of pydantic's faults, at a place of the document."""
     if fault["type"] == "extra_forbidden":
         message = _unknown_key(str(place[-1]), _model_at(model, place[:-1]))
         return _path(name, *(place[:-1] if issubclass(model, Secret) else place)), message
     if fault["type"] == "string_pattern_mismatch":
-        return _path(name, *place), _FORMS.get(fault["ctx"]["pattern"], "is not of the documented form (docs/FILES.md)")
+        return _path(name, *place), form_of(fault["ctx"]["pattern"])
     return _path(name, *place), "is missing" if fault["type"] == "missing" else fault["msg"]
 
 

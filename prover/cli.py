@@ -82,13 +82,13 @@ def check_in_force(snapshot: Snapshot, signature: Path | None, oracle_key: Path 
     from verifier.attestation import load_public_key
     from verifier.snapshot_signature import verify_snapshot_signature
 
-    from .files import read_file
+    from .files import read_file, read_public_key
 
     if (signature is None) != (oracle_key is None):
         raise MalformedInput("--signed-snapshot and --oracle-key go together", field="signed-snapshot")
     if signature is None or oracle_key is None:
         return "not checked"
-    verify_snapshot_signature(read_file(signature), snapshot, load_public_key(read_file(oracle_key)), now=at)
+    verify_snapshot_signature(read_file(signature), snapshot, load_public_key(read_public_key(oracle_key)), now=at)
     return "checked"
 
 
@@ -139,11 +139,11 @@ def statement(
     from verifier.attestation import load_public_key, verify_attestation
 
     from .documents import make_statement, parse_opening, purpose_of
-    from .files import read_file, unseal, write_file
+    from .files import read_file, read_public_key, unseal, write_file
     from .request import check_request
 
     snap, at = read_snapshot(snapshot), clock(now)
-    attested = verify_attestation(read_file(attestation), load_public_key(read_file(hub_key)))
+    attested = verify_attestation(read_file(attestation), load_public_key(read_public_key(hub_key)))
     trades = _pairs(delta, "delta")
     elections = dict(_pairs(elect, "elect"))
     unprovable: list[str] = []
@@ -241,7 +241,7 @@ def verify(
     from verifier.verify import verify as run_native
 
     from .documents import parse_proof
-    from .files import read_file
+    from .files import read_file, read_public_key
 
     if (attestation is None) != (hub_key is None):
         raise MalformedInput("--attestation and --hub-key go together", field="attestation")
@@ -251,7 +251,7 @@ def verify(
     at = clock(now)
     in_force = check_in_force(snap, signed_snapshot, oracle_key, at)
     if attestation is not None and hub_key is not None:
-        attested = verify_attestation(read_file(attestation), load_public_key(read_file(hub_key)))
+        attested = verify_attestation(read_file(attestation), load_public_key(read_public_key(hub_key)))
         check_attested(stated, snap, attested, now=at)
     if engine is Engine.REFERENCE:
         from verifier import reference
@@ -293,14 +293,14 @@ def verify_batch(
     from verifier.verify import Item
 
     from .documents import parse_proof
-    from .files import read_file
+    from .files import read_file, read_public_key
 
     snap = read_snapshot(snapshot)
     names = sorted(p.name.removesuffix(".statement.json") for p in directory.glob("*.statement.json"))
     if not names:
         raise MalformedInput("no *.statement.json", field=str(directory))
     at = clock(now)
-    key = None if hub_key is None else load_public_key(read_file(hub_key))
+    key = None if hub_key is None else load_public_key(read_public_key(hub_key))
     verdicts: dict[str, ZkMarginError | None] = {}
     items: dict[str, Item] = {}
     for name in names:

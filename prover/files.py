@@ -26,7 +26,7 @@ from typing import Any
 from circuits.canonical import MAX_JSON_BYTES, canonical_bytes, parse_json
 from circuits.errors import InternalError, MalformedInput
 
-from .kinds import EMPTY, SEALED, kind_of
+from .kinds import EMPTY, PEM_FILE, PUBLIC_KEY, SEALED, UNKNOWN, kind_of
 
 #: As a path: standard input, or standard output.
 STANDARD = Path("-")
@@ -49,6 +49,15 @@ def read_file(path: Path) -> bytes:
     except OSError as err:
         raise MalformedInput(err.strerror or "cannot be read", field=str(path)) from None
     _check_whole(path)
+    return data
+
+
+def read_public_key(path: Path) -> bytes:
+    """Bytes of a public signing key's file, for who parses it; a file that is clearly something else is named."""
+    data = read_file(path)
+    kind = kind_of(data)
+    if kind not in (PUBLIC_KEY, PEM_FILE, UNKNOWN, EMPTY):
+        raise MalformedInput(f"this is a {kind}; a {PUBLIC_KEY} (PEM) was expected", field=str(path))
     return data
 
 

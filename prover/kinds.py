@@ -15,6 +15,7 @@ _PEM = (
 _SCHEMA = re.compile(r"zkmargin/([a-z-]{1,40})/[0-9]{1,4}")
 _STORAGE_KEYS = re.compile(rb"([0-9a-f]{64}\n){1,256}")
 EMPTY, SEALED, UNKNOWN, FOLDER = "empty file", "sealed file", "file of unknown content", "folder"
+PEM_FILE, PUBLIC_KEY = "PEM file", "public signing key"
 
 
 def schema_kind(schema: object) -> str | None:
@@ -33,7 +34,7 @@ def kind_of(data: bytes) -> str:
         for label, prefix, kind in _PEM:
             if data.startswith(b"-----BEGIN " + label + b"-----\n" + prefix):
                 return kind
-        return "PEM file"
+        return PEM_FILE
     if _STORAGE_KEYS.fullmatch(data):
         return "storage keys"
     return _json_kind(data)

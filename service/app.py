@@ -20,14 +20,18 @@ from pydantic.json_schema import models_json_schema
 from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
+from starlette.types import Scope
 
 from circuits.errors import InternalError, MalformedInput, ZkMarginError
+from circuits.schema import form_of
 
 from . import logs, problems
 from .api import pages, proofs, system
 from .api.example import FreshExample
+from .api.models import FORMS
 from .cors import PublicCors
 from .errors import MethodNotAllowed, NotFound, RequestTimeout
+from .lanes import PUBLIC, STRANGERS, STRANGERS_BYTES, VERIFY, WAITING, WATCHED, Lane, Sluice
 from .metrics import Metrics
 from .middleware import Head, Limit, Observe, context_of
 from .settings import CONFIG_VARIABLE, Settings, load_settings
@@ -60,6 +64,17 @@ class Service:
     security: dict[str, Any] = field(default_factory=dict)
     parts: dict[str, Any] = field(default_factory=dict)
     example: FreshExample = field(default_factory=FreshExample)
+    lanes: dict[str, Lane] = field(default_factory=dict)
+    sluice: Sluice = field(default_factory=lambda: Sluice(STRANGERS_BYTES))
+
+    def lane(self, scope: Scope) -> str:
+        """The lane of a request: verification is for anybody, and whose key is known here is no stranger."""
+        if proofs.LARGE.get(scope["path"]) == scope["method"]:
+            return VERIFY
+        if scope["path"] in WATCHED:
+            return WATCHED[scope["path"]]
+        door = self.parts.get("door")
+        return PUBLIC if door is None else door.lane(scope)
 
 
 def create_app(settings: Settings) -> FastAPI:
@@ -81,6 +96,8 @@ def create_app(settings: Settings) -> FastAPI:
     service.resources.append(proofs.pool_of)
     service.large_paths.update(proofs.LARGE)
     service.models.extend(proofs.MODELS)
+    # Who serves strangers alone gives them all the room.
+    service.lanes.update({name: Lane(settings.max_concurrency, waiting=WAITING) for name in STRANGERS})
     app.include_router(proofs.router)
     app.include_router(system.router)
     app.include_router(pages.router)
@@ -94,7 +111,9 @@ def create_app(settings: Settings) -> FastAPI:
     app.add_middleware(Head)
     app.add_middleware(
         Limit,
-        concurrency=settings.max_concurrency,
+        lanes=service.lanes,
+        lane=service.lane,
+        sluice=service.sluice,
         body_bytes=settings.max_body_bytes,
         large_bytes=settings.max_document_bytes,
         large_paths=service.large_paths,
@@ -177,9 +196,16 @@ def _handle_errors(app: FastAPI) -> None:
 def _malformed(fault: dict[str, Any]) -> MalformedInput:
     """A fault of pydantic as a typed error: where and what, never the input."""
     place = [str(part) for part in fault.get("loc", ())[1:]]
-    extra = fault.get("type") == "extra_forbidden"
     path = ".".join(part if _SAFE_PART.fullmatch(part) else "?" for part in place)
-    return MalformedInput("unknown key" if extra else fault.get("msg", "not valid"), field=path or "body")
+    match fault.get("type"):
+        case "extra_forbidden":
+            message = "unknown key"
+        case "string_pattern_mismatch":
+            pattern = fault["ctx"]["pattern"]
+            message = FORMS.get(pattern) or form_of(pattern)
+        case _:
+            message = fault.get("msg", "not valid")
+    return MalformedInput(message, field=path or "body")
 
 
 @lru_cache

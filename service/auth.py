@@ -4,19 +4,30 @@ from __future__ import annotations
 
 import hashlib
 import secrets
-from typing import Annotated, Any
+from typing import Annotated
 
-from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
+from anyio import to_thread
 from fastapi import Depends, Header, Request
 from starlette.concurrency import run_in_threadpool
 
+from circuits.errors import ZkMarginError
 from verifier.hub_keys import public_key
 
+from .door import HEAD, Door
 from .ledger import access
 from .ledger.access import Principal
 from .ledger.book import Book
 from .middleware import context_of
-from .signatures import verify_request
+from .signatures import SignedHead, UnknownKey
+
+#: Where a request carries its caller.
+PRINCIPAL = "zkmargin.principal"
+
+
+def door_of(request: Request) -> Door:
+    """The application's door."""
+    door: Door = request.app.state.service.parts["door"]
+    return door
 
 
 async def book_of(request: Request) -> Book:
@@ -25,38 +36,41 @@ async def book_of(request: Request) -> Book:
     return book
 
 
-def _authenticate(
-    book: Book, method: str, path: str, query: str, headers: list[tuple[str, str]], body: bytes
-) -> Principal:
+def _admit(book: Book, door: Door, head: SignedHead, body: bytes) -> Principal:
+    """What is left after the signature: the body is the signed one, the key is valid now, the request is new."""
+    signed = head.check_body(body)
     now = book.clock()
-    owners: dict[str, Any] = {}
-
-    def key_of(kid: str) -> Ed25519PublicKey | None:
-        row = book.database.read(lambda tx: access.lookup(tx, kid))
+    row = book.database.read(lambda tx: access.lookup(tx, signed.keyid))
+    try:
         if row is None:
-            return None
-        owners[kid] = row
-        return public_key(bytes.fromhex(row.public))
+            raise UnknownKey("no such key here", field="keyid")
+        # After the signature: whose key it is, and for how long, is told to who has it.
+        access.expect_valid(row, created=signed.created, now=now)
+    except ZkMarginError:
+        door.forget(signed.keyid)
+        raise
+    access.burn_nonce(book, signed.keyid, signed.nonce, signed.expires, secrets.token_hex(16))
+    door.met(signed.keyid, public_key(bytes.fromhex(row.public)), row.kind)
+    return Principal(row.kind, row.owner, signed.keyid)
 
-    verified = verify_request(
-        method=method, path=path, query=query, headers=headers, body=body, key_of=key_of, now=now, hub=book.name
-    )
-    row = owners[verified.keyid]
-    # After the signature: whose key it is, and for how long, is told to who has it.
-    access.expect_valid(row, created=verified.created, now=now)
-    access.burn_nonce(book, verified.keyid, verified.nonce, verified.expires, secrets.token_hex(16))
-    return Principal(row.kind, row.owner, verified.keyid)
+
+async def authenticate(request: Request) -> None:
+    """Find the caller before anything of the body is parsed, and before it is read where nobody known signed it.
+
+    A typed error for a request that is not signed, not now, not by a registered key, or not new.
+    """
+    book, door = await book_of(request), door_of(request)
+    head: SignedHead | None = request.scope.get(HEAD)
+    if head is None:
+        head = await to_thread.run_sync(door.verify, request.scope, limiter=door.limiter)
+    caller = await run_in_threadpool(_admit, book, door, head, await request.body())
+    context_of(request.scope).principal = caller.caller
+    request.scope[PRINCIPAL] = caller
 
 
 async def authenticated(request: Request) -> Principal:
-    """The caller; a typed error for a request that is not signed, not now, not by a registered key, or not new."""
-    body = await request.body()
-    path = request.scope.get("raw_path", b"").decode("latin-1").partition("?")[0]
-    query = request.scope["query_string"].decode("latin-1")
-    headers = [(k.decode("latin-1"), v.decode("latin-1")) for k, v in request.scope["headers"]]
-    method = context_of(request.scope).method or request.method
-    caller = await run_in_threadpool(_authenticate, await book_of(request), method, path, query, headers, body)
-    context_of(request.scope).principal = caller.caller
+    """The caller that :func:`authenticate` found."""
+    caller: Principal = request.scope[PRINCIPAL]
     return caller
 
 

@@ -21,6 +21,9 @@ from circuits.errors import MalformedInput, ZkMarginError
 
 from . import logs
 from .api import accounts, credits, describe, log, snapshots, trades, venues
+from .auth import authenticate
+from .door import Door
+from .lanes import CALLERS, GAPS, OPERATORS, OPERATORS_ROOM, PUBLIC, PUBLIC_ROOM, VERIFY, WAITING, Lane
 from .ledger import access, idempotency
 from .ledger import credits as ledger_credits
 from .ledger import log as ledger_log
@@ -48,6 +51,16 @@ def install(app: FastAPI, service: Service) -> None:
     service.resources.insert(0, ledger_of)
     service.large_paths["/v1/snapshots"] = "POST"
     service.security.update(describe.SCHEME)
+    own = {CALLERS: Lane(service.settings.max_concurrency), OPERATORS: Lane(OPERATORS_ROOM)}
+
+    def busy() -> bool:
+        return any(lane.running for lane in own.values())
+
+    rooms = {VERIFY: service.settings.max_strangers, PUBLIC: PUBLIC_ROOM}
+    for name, gap in GAPS.items():
+        service.lanes[name] = Lane(rooms.get(name, WAITING), waiting=WAITING, gap=gap, busy=busy)
+    service.lanes.update(own)
+    service.parts["authenticate"] = authenticate
     for part in (snapshots, venues, accounts, credits, trades, log):
         app.include_router(part.router)
 
@@ -135,6 +148,8 @@ async def ledger_of(service: Service) -> AsyncIterator[None]:
     to_thread.current_default_thread_limiter().total_tokens = 2 * service.settings.database_pool
     book = await run_in_threadpool(partial(open_book, service.settings, server=True))
     service.parts["book"] = book
+    door = service.parts["door"] = Door(book)
+    await run_in_threadpool(door.refresh)
 
     def document(tx: Connection, digest: bytes) -> bytes | None:
         with suppress(ZkMarginError):
@@ -144,10 +159,14 @@ async def ledger_of(service: Service) -> AsyncIterator[None]:
     async def lookup(digest: bytes) -> bytes | None:
         return await run_in_threadpool(book.database.read, lambda tx: document(tx, digest))
 
-    service.parts["lookup"] = lookup
+    async def strangers_lookup(digest: bytes) -> bytes | None:
+        # Not in the threads of the ledger's callers.
+        return await to_thread.run_sync(book.database.read, lambda tx: document(tx, digest), limiter=door.limiter)
+
+    service.parts["lookup"], service.parts["strangers_lookup"] = lookup, strangers_lookup
     service.checks["database"] = BookingProbe(book)
     tasks = [
-        asyncio.create_task(_sweep(book, service.settings.sweep_seconds)),
+        asyncio.create_task(_sweep(book, door, service.settings.sweep_seconds)),
         asyncio.create_task(_keep_head(book, HEAD_SECONDS)),
     ]
     try:
@@ -164,11 +183,15 @@ def _checkpoint(book: Book) -> None:
     book.database.checkpoint()
 
 
-async def _sweep(book: Book, seconds: float) -> None:
-    """Expire credits and forget nonces, for as long as the application runs. One failure is not the end."""
+def _refresh(door: Door) -> Callable[[Book], None]:
+    return lambda _: door.refresh()
+
+
+async def _sweep(book: Book, door: Door, seconds: float) -> None:
+    """Expire credits, forget nonces, learn keys, for as long as the application runs. One failure is not the end."""
     while True:
         await asyncio.sleep(seconds)
-        for work in (ledger_credits.sweep, access.forget_nonces, idempotency.forget, _checkpoint):
+        for work in (ledger_credits.sweep, access.forget_nonces, idempotency.forget, _refresh(door), _checkpoint):
             await _attempt("sweep", work, book)
 
 

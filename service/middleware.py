@@ -10,7 +10,7 @@ import asyncio
 import re
 import secrets
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
@@ -18,13 +18,12 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from circuits.errors import InternalError, MalformedInput, ZkMarginError
 
 from .errors import BodyTooLarge, Overloaded, RequestTimeout
+from .lanes import CALLERS, STRANGERS, Lane, Sluice
 from .logs import logger, place
 from .metrics import Metrics
 from .problems import problem_of, response_of
 
 REQUEST_ID = re.compile(r"[A-Za-z0-9._-]{8,64}")
-#: Answered even when the service is full, so that it is not taken for dead.
-EXEMPT = frozenset({"/health/live", "/health/ready", "/metrics"})
 SCOPE_KEY = "zkmargin"
 METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})
 
@@ -145,50 +144,63 @@ class Head:
 
 
 class Limit:
-    """Bounds on requests in progress, on each body, on all bodies together, and on the time that a body takes."""
+    """Room by lanes, and bounds on each body, on all bodies together, and on the time that a body takes.
+
+    ``lane`` names the lane of a request; strangers together hold at most half of ``pending_bytes``.
+    """
 
     def __init__(
         self,
         app: ASGIApp,
         *,
-        concurrency: int,
+        lanes: Mapping[str, Lane],
+        lane: Callable[[Scope], str],
+        sluice: Sluice,
         body_bytes: int,
         large_bytes: int,
         large_paths: Mapping[str, str],
         pending_bytes: int,
         body_timeout: float,
     ) -> None:
-        self.app = app
-        self.concurrency, self.pending_bytes, self.body_timeout = concurrency, pending_bytes, body_timeout
+        self.app, self.lanes, self.lane, self.sluice = app, lanes, lane, sluice
+        self.pending_bytes, self.body_timeout = pending_bytes, body_timeout
         self.body_bytes, self.large_bytes, self.large_paths = body_bytes, large_bytes, large_paths
-        self.running = 0
-        self.held = 0
+        self.held = dict.fromkeys((True, False), 0)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one request within the limits; typed errors of a body that breaks them reach the app's handlers."""
-        if scope["type"] != "http" or scope["path"] in EXEMPT:
+        if scope["type"] != "http":
             await self.app(scope, receive, send)
             return
-        if self.running >= self.concurrency:
-            await send_problem(Overloaded("too many requests in progress"), scope, receive, send)
-            return
-        limit = self.large_bytes if self.large_paths.get(scope["path"]) == scope["method"] else self.body_bytes
+        # The server could still add to its list, and what is signed must be what is read.
+        scope["headers"] = list(scope["headers"])
+        name = self.lane(scope)
+        # Venues and accounts publish nothing.
+        large = name != CALLERS and self.large_paths.get(scope["path"]) == scope["method"]
+        limit = self.large_bytes if large else self.body_bytes
+        lane, stranger = self.lanes[name], name in STRANGERS
         try:
             declared = _declared_length(scope)
             if declared > limit:
                 raise BodyTooLarge(f"larger than {limit} bytes", field="content-length")
-            if self.held + declared > self.pending_bytes:
-                raise Overloaded("too many bytes in progress")
+            self.check_held(declared, stranger)
+            await lane.enter()
         except ZkMarginError as err:
             await send_problem(err, scope, receive, send)
             return
-        body = _Body(self, receive, limit)
-        self.running += 1
+        body = _Body(self, receive, limit, stranger)
         try:
             await self.app(scope, body.receive, send)
         finally:
-            self.running -= 1
-            self.held -= body.received
+            lane.leave()
+            self.held[stranger] -= body.received
+
+    def check_held(self, more: int, stranger: bool) -> None:
+        """``Overloaded`` where so many more bytes are too many."""
+        if sum(self.held.values()) + more > self.pending_bytes or (
+            stranger and self.held[stranger] + more > self.pending_bytes // 2
+        ):
+            raise Overloaded("too many bytes in progress")
 
 
 def _declared_length(scope: Scope) -> int:
@@ -203,8 +215,8 @@ def _declared_length(scope: Scope) -> int:
 class _Body:
     """The receiving side of one request, counted and timed until the body is complete."""
 
-    def __init__(self, limit: Limit, receive: Receive, most: int) -> None:
-        self.limit, self.upstream, self.most = limit, receive, most
+    def __init__(self, limit: Limit, receive: Receive, most: int, stranger: bool) -> None:
+        self.limit, self.upstream, self.most, self.stranger = limit, receive, most, stranger
         self.received = 0
         self.complete = False
         self.deadline = asyncio.get_running_loop().time() + limit.body_timeout
@@ -222,10 +234,11 @@ class _Body:
             return message
         size = len(message.get("body", b""))
         self.received += size
-        self.limit.held += size
+        self.limit.held[self.stranger] += size
         self.complete = not message.get("more_body", False)
+        if self.stranger:
+            await asyncio.sleep(self.limit.sluice.delay(size, asyncio.get_running_loop().time()))
         if self.received > self.most:
             raise BodyTooLarge(f"larger than {self.most} bytes", field="body")
-        if self.limit.held > self.limit.pending_bytes:
-            raise Overloaded("too many bytes in progress")
+        self.limit.check_held(0, self.stranger)
         return message

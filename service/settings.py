@@ -86,12 +86,22 @@ class Settings(BaseSettings):
     max_document_bytes: int = Field(default=16 * MIB, ge=1024, description="largest body of a call with a snapshot")
     max_pending_bytes: int = Field(default=256 * MIB, ge=1024, description="all bodies being read or worked on")
     max_concurrency: int = Field(default=512, ge=1, description="requests in progress in one process; then 503")
+    max_strangers: int = Field(
+        default=64, ge=1, description="hub: verify calls in progress in one process; more wait a moment, then 503"
+    )
+    max_connections: int = Field(default=4096, ge=1, description="open connections of one process; more are dropped")
+    header_timeout: Annotated[float, Field(gt=0, le=3600)] = Field(
+        default=10.0, description="to receive a request line with its headers"
+    )
     body_timeout: Annotated[float, Field(gt=0, le=3600)] = Field(default=20.0, description="to receive a whole body")
     keep_alive: int = Field(default=15, ge=0, le=3600, description="idle time of a kept connection")
     shutdown_timeout: int = Field(default=20, ge=0, le=3600, description="for requests in progress after SIGTERM")
 
     pool_processes: int = Field(
         default=0, ge=0, le=256, description="verification processes of one server process; 0: by the cores, at least 2"
+    )
+    ledger_processes: int = Field(
+        default=0, ge=0, le=256, description="hub: as many for the proofs of its own callers; 0: as pool_processes"
     )
     batch_wait_ms: float = Field(default=2.0, ge=0, le=5, description="longest wait for company in a batch")
     max_batch: int = Field(default=64, ge=1, le=1024, description="most proofs in one pairing check")

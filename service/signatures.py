@@ -12,7 +12,7 @@ from __future__ import annotations
 import hashlib
 import re
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from http_message_signatures import (
@@ -26,6 +26,7 @@ from circuits.errors import SignatureRejected, ZkMarginError
 
 if TYPE_CHECKING:
     from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
+    from http_message_signatures import VerifyResult
 
 ALGORITHM = "ed25519"
 #: Version of these rules; the hub's name follows, so that a request to one hub is nothing to another.
@@ -80,21 +81,40 @@ class VerifiedRequest:
     expires: int
 
 
-def verify_request(
+@dataclass(frozen=True)
+class SignedHead:
+    """A request whose signature holds, before its body was looked at: what is left is :meth:`check_body`."""
+
+    request: VerifiedRequest
+    _verifier: _Verifier = field(repr=False)
+    _message: _Message = field(repr=False)
+    _result: VerifyResult = field(repr=False)
+
+    def check_body(self, body: bytes) -> VerifiedRequest:
+        """That the body is the one that was signed; ``SignatureRejected`` naming ``content-digest``."""
+        if body and f'"{CONTENT_DIGEST}"' not in self._result.covered_components:
+            _refuse("a request with a body needs it", CONTENT_DIGEST)
+        try:
+            self._verifier.verify_body(self._message, [self._result], body)
+        except HTTPMessageSignaturesException:
+            raise SignatureRejected("not the digest of this body", field=CONTENT_DIGEST) from None
+        return self.request
+
+
+def verify_head(
     *,
     method: str,
     path: str,
     query: str,
     headers: Sequence[tuple[str, str]],
-    body: bytes,
     key_of: Callable[[str], Ed25519PublicKey | None],
     now: int,
     hub: str,
-) -> VerifiedRequest:
-    """Check the signature of one request.
+) -> SignedHead:
+    """Check the signature of one request by what comes before its body, so that nobody else's body is ever read.
 
     ``path`` and ``query`` are as sent (percent-encoded, the query without its question mark), ``headers`` every field
-    line in order, ``body`` the bytes as sent. ``key_of`` gives the key of a key id, or None.
+    line in order. ``key_of`` gives the key of a key id, or None.
 
     Raises ``SignatureRejected`` naming the header or component, ``RequestExpired``, ``UnknownKey``.
     """
@@ -107,7 +127,7 @@ def verify_request(
             _refuse("more than one line", name)
         if name in fields:
             covered.append(name)
-    if body and CONTENT_DIGEST not in fields:
+    if fields.get("content-length", ["0"]) != ["0"] and CONTENT_DIGEST not in fields:
         _refuse("a request with a body needs it", CONTENT_DIGEST)
     for name in ("signature-input", "signature"):
         if name not in fields:
@@ -130,14 +150,30 @@ def verify_request(
     # What was signed is what is served, whatever a library makes of a URL.
     if (seen['"@method"'], seen['"@path"'], seen['"@query"']) != (method, path, f"?{query}"):
         _refuse("not the path and query that are served", "@path")
-    try:
-        verifier.verify_body(message, [result], body)
-    except HTTPMessageSignaturesException:
-        raise SignatureRejected("not the digest of this body", field=CONTENT_DIGEST) from None
     values = result.parameters
-    return VerifiedRequest(
+    request = VerifiedRequest(
         str(values["keyid"]), str(values["nonce"]), int(values["created"]), int(values["expires"])
     )  # fmt: skip
+    return SignedHead(request, verifier, message, result)
+
+
+def verify_request(
+    *,
+    method: str,
+    path: str,
+    query: str,
+    headers: Sequence[tuple[str, str]],
+    body: bytes,
+    key_of: Callable[[str], Ed25519PublicKey | None],
+    now: int,
+    hub: str,
+) -> VerifiedRequest:
+    """Check the signature of a request whose body (the bytes as sent) is there: :func:`verify_head`, then the body."""
+    if body and not any(name.lower() == CONTENT_DIGEST for name, _ in headers):
+        _refuse("a request with a body needs it", CONTENT_DIGEST)
+    return verify_head(
+        method=method, path=path, query=query, headers=headers, key_of=key_of, now=now, hub=hub
+    ).check_body(body)  # fmt: skip
 
 
 def claimed_key_id(headers: Sequence[tuple[str, str]], hub: str) -> str:

@@ -162,7 +162,7 @@ class VerifierPool:
         self.metrics = metrics or Metrics()
         self._light: deque[_Ticket] = deque()
         self._heavy: deque[_Ticket] = deque()
-        self._heavy_running = 0
+        self._heavy_running = self._counted = 0
         self._heavy_last = False
         self._slots: list[_Slot] = []
         self._tasks: set[asyncio.Task[None]] = set()
@@ -246,7 +246,10 @@ class VerifierPool:
         self._work.set()
 
     def _count(self) -> None:
-        self.metrics.queue.set(len(self._light) + len(self._heavy))
+        # By differences: a hub has two pools and one gauge.
+        waiting = len(self._light) + len(self._heavy)
+        self.metrics.queue.inc(waiting - self._counted)
+        self._counted = waiting
 
     # --- slots
 

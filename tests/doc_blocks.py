@@ -29,7 +29,7 @@ ROOT = Path(__file__).resolve().parent.parent
 #: What a reader finds in a checkout; not what an earlier reader left in this one.
 CHECKOUT = ("benchmarks", "circuits", "docs", "fuzz", "prover", "scripts", "service", "tests", "verifier", "Makefile")
 #: For one block; the slowest starts a hub.
-SECONDS = 90
+SECONDS = 180
 _FENCE = re.compile(r"^```(.*)$")
 _PORT = re.compile(r"\b808[0-9]\b")
 

@@ -164,7 +164,7 @@ def no_market(w: World, p: Path, m: pytest.MonkeyPatch) -> tuple[int, str]:
     from circuits.errors import OracleRefused
 
     m.setattr("service.oracle.build.build", raising(OracleRefused("too few feeds", field="feeds")))
-    m.setattr("service.oracle.config.parse_config", lambda data: None)
+    m.setattr("service.oracle.config.parse_config", lambda *_: None)
     (p / "feeds").mkdir()
     build_words = ("oracle", "build", "--config", w.snapshot, "--feeds", p / "feeds", "--out", p / "out")
     return said(*build_words, "--key", w.hub_key, env=ENV)
@@ -229,7 +229,7 @@ def no_numpy(w: World, p: Path, m: pytest.MonkeyPatch) -> tuple[int, str]:
     from service.oracle import black76
 
     (p / "feeds").mkdir()
-    m.setattr("service.oracle.config.parse_config", lambda data: black76.require_numpy())
+    m.setattr("service.oracle.config.parse_config", lambda *_: black76.require_numpy())
     missing(m, "numpy")
     words = ("oracle", "build", "--config", w.snapshot, "--feeds", p / "feeds", "--out", p / "out")
     return said(*words, "--key", w.hub_key, env=ENV)

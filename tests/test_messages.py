@@ -138,3 +138,40 @@ def test_all_faults_reach_the_terminal_and_json(tmp_path: Any) -> None:
     assert len(call(*words, code=3)["error"]["faults"]) == 2
     shown = CliRunner().invoke(app, [str(word) for word in words]).stderr
     assert shown.count("malformed-input: portfolio.positions.") == 2
+
+
+@pytest.mark.parametrize(
+    ("value", "says"), [("50,000", "without thousands separators"), ("-5", "not negative"), ("1e3", "plain decimal")]
+)
+def test_no_regular_expression_is_answered_over_http(value: str, says: str) -> None:
+    from pydantic import ValidationError
+
+    from service.api.models import CapBody
+    from service.app import _malformed
+
+    with pytest.raises(ValidationError) as caught:
+        CapBody.model_validate({"cap": value})
+    [fault] = [f for f in caught.value.errors() if f["loc"][-1] == "cap"]
+    error = _malformed({**fault, "loc": ("body", *fault["loc"])})
+    assert says in error.message
+    assert "^" not in error.message
+    assert error.field == "cap"
+
+
+def test_what_is_no_public_key_is_named(tmp_path: Any) -> None:
+    from prover.files import read_public_key
+    from service.hub import generate_key, private_pem, public_pem
+
+    key = generate_key()
+    files = {
+        "a": block("snapshot.json"),
+        "b": private_pem(key),
+        "c": public_pem(key),
+        "d": b"-----BEGIN PUBLIC KEY-----\r\n",
+    }
+    for name, data in files.items():
+        (tmp_path / name).write_bytes(data)
+    assert "this is a snapshot document" in told(lambda: read_public_key(tmp_path / "a")).message
+    assert "this is a signing key" in told(lambda: read_public_key(tmp_path / "b")).message
+    for name in "cd":  # another layout of PEM is for the parser to judge
+        assert read_public_key(tmp_path / name) == files[name]

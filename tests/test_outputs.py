@@ -47,7 +47,7 @@ def samples() -> dict[str, bytes]:
     key, (secret, shown) = generate_key(), generate_encryption_key()
     kinds = (
         "snapshot", "portfolio", "opening", "attestation", "statement", "proof", "credit", "tree-head", "hub-key",
-        "demand", "offer", "trust", "feed", "signed-snapshot", "oracle-state", "authorisation", "policy",
+        "demand", "offer", "trust", "feed", "signed-snapshot", "oracle-state", "authorisation", "policy", "import",
     )  # fmt: skip
     found = {f"{name} document": document(name) for name in kinds}
     plain = [private_pem(key), public_pem(key), secret, shown, b"0" * 64 + b"\n", b"\x89PNG\r\n\x1a\n", FORK]

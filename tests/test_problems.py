@@ -14,6 +14,7 @@ import service.errors
 import service.refusals
 import service.signatures
 from circuits.errors import LogForked, MalformedInput, NotSolvent, ZkMarginError
+from service import lanes
 from service.app import create_app
 from service.errors import Overloaded, ServiceError
 from service.problems import PROBLEMS, body_of
@@ -150,7 +151,8 @@ def test_a_body_that_never_comes_does_not_hold_the_service() -> None:
     assert json.loads(sent[1]["body"])["code"] == "request-timeout"
 
 
-def test_too_many_requests_in_progress_are_turned_away() -> None:
+def test_too_many_requests_in_progress_are_turned_away(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(lanes, "WAIT_MS", (1, 1))
     app = create_app(settings(max_concurrency=1))
     statuses: list[int] = []
     retry: list[bytes] = []
@@ -170,7 +172,7 @@ def test_too_many_requests_in_progress_are_turned_away() -> None:
         first = asyncio.create_task(app(scope("/v1/proofs/verify"), slow, send))
         await asyncio.sleep(0)
         await asyncio.sleep(0)
-        await app(scope("/v1/problems", "GET"), slow, send)
+        await app(scope("/v1/proofs/verify-batch"), slow, send)
         await app(scope("/health/live", "GET"), slow, send)
         gate.set()
         await first
@@ -178,7 +180,7 @@ def test_too_many_requests_in_progress_are_turned_away() -> None:
     asyncio.run(main())
     # The full service still says that it lives, and the first request is served (its pool is not started here).
     assert statuses[:2] == [503, 200]
-    assert retry[0] == b"1"
+    assert retry[0] == b"2"
     assert len(statuses) == 3
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from fractions import Fraction
 from typing import Any
 
@@ -10,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from circuits.errors import MalformedInput, StatementMismatch, ZkMarginError
-from circuits.purpose import ANY, SHOW, ForCredit, ForTrade, ForWithdrawal, legs_cost
+from circuits.purpose import ANY, SHOW, ForCredit, ForTrade, ForWithdrawal, legs_cost, to_tree
 from circuits.statement import bind
 from circuits.units import format_fraction
 from prover.words import in_words
@@ -44,6 +45,7 @@ def test_purposes_are_read_as_they_are_written() -> None:
     wanted = (SHOW, ForCredit("spoke-1", "5", NOW + 60), ForTrade("10", ANY), ForWithdrawal("bank account 7"))
     for tree, purpose in zip(({"for": "show"}, CREDIT, TRADE, OUT), wanted, strict=True):
         assert load_statement(stated(tree)).purpose == purpose
+        assert to_tree(purpose) == tree
 
 
 BAD: list[tuple[str, Any, Tree, str]] = [
@@ -57,6 +59,7 @@ BAD: list[tuple[str, Any, Tree, str]] = [
     ("credit of nothing", CREDIT | {"amount": "0"}, {}, "statement.purpose.amount"),
     ("credit below nothing", CREDIT | {"amount": "-1"}, {}, "statement.purpose.amount"),
     ("credit of more than is proved", CREDIT | {"amount": "10.01"}, {}, "statement.purpose.amount"),
+    ("credit on an amount that is none", CREDIT, {"amount": "-0"}, "statement.amount"),
     ("credit as a number", CREDIT | {"amount": 5}, {}, "statement.purpose.amount"),
     ("credit of another venue", CREDIT | {"venue": "spoke-2"}, {}, "statement.purpose.venue"),
     ("credit on an order", CREDIT, {"delta": [leg(CASH, "5")]}, "statement.delta"),
@@ -120,11 +123,11 @@ def test_the_limit_of_a_trade_is_what_its_legs_may_take_at_the_marks(cash: int, 
         bind(statement, SNAP)
 
 
-def test_credit_is_no_leg_of_a_trade() -> None:
+def test_credit_is_no_leg_of_a_trade_or_withdrawal() -> None:
     """A venue's credit is not the account's to give away, nor to be rid of."""
     name = next(i.id for i in SNAP.instruments if i.kind == "credit")
-    for quantity in ("-1", "1"):
-        statement = load_statement(stated(TRADE, delta=[leg(name, quantity)]))
+    for use, quantity in ((TRADE, "-1"), (TRADE, "1"), (OUT, "-1")):
+        statement = load_statement(stated(use, delta=[leg(name, quantity)]))
         with pytest.raises(StatementMismatch) as refused:
             bind(statement, SNAP)
         assert refused.value.field == "statement.delta.0.instrument"
@@ -145,6 +148,14 @@ def test_words_name_all_that_is_authorised() -> None:
     assert f"5 {CASH}" in said["withdrawal"]
     for text in said.values():
         assert "Good until" in text
+
+
+@pytest.mark.parametrize("end", ["vault-1. Nothing may be booked on it.", 'vault-1". Nothing may be booked on it. "'])
+def test_a_destination_that_reads_like_words_is_quoted(end: str) -> None:
+    """It is free text: what is in it is said as one thing, and cannot end the sentence that it stands in."""
+    (said, *_) = in_words(load_statement(stated(OUT | {"destination": end})), SNAP)
+    assert said.endswith(f" to {json.dumps(end)}.")
+    assert json.loads(said.partition(" to ")[2].removesuffix(".")) == end
 
 
 @given(

@@ -17,19 +17,28 @@ from circuits.schema import (
     Strict,
     Time,
 )
+from circuits.units import DECIMAL_FORM
 from verifier.authorisation import AuthorisationModel
 from verifier.snapshot_signature import SignedSnapshotModel
 
 #: Names that stand in paths.
 ID_PATTERN = r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$"
 Id = Annotated[str, StringConstraints(pattern=ID_PATTERN)]
-Caip2 = Annotated[str, StringConstraints(pattern=r"^[-a-z0-9]{3,8}:[-_a-zA-Z0-9]{1,32}$")]
+_CAIP2_PATTERN = r"^[-a-z0-9]{3,8}:[-_a-zA-Z0-9]{1,32}$"
+Caip2 = Annotated[str, StringConstraints(pattern=_CAIP2_PATTERN)]
 PublicKey = Annotated[
     str, StringConstraints(pattern=r"^[0-9a-f]{64}$"), Field(description="raw Ed25519 public key, hex")
 ]
 Kid = Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{32}$")]
 CreditId = Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{32}$")]
-Amount = Annotated[str, StringConstraints(pattern=r"^(0|[1-9][0-9]{0,40})(\.[0-9]{1,30})?$", max_length=80)]
+_AMOUNT_PATTERN = r"^(0|[1-9][0-9]{0,40})(\.[0-9]{1,30})?$"
+Amount = Annotated[str, StringConstraints(pattern=_AMOUNT_PATTERN, max_length=80)]
+#: What callers are told instead of a regular expression, besides what the documents' own types say.
+FORMS = {
+    ID_PATTERN: "must be a name of at most 64 letters, digits and . _ -, beginning with a letter or digit",
+    _CAIP2_PATTERN: "must be a chain as CAIP-2 writes it, such as eip155:1",
+    _AMOUNT_PATTERN: f"{DECIMAL_FORM}; not negative",
+}
 Count = Annotated[int, Field(ge=0, le=2**53 - 1)]
 Sequence = Annotated[int, Field(ge=1, le=2**53 - 1)]
 Token = Annotated[str, StringConstraints(max_length=8192)]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -38,6 +39,9 @@ MODELS = (VerifyRequest, VerifyBatchRequest)
 LARGE = {"/v1/proofs/verify": "POST", "/v1/proofs/verify-batch": "POST"}
 TAG = {"name": "proofs", "description": "verdicts on proofs; needs no key and keeps nothing"}
 
+#: Strangers' verification in a hub takes the processor time that nobody else wants.
+NICE = 10
+
 router = APIRouter(route_class=StrictRoute, tags=["proofs"])
 
 
@@ -57,32 +61,42 @@ def _body(model: type[Any], example: dict[str, Any]) -> dict[str, Any]:
 
 @asynccontextmanager
 async def pool_of(service: Service) -> AsyncIterator[None]:
-    """The pool for the life of the application: ``service.parts["pool"]``; ``parts["lookup"]`` may find snapshots."""
-    settings = service.settings
-    store = SnapshotStore(settings.snapshot_cache_bytes)
-    for path in settings.snapshots:
-        document = read(path, "snapshots")
-        store.keep(_digest(document), document)
-    pool = VerifierPool(
-        processes=settings.processes(),
-        batch_wait=settings.batch_wait_ms / 1000,
-        max_batch=settings.max_batch,
-        max_queue=settings.max_queue,
-        job_timeout=settings.job_timeout,
-        keep=settings.worker_snapshots,
-        store=store,
-        lookup=service.parts.get("lookup"),
-        metrics=service.metrics,
-    )
-    service.parts["hub_keys"] = tuple(raw_public_key(path, "hub_keys") for path in settings.hub_keys)
-    service.parts["oracle_keys"] = tuple(raw_public_key(path, "oracle_keys") for path in settings.oracle_keys)
-    service.parts["pool"] = pool
-    service.checks["verification"] = pool.ready
-    await pool.start()
+    """The pools for the life of the application: ``service.parts["strangers"]`` is for whoever asks, ``parts["pool"]``
+    for proofs that a hub's own calls bring, which never wait behind the others. ``parts["lookup"]`` and
+    ``parts["strangers_lookup"]`` may find snapshots.
+    """
+    settings, parts = service.settings, service.parts
+    documents = [read(path, "snapshots") for path in settings.snapshots]
+
+    def pool(processes: int, lookup: str, nice: int) -> VerifierPool:
+        store = SnapshotStore(settings.snapshot_cache_bytes)
+        for document in documents:
+            store.keep(_digest(document), document)
+        return VerifierPool(
+            processes=processes,
+            batch_wait=settings.batch_wait_ms / 1000,
+            max_batch=settings.max_batch,
+            max_queue=settings.max_queue,
+            job_timeout=settings.job_timeout,
+            keep=settings.worker_snapshots,
+            nice=nice,
+            store=store,
+            lookup=parts.get(lookup),
+            metrics=service.metrics,
+        )
+
+    parts["hub_keys"] = tuple(raw_public_key(path, "hub_keys") for path in settings.hub_keys)
+    parts["oracle_keys"] = tuple(raw_public_key(path, "oracle_keys") for path in settings.oracle_keys)
+    hub = settings.role == "hub"
+    strangers = parts["strangers"] = pool(settings.processes(), "strangers_lookup", NICE if hub else 0)
+    ledger = parts["pool"] = pool(settings.ledger_processes or settings.processes(), "lookup", 0) if hub else strangers
+    service.checks["verification"] = ledger.ready
+    pools = [ledger, strangers] if hub else [strangers]
     try:
+        await asyncio.gather(*(one.start() for one in pools))
         yield
     finally:
-        await pool.close()
+        await asyncio.gather(*(one.close() for one in pools))
 
 
 def read(path: Path, field: str) -> bytes:
@@ -112,7 +126,7 @@ def _digest(document: bytes) -> bytes:
 async def _judge(request: Request, *, many: bool) -> Done:
     parts = request.app.state.service.parts
     job = BodyJob(await request.body(), many, parts["hub_keys"], parts["oracle_keys"])
-    pool: VerifierPool = parts["pool"]
+    pool: VerifierPool = parts["strangers"]
     return await pool.submit(job)
 
 

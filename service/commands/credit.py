@@ -12,7 +12,7 @@ from prover.cli import Json
 from prover.console import emit, reports_errors
 from prover.outputs import Writes
 
-from .session import OracleKeys, Session, command, legs_of, oracle_keys
+from .session import OracleKeys, Session, command, legs_of, oracle_keys, shown
 
 if TYPE_CHECKING:
     from verifier.credit_entry import CreditEntry
@@ -235,5 +235,5 @@ def listing(session: Session, live: Annotated[bool, typer.Option("--live", help=
     from ..client import fetch_credits
 
     rows = [_row(credit.entry) for credit in session.run(fetch_credits(session.trust, live=live))]
-    text = "\n".join("  ".join(str(value) for value in row.values()) for row in rows) or "none"
+    text = "\n".join("  ".join(shown(value) for value in row.values()) for row in rows) or "none"
     session.emit({"credits": rows}, text)

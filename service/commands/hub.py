@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from circuits.errors import MalformedInput
-from prover.cli import Json
+from prover.cli import In, Json
 from prover.console import emit, progress, reports_errors
 from prover.outputs import Writes
 
@@ -44,10 +44,10 @@ def _book(config: Path | None) -> Book:
 
 
 def _public(path: Path) -> str:
-    from prover.files import read_file
+    from prover.files import read_public_key
     from verifier.attestation import load_public_key
 
-    return load_public_key(read_file(path)).public_bytes_raw().hex()
+    return load_public_key(read_public_key(path)).public_bytes_raw().hex()
 
 
 @hub_app.command("new-storage-key")
@@ -172,6 +172,46 @@ def rotate_signing_key(
 
     made = run(_book(config), begins=begins, seconds=days * 86400)
     emit(made, as_json=as_json, text=lambda: typer.echo(f"signing key {made['key']} from {made['not_before']}"))
+
+
+@hub_app.command("sign-import")
+@reports_errors
+def sign_import(
+    payload: In,
+    key: Annotated[Path, typer.Option(help="Your signing key, as an operator or a venue.")],
+    out: Annotated[
+        Path, typer.Option(help="Where to write the import (secret: it holds positions)."), Writes("import document")
+    ],
+    as_json: Json = False,
+) -> None:
+    """As an operator or venue: check a book of contracts that accounts bring, and sign it. It must sum to zero."""
+    from circuits.canonical import parse_json
+    from prover.files import private, read_file, unseal, write_files
+
+    with extra("service"):
+        from ..ledger.imports import sign_import as run
+    from ..hub import load_private_key
+
+    signing = load_private_key(unseal(read_file(key), name="key"))
+    write_files(private(out, run(parse_json(unseal(read_file(payload), name="import"), name="import"), signing)))
+    emit({"file": str(out)}, as_json=as_json, text=lambda: typer.echo(f"import -> {out}"))
+
+
+@hub_app.command("import")
+@reports_errors
+def take_over(
+    document: Annotated[Path, typer.Argument(help="The signed import.")], config: Config = None, as_json: Json = False
+) -> None:
+    """Take over a signed book into accounts that were just opened. Nothing is made: it sums to zero."""
+    from prover.files import read_file
+
+    book = _book(config)
+    from ..ledger.imports import book_import
+
+    data = read_file(document)
+    made = book.database.write(lambda tx: book_import(book, tx, data))
+    told = ", ".join(f"{row['account']} epoch {row['epoch']} (leaf {row['leaf']})" for row in made["accounts"])
+    emit(made, as_json=as_json, text=lambda: typer.echo(f"import {made['import']} of {made['signer']}: {told}"))
 
 
 @hub_app.command()

@@ -18,8 +18,6 @@ from .extras import extra
 if TYPE_CHECKING:
     from ..settings import Settings
 
-#: Bytes of request line and headers; httptools gives up beyond.
-MAX_HEADER_BYTES = 32 * 1024
 BACKLOG = 1024
 
 
@@ -53,6 +51,7 @@ def run(settings: Settings, config: Path | None, given: dict[str, Any]) -> None:
     from uvicorn.supervisors import Multiprocess
 
     from .. import logs
+    from ..edge import EdgeProtocol
     from ..metrics import DIRECTORY_VARIABLE
     from ..settings import CONFIG_VARIABLE, PREFIX
 
@@ -83,7 +82,7 @@ def run(settings: Settings, config: Path | None, given: dict[str, Any]) -> None:
         proxy_headers=False,
         log_config=None,
         ws="none",
-        http="httptools",
+        http=EdgeProtocol,
         timeout_keep_alive=settings.keep_alive,
         timeout_graceful_shutdown=settings.shutdown_timeout,
     )

@@ -138,11 +138,11 @@ class Session:
         """Print the answer: JSON, or a line; by default a line for each member."""
         from prover.console import emit
 
-        lines = text if text is not None else "\n".join(f"{name}: {_shown(value)}" for name, value in payload.items())
+        lines = text if text is not None else "\n".join(f"{name}: {shown(value)}" for name, value in payload.items())
         emit(payload, as_json=self.as_json, text=lambda: typer.echo(lines))
 
 
-def _shown(value: object) -> str:
+def shown(value: object) -> str:
     """A member of an answer for people."""
     return "none" if value is None or value in ([], {}) else str(value)
 
@@ -171,18 +171,18 @@ def command(app: typer.Typer, name: str) -> Callable[[Callable[..., None]], Call
 
 def raw_public(path: Path) -> bytes:
     """A raw Ed25519 public key from its PEM file."""
-    from prover.files import read_file
+    from prover.files import read_public_key
     from verifier.attestation import load_public_key
 
-    return load_public_key(read_file(path)).public_bytes_raw()
+    return load_public_key(read_public_key(path)).public_bytes_raw()
 
 
 def oracle_keys(paths: Sequence[Path]) -> list[Ed25519PublicKey]:
     """The trusted oracles' keys."""
-    from prover.files import read_file
+    from prover.files import read_public_key
     from verifier.attestation import load_public_key
 
-    return [load_public_key(read_file(path)) for path in paths]
+    return [load_public_key(read_public_key(path)) for path in paths]
 
 
 def read_private_key(path: Path) -> Ed25519PrivateKey:

@@ -7,7 +7,7 @@ from typing import Annotated, Any
 
 import typer
 
-from .session import Session, command, raw_public
+from .session import Session, command, raw_public, shown
 
 venue_app = typer.Typer(help="Venues, zones and circuit breakers, as an operator.", no_args_is_help=True)
 key_app = typer.Typer(help="Keys at the hub: your own, and as an operator anybody's.", no_args_is_help=True)
@@ -41,7 +41,7 @@ def register(
 
 
 def _list(session: Session, name: str, rows: list[Any]) -> None:
-    text = "\n".join("  ".join(str(value) for value in row.values()) for row in rows) or "none"
+    text = "\n".join("  ".join(shown(value) for value in row.values()) for row in rows) or "none"
     session.emit({name: rows}, text)
 
 

@@ -78,6 +78,7 @@ class _Auditor:
         self.snapshots: dict[str, Snapshot] = {}
         self.by_registry: dict[str, Snapshot] = {}
         self.leaves: dict[int, bytes] = {}
+        self.leaf_times: dict[int, int] = {}
 
     def run(self, proofs: bool, progress: Callable[[str], None]) -> Audit:
         for step in STEPS:
@@ -164,6 +165,7 @@ class _Auditor:
             self.audit.check(same == (row.account, row.epoch, row.commitment, row.time), f"{name} differs from its row")
             self.attested[row.account, row.epoch] = fact
             self.leaves[row.leaf] = attestation_leaf(row.document.encode())
+            self.leaf_times[row.leaf] = fact.time
         self.audit.counts["attestations"] = len(self.attested)
 
     def _log(self) -> None:
@@ -179,6 +181,10 @@ class _Auditor:
             if index not in self.leaves:
                 self.audit.findings.append(f"log leaf {index} has no attestation")
                 return
+            # The head before it was last signed while it was the newest.
+            before = heads[index].time if index in heads else 0
+            late = self.leaf_times[index] + access.NONCE_MARGIN >= before
+            self.audit.check(late, f"log leaf {index}: attested before the head that it follows")
             frontier, complete = tree.append(frontier, self.leaves[index])
             wanted.update({(level, position): value for level, position, value in complete})
             self._head(heads.get(frontier.size), frontier)
@@ -222,6 +228,9 @@ class _Auditor:
             self.audit.check(not any(moved.values()), f"trade {trade} is not conserved")
             self._parties(trade)
         self.audit.counts["trades"] = len(self.replay.trades)
+        for digest, taken in self.replay.imports.items():
+            self.audit.findings.extend(taken.findings(digest, self.book.name))
+        self.audit.counts["imports"] = len(self.replay.imports)
 
     def _parties(self, trade: str) -> None:
         """Each side of a trade traded with whom its holder authorised."""

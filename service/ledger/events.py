@@ -27,7 +27,7 @@ GENESIS = "00" * 32
 #: Every kind of change: no other is recorded, and the audit replays each.
 Kind = Literal[
     "opened", "deposited", "withdrawn", "recommitted", "credit-issued", "credit-consumed", "credit-released",
-    "credit-expired", "traded", "frozen", "unfrozen",
+    "credit-expired", "traded", "imported", "frozen", "unfrozen",
 ]  # fmt: skip
 KINDS: tuple[Kind, ...] = get_args(Kind)
 

@@ -76,12 +76,12 @@ def verify(
     as_json: Json = False,
 ) -> None:
     """Check that the oracle signed this snapshot and that it is in force. Exit 5 if it is not, 6 if not signed."""
-    from prover.files import read_file
+    from prover.files import read_file, read_public_key
     from verifier.attestation import load_public_key
     from verifier.snapshot_signature import verify_snapshot_signature
 
     fact = verify_snapshot_signature(
-        read_file(signature), read_snapshot(snapshot), load_public_key(read_file(oracle_key)), now=clock(now)
+        read_file(signature), read_snapshot(snapshot), load_public_key(read_public_key(oracle_key)), now=clock(now)
     )
     emit(
         {
