@@ -16,7 +16,7 @@ from typing import Any
 
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from sqlalchemy import Connection, select
-from sqlalchemy.exc import SQLAlchemyError
+from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 
 from circuits import snapshot as snapshots
 from circuits.errors import SignatureRejected, ZkMarginError
@@ -35,6 +35,7 @@ from ..log import tree
 from ..signatures import key_id
 from ..signing import raw_public
 from ..store import tables
+from ..store.database import away
 from . import access, credits, epochs, portfolio, venues
 from .book import Book
 from .replay import BROKEN, Account, Replay
@@ -61,7 +62,8 @@ def run(
 ) -> Audit:
     """Audit the whole ledger in one read transaction; with ``proofs`` every credit's proof is verified again.
 
-    ``pinned`` is the hub's first public key (32 bytes) as somebody outside the database knows it.
+    ``pinned`` is the hub's first public key (32 bytes) as somebody outside the database knows it. ``Unavailable`` when
+    the database does not answer, which is no finding.
     """
     return book.database.consistent(lambda tx: _Auditor(book, tx, Audit(), pinned).run(proofs, progress))
 
@@ -88,6 +90,8 @@ class _Auditor:
             try:
                 getattr(self, f"_{step}")()
             except (*BROKEN, SQLAlchemyError) as err:
+                if isinstance(err, DBAPIError) and away(err):
+                    raise
                 # What is too broken to be read is a finding too. The message could hold a value.
                 self.audit.findings.append(f"{step}: cannot be audited ({type(err).__name__})")
                 if step in ("keys", "events"):

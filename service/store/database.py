@@ -203,7 +203,7 @@ class Database:
                     raise Conflict("another change came first") from None
                 raise
             except DBAPIError as err:
-                if getattr(err.orig, "sqlstate", None) == _OVER:
+                if _cut_off(err):
                     break
                 if not passing(err):
                     raise
@@ -275,6 +275,18 @@ def _unique(err: IntegrityError) -> bool:
     """Whether a uniqueness was violated, which is a lost race; any other constraint is our bug."""
     state = getattr(err.orig, "sqlstate", None)
     return state == "23505" or (state is None and "UNIQUE constraint failed" in str(err.orig))
+
+
+def _cut_off(err: DBAPIError) -> bool:
+    """Whether a statement was ended for its time, or by the database's administrator."""
+    return getattr(err.orig, "sqlstate", None) == _OVER
+
+
+def away(err: DBAPIError) -> bool:
+    """Whether the database did not answer, which says nothing of what it holds: :meth:`Database._run` takes it from
+    there.
+    """
+    return _cut_off(err) or passing(err)
 
 
 def passing(err: DBAPIError) -> bool:
