@@ -13,6 +13,7 @@ import os
 import random
 import secrets
 from collections.abc import Callable
+from contextlib import suppress
 from fractions import Fraction
 from functools import lru_cache
 from pathlib import Path
@@ -30,7 +31,7 @@ from prover import files
 from prover.documents import parse_opening, parse_proof, portfolio_lots
 from prover.words import in_words
 from service.client.offer import Demand, Offer
-from service.client.policy import Policy
+from service.client.policy import NotCovered, Policy
 from service.hub import load_private_key
 from service.oracle.config import parse_config
 from service.oracle.feeds import TOKEN_TYPE as FEED_TYPE
@@ -135,7 +136,8 @@ def fuzz_policy(data: bytes) -> None:
     if Policy.from_bytes(policy.to_bytes()) != policy:
         raise AssertionError("a policy that does not survive its own bytes")
     for stated in purpose_statements():
-        policy.check(stated, example_snapshot(), 1_700_000_060)
+        with suppress(NotCovered):
+            policy.check(stated, example_snapshot(), 1_700_000_060)
 
 
 def fuzz_demand(data: bytes) -> None:

@@ -295,6 +295,8 @@ def test_every_error_has_the_exit_code_of_its_row() -> None:
     for kind in kinds():
         if not kind.__module__.startswith(("circuits", "verifier", "prover", "service")) or "code" not in vars(kind):
             continue
+        if kind.__module__ == "service.vectors.engine":
+            continue  # Its verdict on an engine, which the runner counts and nobody is told as an error.
         expected = of_code.get(kind.code, 12)
         assert kind.exit_code == expected or kind.__module__ == "service.errors", kind
     assert {service.refusals.Conflict, service.errors.NotFound} <= set(kinds())

@@ -134,8 +134,8 @@ class Replay:
 
     def _may_move(self, event: Event, moved: Mapping[str, Fraction]) -> bool:
         """Whether an event of this kind moves such quantities: nothing leaves by one that needs no consent."""
-        if event.kind in ("withdrawn", "traded"):
-            return True  # What the statement says, which is looked at with it.
+        if event.kind in ("withdrawn", "traded", "imported"):
+            return True  # What the statement or the signed import says, which is looked at with it.
         if event.kind not in ("deposited", "credit-released"):
             return not moved
         snapshot = self.registries[event.content["registry"]]
