@@ -208,7 +208,7 @@ def main() -> None:
     if given.json:
         print(json.dumps(tree, indent=1))
     else:
-        service.show({f"credits under a flood of {given.strangers}": tree})
+        service.show({f"credits under a flood of {given.strangers}": tree}, by_run=True)
 
 
 if __name__ == "__main__":

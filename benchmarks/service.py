@@ -191,8 +191,8 @@ def credit_requests(count: int, workers: int, database: str) -> Tree:
     }
 
 
-def show(tree: Tree) -> None:
-    """Tables for people."""
+def show(tree: Tree, *, by_run: bool = False) -> None:
+    """Tables for people: a column for each run, or with ``by_run`` a line, for many runs of few figures."""
     from rich.console import Console
     from rich.table import Table
 
@@ -203,12 +203,16 @@ def show(tree: Tree) -> None:
             continue
         runs = {name: run for name, run in part.items() if isinstance(run, dict)}
         table = Table(title=title)
+        measures = tuple(dict.fromkeys(measure for run in runs.values() for measure in run))
         table.add_column("")
-        for name in runs:
+        for name in measures if by_run else runs:
             table.add_column(name, justify="right")
-        for measure in dict.fromkeys(measure for run in runs.values() for measure in run):
-            cells = (run.get(measure, "") for run in runs.values())
-            table.add_row(measure, *(_cell(cell) for cell in cells))
+        if by_run:
+            for name, run in runs.items():
+                table.add_row(name, *(_cell(run.get(measure, "")) for measure in measures))
+        else:
+            for measure in measures:
+                table.add_row(measure, *(_cell(run.get(measure, "")) for run in runs.values()))
         console.print(table)
         for name, value in part.items():
             if name not in runs:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from datetime import UTC, datetime
 from fractions import Fraction
 
@@ -54,9 +55,9 @@ def in_words(statement: Statement, snapshot: Snapshot) -> list[str]:
             ]
         case ForWithdrawal():
             name, quantity = statement.delta[0]
-            lines = [
-                f"{c.hub} may pay {quantity[1:]} {name} out of account {c.account} to {purpose.destination}.",
-            ]
+            # In quotes, as it is free text: it may read like the end of this sentence and another one.
+            to = json.dumps(purpose.destination)
+            lines = [f"{c.hub} may pay {quantity[1:]} {name} out of account {c.account} to {to}."]
         case _:
             after = ""
             if statement.delta:

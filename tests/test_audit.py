@@ -6,13 +6,14 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
-from sqlalchemy import Connection, Table, delete, insert, select, update
-from sqlalchemy.exc import IntegrityError
+from sqlalchemy import Connection, Table, delete, event, insert, select, text, update
+from sqlalchemy.exc import IntegrityError, PendingRollbackError
 
 from service.ledger import audit, events, setup
 from service.ledger.book import Book
-from service.refusals import Conflict
+from service.refusals import Conflict, Unavailable
 from service.store import tables
+from service.store.database import Database
 from service.store.tables import metadata
 
 from .hub_support import Hub
@@ -378,3 +379,59 @@ def test_the_database_refuses_a_second(hub: Hub, table: Table, same: tuple[str, 
 
     with pytest.raises(Conflict):
         hub.database.write(unit)
+
+
+@pytest.fixture(scope="module")
+def postgresql(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
+    with fresh_url("postgresql", tmp_path_factory.mktemp("cut")) as url, started(url) as made:
+        yield made
+
+
+def cut(world: World, at: int, *, always: bool = False) -> audit.Audit:
+    """An audit whose connection is ended by an administrator before one statement, or before every one from there."""
+    database, seen = world.book.database, 0
+    killer = Database(world.hub.url)
+
+    def kill(connection: Connection, *_: object) -> None:
+        nonlocal seen
+        seen += 1
+        if seen == at or (always and seen > at):
+            process = connection.connection.dbapi_connection.info.backend_pid  # type: ignore[union-attr]
+            end = text("SELECT pg_terminate_backend(:process, 2000)")
+            killer.read(lambda tx: tx.execute(end, {"process": process}))
+
+    event.listen(database.engine, "before_cursor_execute", kill)
+    try:
+        return audit.run(world.book, proofs=False)
+    finally:
+        event.remove(database.engine, "before_cursor_execute", kill)
+        killer.close()
+
+
+@pytest.mark.parametrize("at", range(1, 21, 3))
+def test_an_audit_that_is_cut_off_begins_again_and_accuses_nobody(postgresql: World, at: int) -> None:
+    assert cut(postgresql, at).findings == []
+
+
+def slow(auditor: audit._Auditor) -> None:
+    """A step that is ended for its time, as by an administrator."""
+    auditor.tx.execute(text("SET LOCAL statement_timeout = 20"))
+    auditor.tx.execute(text("SELECT pg_sleep(5)"))
+
+
+def test_a_database_that_does_not_answer_is_no_finding(postgresql: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    with pytest.raises(Unavailable):
+        cut(postgresql, 5, always=True)
+    monkeypatch.setattr(audit._Auditor, "_log", slow)
+    with pytest.raises(Unavailable):
+        audit.run(postgresql.book, proofs=False)
+
+
+def test_control_what_the_database_says_of_itself_was_a_finding(
+    postgresql: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(audit, "away", lambda err: False)
+    with pytest.raises(PendingRollbackError):
+        cut(postgresql, 7)
+    monkeypatch.setattr(audit._Auditor, "_log", slow)
+    assert "log: cannot be audited (OperationalError)" in audit.run(postgresql.book, proofs=False).findings

@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterator
+from dataclasses import replace
+from fractions import Fraction
 from typing import Any
 
 import pytest
@@ -15,17 +17,17 @@ import pytest
 from circuits.purpose import ANY, ForCredit, ForTrade, ForWithdrawal, Purpose, to_tree
 from circuits.schema import StatementModel, validate
 from circuits.statement import from_model
-from service.client import Demand, NotCovered, Policy, TradeRule, answer
+from service.client import CreditRule, Demand, NotCovered, Policy, ShowRule, TradeRule, answer, offer_for, statement_for
 from service.client.holder import Attested, Holding, Prices
 from service.ledger import audit, consent
 from service.ledger.book import Book
-from verifier.attestation import verify_attestation
+from verifier.attestation import Attestation, verify_attestation
 from verifier.hub_keys import public_key
 from verifier.snapshot_signature import SnapshotSignature
 
 from .hub_support import Signer
 from .ledger_support import DATABASES, World, fresh_url, started
-from .support import Tree
+from .support import NOW, Tree, sample_account
 
 EVIL, ALICE = "venue/evil", "account/alice"
 CREDITS, TRADES = "/v1/credits", "/v1/trades"
@@ -53,7 +55,9 @@ def wallet(world: World, account: str = "alice") -> tuple[Prices, Holding]:
 def shown(world: World, **changes: Any) -> Tree:
     """What the shipped holder answers to a demand to be shown solvency: a statement and its proof, nothing signed."""
     prices, holding = wallet(world)
-    made = answer(Demand("evil", **({"amount": "500"} | changes)), prices, holding, now=world.clock())
+    demand, now = Demand("evil", **({"amount": "500"} | changes)), world.clock()
+    # As a person does who agrees to it at the console: no policy shows so much, nor what is after a trade.
+    made = offer_for(statement_for(demand, prices, holding, now=now), prices, holding, key=None, now=now)
     assert made.authorisation is None
     return {"statement": json.loads(made.statement.to_bytes()), "proof": json.loads(made.to_bytes())["proof"]}
 
@@ -271,6 +275,89 @@ def test_a_statement_for_one_use_is_good_for_no_other(world: World, purpose: str
     out = {k: (side if purpose == "trade" else credit)[k] for k in parts} | {"instrument": "QUOTE-0", "quantity": "10"}
     tree = world.refused("statement-refused", 422, ALICE, "POST", "/v1/accounts/alice/withdrawals", out)
     assert tree["field"] in ("statement.purpose", "statement.context.spoke")
+
+
+ALL = Policy(
+    shows=(ShowRule("evil", "300", "2"),),
+    credits=(CreditRule("evil", "100", 3600),),
+    trades=(TradeRule("evil", ("QUOTE-0", "PERPETUAL-2"), "100", (ANY,)),),
+)
+LEGS = (("PERPETUAL-2", "1"), ("QUOTE-0", "-64"))
+#: What a venue asks, under which policy it is answered, and the field that names why not (None: it is answered).
+ASKED: list[tuple[str, Policy, Tree, str | None]] = [
+    ("solvent or not", Policy(), {"amount": "0"}, None),
+    ("a cent of equity", Policy(), {"amount": "0.01"}, "statement.amount"),
+    ("most of the equity", Policy(), {"amount": "999"}, "statement.amount"),
+    ("twice the margin", Policy(), {"amount": "0", "multiplier": "1.000001"}, "statement.multiplier"),
+    ("half the margin", Policy(), {"amount": "0", "multiplier": "0.5"}, "statement.multiplier"),
+    ("after a trade", Policy(), {"amount": "0", "delta": LEGS}, "statement.delta"),
+    ("a year's buffer", Policy(), {"amount": "0", "max_horizon": 366 * 86400}, "statement.horizon"),
+    ("as the rule shows", ALL, {"amount": "300", "multiplier": "2"}, None),
+    ("above the rule", ALL, {"amount": "300.01"}, "statement.amount"),
+    ("a multiplier above the rule", ALL, {"amount": "300", "multiplier": "2.1"}, "statement.multiplier"),
+    ("another venue", ALL, {"spoke": "honest", "amount": "300"}, "statement.amount"),
+    ("after a trade, with a rule", ALL, {"amount": "0", "delta": LEGS}, "statement.delta"),
+    ("nothing at all", Policy(show=False), {"amount": "0"}, "statement.purpose"),
+    ("credit", replace(ALL, shows=()), {"amount": "100", "purpose": "100"}, None),
+    ("a small credit that shows much", replace(ALL, shows=()), {"amount": "900", "purpose": "1"}, "statement.amount"),
+    (
+        "a credit at twice the margin", replace(ALL, shows=()), {"amount": "1", "purpose": "1", "multiplier": "2"},
+        "statement.multiplier",
+    ),
+    ("a trade", replace(ALL, shows=()), {"amount": "0", "delta": LEGS, "purpose": ForTrade("0", ANY)}, None),
+    (
+        "a trade that shows much", replace(ALL, shows=()),
+        {"amount": "500", "delta": LEGS, "purpose": ForTrade("0", ANY)}, "statement.amount",
+    ),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("policy", "asked", "field"), [a[1:] for a in ASKED], ids=[a[0] for a in ASKED])
+def test_an_answering_holder_is_no_oracle_of_its_equity(policy: Policy, asked: Tree, field: str | None) -> None:
+    """A venue may ask as often as it likes, so what each answer may tell is bounded, whatever it is asked for."""
+    account = sample_account(1)
+    signature = SnapshotSignature("feed", account.snapshot.digest, NOW, NOW + 86400)
+    fact = Attestation("hub-1", "alice", 1, account.commitment, 256, account.snapshot.registry_digest, NOW)
+    asked = {"spoke": "evil"} | asked
+    if isinstance(asked.get("purpose"), str):
+        asked["purpose"] = ForCredit(asked["spoke"], asked["purpose"], NOW + 60)
+    prices, holding = Prices(account.snapshot, signature, b"", b""), Holding(account.opening, Attested(fact, b"", 0))
+    demand = Demand.from_bytes(Demand(**asked).to_bytes())
+    policy = Policy.from_bytes(policy.to_bytes())
+    stated = statement_for(demand, prices, holding, now=NOW)
+    if field is None:
+        policy.check(stated, account.snapshot, NOW)
+        return
+    with pytest.raises(NotCovered) as refused:
+        answer(demand, prices, holding, policy=policy, key=Signer().key, now=NOW)
+    assert refused.value.field == field
+
+
+def test_a_venue_that_asks_again_and_again_gets_the_total(world: World) -> None:
+    """Each credit is within its rule; together they may come to no more than the rule's total."""
+    key = world.hub.signers[ALICE].key
+    rules = {total: Policy(credits=(CreditRule("evil", "100", 3600, total),)) for total in (None, "250")}
+
+    def offered(total: str | None, amount: str) -> Tree:
+        prices, holding = wallet(world)
+        demand = Demand.credit("evil", amount, expires=world.clock() + 60)
+        made = answer(demand, prices, holding, policy=rules[total], key=key, now=world.clock())
+        return made.evidence() | {"amount": amount, "expires": world.clock() + 60}
+
+    for amount in ("100", "100", "50"):
+        world.session.ok(EVIL, "POST", CREDITS, offered("250", amount))
+    with pytest.raises(NotCovered) as refused:
+        offered("250", "0.01")
+    assert refused.value.field == "statement.purpose.amount"
+    # The control: without a total the next one is answered too.
+    offered(None, "100")
+    # And where nobody knows what is owed, a rule with a total covers nothing.
+    prices, holding = wallet(world)
+    stated = statement_for(Demand.credit("evil", "1", expires=world.clock() + 60), prices, holding, now=world.clock())
+    policy = Policy.from_bytes(rules["250"].to_bytes())
+    with pytest.raises(NotCovered):
+        policy.check(stated, world.snapshot, world.clock())
+    policy.check(stated, world.snapshot, world.clock(), owed=Fraction(249))
 
 
 def test_a_demand_to_withdraw_is_none() -> None:

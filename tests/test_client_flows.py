@@ -150,6 +150,7 @@ class World:
 
 
 GENEROUS = hubs.Policy(
+    shows=tuple(hubs.ShowRule(spoke, "1000000", "1000") for spoke in ("spoke-a", "spoke-b")),
     credits=(hubs.CreditRule("spoke-a", "5000", 3600),),
     trades=tuple(
         hubs.TradeRule(spoke, ("PERPETUAL-2", "QUOTE-0", "SPOT-3", "CREDIT-1"), "1000000", ("any", "alice", "bob"))

@@ -44,7 +44,7 @@ def test_a_document_has_at_most_16_kib_and_a_token_8192_characters() -> None:
 
 @pytest.mark.parametrize("token", ["", "a.b", "a.b.c.d", "a.b.", "a.b.c\n", "a b.c.d", "a.b=.c", "ä.b.c"])
 def test_a_token_of_another_form_is_malformed(token: str) -> None:
-    refused("thing.jws", wrapped(token), "pattern")
+    refused("thing.jws", wrapped(token), "documented form")
 
 
 def test_another_schema_is_told_by_its_name() -> None:

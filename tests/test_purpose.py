@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from fractions import Fraction
 from typing import Any
 
@@ -147,6 +148,14 @@ def test_words_name_all_that_is_authorised() -> None:
     assert f"5 {CASH}" in said["withdrawal"]
     for text in said.values():
         assert "Good until" in text
+
+
+@pytest.mark.parametrize("end", ["vault-1. Nothing may be booked on it.", 'vault-1". Nothing may be booked on it. "'])
+def test_a_destination_that_reads_like_words_is_quoted(end: str) -> None:
+    """It is free text: what is in it is said as one thing, and cannot end the sentence that it stands in."""
+    (said, *_) = in_words(load_statement(stated(OUT | {"destination": end})), SNAP)
+    assert said.endswith(f" to {json.dumps(end)}.")
+    assert json.loads(said.partition(" to ")[2].removesuffix(".")) == end
 
 
 @given(

@@ -12,7 +12,8 @@ from alembic import command
 from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import SecretStr
-from sqlalchemy import Connection, text
+from sqlalchemy import Connection, event, text
+from sqlalchemy.exc import OperationalError
 
 from circuits.errors import CorruptData, MalformedInput, StatementMismatch
 from service.hub_role import open_book
@@ -21,7 +22,7 @@ from service.ledger.book import Book
 from service.refusals import Conflict, Unavailable
 from service.settings import Settings
 from service.store.database import Database, Waits
-from service.store.migrate import _config, expect_current, upgrade
+from service.store.migrate import _config, expect_current, revision, upgrade
 from service.store.tables import metadata
 from service.store.vault import Vault, new_key, parse_keys, vault
 
@@ -182,6 +183,90 @@ def test_answers_given_before_claims_are_told_after_the_migration(kind: str, tmp
             connection.commit()
         assert [tuple(found) for found in left] == [("k", 201)]
         database.close()
+
+
+class Interrupted(Exception):
+    """The process ends here."""
+
+
+def run_to(database: Database, target: str) -> None:
+    """Migrations up to a revision in no transaction of ours, as they were run."""
+    with database.engine.connect() as connection:
+        config = _config()
+        config.attributes["connection"] = connection
+        command.upgrade(config, target)
+        connection.commit()
+
+
+def interrupted(database: Database, at: int, run: Callable[[], None]) -> bool:
+    """Run until the statement of this number, and end there; whether it came so far."""
+    seen = 0
+
+    def count(*_: object) -> None:
+        nonlocal seen
+        seen += 1
+        if seen > at:
+            raise Interrupted
+
+    event.listen(database.engine, "before_cursor_execute", count)
+    try:
+        run()
+    except Interrupted:
+        return True
+    finally:
+        event.remove(database.engine, "before_cursor_execute", count)
+    return False
+
+
+@pytest.mark.parametrize("begin", [None, "0001"])
+@pytest.mark.parametrize("kind", DATABASES)
+def test_an_interrupted_migration_leaves_all_as_it_was(kind: str, begin: str | None, tmp_path: Path) -> None:
+    """Wherever it ends, of a new database and of an earlier one."""
+    with fresh_url(kind, tmp_path) as url:
+        database = Database(url)
+        if begin is not None:
+            run_to(database, begin)
+        at = 0
+        while interrupted(database, at, lambda: upgrade(database)):
+            assert revision(database) == begin
+            at += 1 if begin else 5
+        assert at > 3
+        expect_current(database)
+        database.close()
+
+
+def test_control_without_a_transaction_it_can_never_be_finished(tmp_path: Path) -> None:
+    database = Database(f"sqlite:///{tmp_path / 'hub.db'}")
+    run_to(database, "0001")
+    assert interrupted(database, 3, lambda: run_to(database, "head"))
+    with pytest.raises(OperationalError, match="duplicate column"):
+        run_to(database, "head")
+    database.close()
+
+
+@pytest.mark.parametrize(
+    ("kind", "held"),
+    [
+        ("sqlite", "DELETE FROM idempotency"),
+        ("postgresql", "SELECT 1 FROM idempotency"),
+        ("postgresql", "SELECT pg_advisory_xact_lock(2053860705)"),
+    ],
+    ids=["writer", "reader", "another migration"],
+)
+def test_a_migration_beside_others_says_that_they_are_at_work(kind: str, held: str, tmp_path: Path) -> None:
+    with fresh_url(kind, tmp_path) as url:
+        other, database = Database(url), Database(url, waits=Waits(lock=0.1))
+        run_to(other, "0001")
+        with other.engine.connect() as connection:
+            connection.exec_driver_sql("BEGIN IMMEDIATE" if kind == "sqlite" else "SELECT 1")
+            connection.exec_driver_sql(held)
+            with pytest.raises(Unavailable, match="stop the service"):
+                upgrade(database)
+            connection.rollback()
+        upgrade(database)
+        expect_current(database)
+        for each in (other, database):
+            each.close()
 
 
 @pytest.mark.parametrize("kind", DATABASES)

@@ -41,7 +41,7 @@ from .operator import (
     set_venue_cap,
     set_zone,
 )
-from .policy import CreditRule, NotCovered, Policy, TradeRule, WithdrawalRule
+from .policy import CreditRule, NotCovered, Policy, ShowRule, TradeRule, WithdrawalRule
 from .spoke import Credit, check_offer, consume, expire, fetch_credit, fetch_credits, release, request_credit
 from .trade import Trade, book_trade, trade_demands
 from .transport import (
@@ -73,6 +73,7 @@ __all__ = [
     "Prices",
     "RequestSigner",
     "Retry",
+    "ShowRule",
     "Trade",
     "TradeRule",
     "Trust",

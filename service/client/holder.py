@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from fractions import Fraction
 from typing import TYPE_CHECKING, Any
 
 from circuits import snapshot as snapshots
@@ -59,6 +60,11 @@ class Holding:
 
     opening: Opening
     attested: Attested
+
+    def owed(self, snapshot: Snapshot) -> Fraction:
+        """The account's live credit in the quote currency, as committed, on a snapshot of the opening's registry."""
+        pairs = zip(snapshot.instruments, self.opening.lots, strict=False)
+        return sum((count * inst.lot for inst, count in pairs if inst.kind == "credit"), Fraction(0))
 
 
 def fetch_prices(

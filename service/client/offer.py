@@ -253,7 +253,7 @@ def answer(
     """
     at = int(time.time()) if now is None else now
     statement = statement_for(demand, prices, holding, seconds=seconds, elections=elections, now=at)
-    policy.check(statement, prices.snapshot, at)
+    policy.check(statement, prices.snapshot, at, owed=holding.owed(prices.snapshot))
     return offer_for(statement, prices, holding, key=key, now=at)
 
 

@@ -17,6 +17,8 @@ from .extras import extra
 from .session import read_private_key
 
 if TYPE_CHECKING:
+    from fractions import Fraction
+
     from circuits.snapshot import Snapshot
     from circuits.statement import Statement
 
@@ -26,11 +28,19 @@ PolicyFile = Annotated[
 ]
 
 
-def agree(statement: Statement, snapshot: Snapshot, *, yes: bool, policy: Path | None, now: int) -> None:
+def agree(
+    statement: Statement,
+    snapshot: Snapshot,
+    *,
+    yes: bool,
+    policy: Path | None,
+    now: int,
+    owed: Fraction | None = None,
+) -> None:
     """Say in words what a statement authorises, and have it agreed to; ``NotCovered`` when it is not.
 
     By the policy if one is given, else by ``--yes``, else by whoever sits at the terminal. What only shows solvency
-    and says nothing of a trade needs no consent.
+    and says nothing of a trade needs no consent. ``owed`` is the account's live credit, where its opening is at hand.
     """
     from circuits.purpose import ForShow
     from prover.files import read_file
@@ -41,7 +51,7 @@ def agree(statement: Statement, snapshot: Snapshot, *, yes: bool, policy: Path |
     for line in in_words(statement, snapshot):
         typer.echo(line, err=True)
     if policy is not None:
-        Policy.from_bytes(read_file(policy)).check(statement, snapshot, now)
+        Policy.from_bytes(read_file(policy)).check(statement, snapshot, now, owed=owed)
         return
     if yes or (isinstance(statement.purpose, ForShow) and not statement.delta):
         return

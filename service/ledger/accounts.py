@@ -128,7 +128,7 @@ def asset_lots(snapshot: Snapshot, instrument: str, quantity: str) -> int:
     """A positive quantity of something that custody can hold, in lots."""
     row = snapshot.row_of(instrument, field="instrument")
     inst = snapshot.instruments[row]
-    if inst.kind not in ("quote", "spot"):
+    if inst.kind not in portfolio.ASSETS:
         raise MalformedInput("only the quote currency and spot assets move in and out", field="instrument")
     lots = to_lots(quantity, inst.lot, field="quantity")
     if lots <= 0:
@@ -222,7 +222,8 @@ def withdraw(book: Book, tx: Connection, name: str, instrument: str, quantity: s
         # Borrowing is a trade, not a withdrawal: custody pays out what it holds for the account.
         raise PositionLimit("the account does not hold so much", field="quantity")
     after = portfolio.changed(held, {instrument: -lots})
-    content = {"delta": {instrument: f"-{quantity}"}, "destination": destination, **proved.evidence()}
+    # As the statement writes it, which the account's key signed: the request may write the same quantity otherwise.
+    content = {"delta": dict(proved.statement.delta), "destination": destination, **proved.evidence()}
     moved, state = epochs.advance(book, tx, account, snapshot, after, "withdrawn", content, live=account.live, now=now)
     return view(book, moved, state)
 

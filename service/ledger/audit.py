@@ -16,7 +16,7 @@ from typing import Any
 
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from sqlalchemy import Connection, select
-from sqlalchemy.exc import SQLAlchemyError
+from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 
 from circuits import snapshot as snapshots
 from circuits.errors import SignatureRejected, ZkMarginError
@@ -35,6 +35,7 @@ from ..log import tree
 from ..signatures import key_id
 from ..signing import raw_public
 from ..store import tables
+from ..store.database import away
 from . import access, credits, epochs, portfolio, venues
 from .book import Book
 from .replay import BROKEN, Account, Replay
@@ -61,7 +62,8 @@ def run(
 ) -> Audit:
     """Audit the whole ledger in one read transaction; with ``proofs`` every credit's proof is verified again.
 
-    ``pinned`` is the hub's first public key (32 bytes) as somebody outside the database knows it.
+    ``pinned`` is the hub's first public key (32 bytes) as somebody outside the database knows it. ``Unavailable`` when
+    the database does not answer, which is no finding.
     """
     return book.database.consistent(lambda tx: _Auditor(book, tx, Audit(), pinned).run(proofs, progress))
 
@@ -78,6 +80,7 @@ class _Auditor:
         self.snapshots: dict[str, Snapshot] = {}
         self.by_registry: dict[str, Snapshot] = {}
         self.leaves: dict[int, bytes] = {}
+        self.leaf_times: dict[int, int] = {}
 
     def run(self, proofs: bool, progress: Callable[[str], None]) -> Audit:
         for step in STEPS:
@@ -87,6 +90,8 @@ class _Auditor:
             try:
                 getattr(self, f"_{step}")()
             except (*BROKEN, SQLAlchemyError) as err:
+                if isinstance(err, DBAPIError) and away(err):
+                    raise
                 # What is too broken to be read is a finding too. The message could hold a value.
                 self.audit.findings.append(f"{step}: cannot be audited ({type(err).__name__})")
                 if step in ("keys", "events"):
@@ -164,6 +169,7 @@ class _Auditor:
             self.audit.check(same == (row.account, row.epoch, row.commitment, row.time), f"{name} differs from its row")
             self.attested[row.account, row.epoch] = fact
             self.leaves[row.leaf] = attestation_leaf(row.document.encode())
+            self.leaf_times[row.leaf] = fact.time
         self.audit.counts["attestations"] = len(self.attested)
 
     def _log(self) -> None:
@@ -179,6 +185,10 @@ class _Auditor:
             if index not in self.leaves:
                 self.audit.findings.append(f"log leaf {index} has no attestation")
                 return
+            # The head before it was last signed while it was the newest.
+            before = heads[index].time if index in heads else 0
+            late = self.leaf_times[index] + access.NONCE_MARGIN >= before
+            self.audit.check(late, f"log leaf {index}: attested before the head that it follows")
             frontier, complete = tree.append(frontier, self.leaves[index])
             wanted.update({(level, position): value for level, position, value in complete})
             self._head(heads.get(frontier.size), frontier)

@@ -18,6 +18,9 @@ from verifier.field import decode_scalar, encode_scalar
 
 from ..refusals import PositionLimit, SnapshotRefused
 
+#: Kinds of instruments that custody can hold: nothing else moves in and out.
+ASSETS = ("quote", "spot")
+
 
 @dataclass(frozen=True)
 class Portfolio:

@@ -122,13 +122,28 @@ class Replay:
         still = event.kind in ("frozen", "unfrozen", "credit-consumed")
         self.check(event.epoch == state.epoch + (not still), f"{name} is of another epoch")
         state.head, state.count, state.epoch = event.digest, event.sequence, event.epoch
-        for instrument, quantity in content.get("delta", {}).items():
-            state.quantities[instrument] += parse_decimal(quantity, field="delta")
+        moved = {k: parse_decimal(quantity, field="delta") for k, quantity in content.get("delta", {}).items()}
+        self.check(self._may_move(event, moved), f"{name} moves what its kind does not")
+        for instrument, quantity in moved.items():
+            state.quantities[instrument] += quantity
         expected = self._change(event, state, name)
         made = self.transfers.pop(event.digest, [])
         self.check(made == expected, f"{name} made other transfers than its content says")
         if not still:
             self._committed(event, state, name)
+
+    def _may_move(self, event: Event, moved: Mapping[str, Fraction]) -> bool:
+        """Whether an event of this kind moves such quantities: nothing leaves by one that needs no consent."""
+        if event.kind in ("withdrawn", "traded"):
+            return True  # What the statement says, which is looked at with it.
+        if event.kind not in ("deposited", "credit-released"):
+            return not moved
+        snapshot = self.registries[event.content["registry"]]
+        if event.kind == "credit-released":
+            paid = Fraction(int(event.content["paid"]), 10**self.book.decimals)
+            return moved == ({portfolio.cash_line(snapshot): -paid} if paid else {})
+        kinds = [snapshot.instruments[snapshot.index[instrument]].kind for instrument in moved]
+        return len(kinds) == 1 and kinds[0] in portfolio.ASSETS and min(moved.values()) > 0
 
     def _committed(self, event: Event, state: Account, name: str) -> None:
         """Make the epoch's commitment again, from the positions and credits as replayed and the event's blinding."""
@@ -147,6 +162,8 @@ class Replay:
             held.opening(snapshot).commitment(), held.domain, held.registry,
         )  # fmt: skip
         self.check(same, f"{name}: the attested commitment is not of what the account then held")
+        # Else an event could be dated back to when a key that signed it was still valid.
+        self.check(attested is None or attested.time == event.time, f"{name}: attested at another time")
 
     def _change(self, event: Event, state: Account, name: str) -> list[tuple[str, str, int]]:
         """What an event does besides moving positions; gives the transfers that it must have made."""
@@ -172,17 +189,20 @@ class Replay:
                 state.live += amount
                 return [(pledged, credits.side(content["credit"], "free"), amount)]
             case "credit-consumed":
-                credit, used = self._next(content["credit"]), int(content["used"])
+                credit, used = self._next(event, name), int(content["used"])
+                self.check(0 < used <= credit.free, f"{name}: uses more than was free")
                 credit.free, credit.used = credit.free - used, credit.used + used
                 return [(credits.side(content["credit"], "free"), credits.side(content["credit"], "used"), used)]
             case "credit-released" | "credit-expired":
-                credit = self._next(content["credit"])
+                credit = self._next(event, name)
                 free, used, paid = (int(content[part]) for part in ("free", "used", "paid"))
+                within = 0 <= free <= credit.free and 0 <= paid <= used <= credit.used and free + used > 0
+                self.check(within, f"{name}: gives back more than there was")
+                if event.kind == "credit-expired":
+                    self.check(used == 0 and event.time > credit.expires, f"{name}: expires what it may not, or early")
                 credit.free, credit.used = credit.free - free, credit.used - used
                 credit.released += free + used
                 state.live -= free + used
-                cash = sum(parse_decimal(text, field="delta") for text in content.get("delta", {}).values())
-                self.check(-cash * 10**self.book.decimals == paid, f"{name}: paid is not what the account gave")
                 sides = (credits.side(content["credit"], "free"), credits.side(content["credit"], "used"))
                 moves = [
                     (sides[0], pledged, free), (sides[1], pledged, used - paid),
@@ -231,8 +251,9 @@ class Replay:
                 return
         self.findings.append(f"{name}: no key of the account authorises it")
 
-    def _next(self, credit: str) -> Credit:
-        found = self.credits[credit]
+    def _next(self, event: Event, name: str) -> Credit:
+        found = self.credits[event.content["credit"]]
+        self.check(found.account == event.account, f"{name}: changes another account's credit")
         found.sequence += 1
         return found
 
@@ -257,6 +278,7 @@ class Replay:
             attested is not None and (attested.commitment, attested.domain) == (statement.commitment, statement.domain),
             f"{name}: the statement is about another commitment than the epoch's",
         )
+        self.check(state.state == "open", f"{name}: the account was frozen")
         self._authorised(event, statement, name)
         self.statements.append((name, statement, bytes.fromhex(event.content["proof"])))
         return statement

@@ -154,7 +154,7 @@ class Database:
                     connection.exec_driver_sql(f"PRAGMA busy_timeout={round(seconds * 1000)}")
                 connection.exec_driver_sql("BEGIN IMMEDIATE")
             except DBAPIError as err:
-                if not _passing(err):
+                if not passing(err):
                     raise
                 guard.note(stuck=True)
                 raise Busy from None
@@ -203,9 +203,9 @@ class Database:
                     raise Conflict("another change came first") from None
                 raise
             except DBAPIError as err:
-                if getattr(err.orig, "sqlstate", None) == _OVER:
+                if _cut_off(err):
                     break
-                if not _passing(err):
+                if not passing(err):
                     raise
                 if err.connection_invalidated:
                     # Perhaps this process stood still, and its time went by unused: once more, whatever the time.
@@ -277,7 +277,19 @@ def _unique(err: IntegrityError) -> bool:
     return state == "23505" or (state is None and "UNIQUE constraint failed" in str(err.orig))
 
 
-def _passing(err: DBAPIError) -> bool:
+def _cut_off(err: DBAPIError) -> bool:
+    """Whether a statement was ended for its time, or by the database's administrator."""
+    return getattr(err.orig, "sqlstate", None) == _OVER
+
+
+def away(err: DBAPIError) -> bool:
+    """Whether the database did not answer, which says nothing of what it holds: :meth:`Database._run` takes it from
+    there.
+    """
+    return _cut_off(err) or passing(err)
+
+
+def passing(err: DBAPIError) -> bool:
     """Whether trying again can help: a lock, a deadlock, a lost connection."""
     if err.connection_invalidated:
         return True

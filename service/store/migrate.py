@@ -13,6 +13,7 @@ from sqlalchemy.exc import DBAPIError
 from circuits.errors import StatementMismatch
 
 from ..refusals import Unavailable
+from .database import passing
 
 if TYPE_CHECKING:
     from alembic.config import Config
@@ -74,17 +75,25 @@ def expect_ledger(database: Database) -> None:
 
 
 def upgrade(database: Database) -> None:
-    """Bring the schema to the newest revision; does nothing when it is there."""
+    """Bring the schema to the newest revision, all of it or nothing; does nothing when it is there.
+
+    ``Unavailable`` while others hold what it has to change.
+    """
     from alembic import command
-    from sqlalchemy import text
 
     config = _config()
+    # On SQLite nothing else begins a transaction: each statement would stay by itself, whatever became of the rest.
+    first = "BEGIN IMMEDIATE" if database.sqlite else f"SELECT pg_advisory_xact_lock({_LOCK})"
     with opened(database) as connection:
-        if not database.sqlite:
-            connection.execute(text("SELECT pg_advisory_xact_lock(:lock)"), {"lock": _LOCK})
-        config.attributes["connection"] = connection
-        command.upgrade(config, "head")
-        connection.commit()
+        try:
+            connection.exec_driver_sql(first)
+            config.attributes["connection"] = connection
+            command.upgrade(config, "head")
+            connection.commit()
+        except DBAPIError as err:
+            if not passing(err):
+                raise
+            raise Unavailable("others are at work on its tables: stop the service", field="database") from None
 
 
 def expect_current(database: Database) -> None:
