@@ -8,10 +8,11 @@ asks for a system in every call.
 from __future__ import annotations
 
 from collections import OrderedDict
+from dataclasses import dataclass
 from typing import Any
 
 from circuits import statement as statements
-from circuits.errors import ProofRejected, RuleRefused, SystemTooLarge
+from circuits.errors import ProofRejected, RuleRefused, SystemTooLarge, ZkMarginError
 from circuits.rules import work
 from circuits.snapshot import Snapshot
 from circuits.statement import Statement
@@ -32,8 +33,19 @@ HEAVY_STEPS = 2**24
 #: some hundred bytes of memory each: beyond, all are dropped.
 COMPILED = 32
 COMPILED_STEPS = 2**24
+#: Bytes of the documents of snapshots that those hold; parsed they take ten times as much memory.
+COMPILED_BYTES = 32 * 1024 * 1024
 #: What a proof can come to after its system was compiled or refused.
 COMPILED_TO = (ProofRejected, RuleRefused, SystemTooLarge)
+
+
+@dataclass(frozen=True)
+class Kept:
+    """What the library holds of a statement: steps and bytes of it, and whether its system need not be made again."""
+
+    steps: int
+    size: int
+    compiled: bool
 
 
 class Heavy(Exception):
@@ -45,10 +57,10 @@ class Full(Exception):
 
 
 class Budget:
-    """Which systems are compiled, and what the present batch has taken on."""
+    """Which systems the library holds, and what the present batch has taken on."""
 
     def __init__(self) -> None:
-        self.compiled: OrderedDict[Any, int] = OrderedDict()
+        self.held: OrderedDict[tuple[Any, ...], Kept] = OrderedDict()
         self.begin()
 
     def begin(self) -> None:
@@ -59,7 +71,8 @@ class Budget:
     def admit(self, statement: Statement, snapshot: Snapshot, heavy: bool) -> None:
         """Take the work of one proof on, or say where it belongs: :class:`Heavy`, :class:`Full`, ``TooExpensive``."""
         mark, steps = _mark(statement, snapshot), _steps(statement, snapshot)
-        new = mark not in self.compiled and mark not in self._taken
+        held = self.held.get(mark)
+        new = (held is None or not held.compiled) and mark not in self._taken
         if steps is None:
             # A rule of somebody else's: nobody knows, so the clock decides.
             if new and not heavy:
@@ -77,15 +90,21 @@ class Budget:
         self._verifying += verifying
         self._taken.add(mark)
 
-    def keep(self, statement: Statement, snapshot: Snapshot) -> None:
-        """Remember what the library has compiled, or refused, and keeps; drop all when it is too much to keep."""
+    def keep(self, statement: Statement, snapshot: Snapshot, size: int, error: ZkMarginError | None) -> None:
+        """Remember what the library keeps, a refusal with its snapshot too; drop all when it is too much to keep.
+
+        ``size`` is of the snapshot's document. After any other ``error`` nobody knows whether it was compiled.
+        """
         mark = _mark(statement, snapshot)
-        self.compiled[mark] = _steps(statement, snapshot) or 0
-        self.compiled.move_to_end(mark)
-        while len(self.compiled) > COMPILED:
-            self.compiled.popitem(last=False)
-        if sum(self.compiled.values()) > COMPILED_STEPS:
-            self.compiled.clear()
+        before = self.held.get(mark)
+        compiled = error is None or isinstance(error, COMPILED_TO) or (before is not None and before.compiled)
+        self.held[mark] = Kept(_steps(statement, snapshot) or 0, size, compiled)
+        self.held.move_to_end(mark)
+        while len(self.held) > COMPILED:
+            self.held.popitem(last=False)
+        documents = {digest: kept.size for (digest, *_), kept in self.held.items()}
+        if sum(kept.steps for kept in self.held.values()) > COMPILED_STEPS or sum(documents.values()) > COMPILED_BYTES:
+            self.held.clear()
             statements.forget_compiled()
             forget_matrices()
 

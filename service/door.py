@@ -108,14 +108,23 @@ class Door:
     def verify(self, scope: Scope) -> SignedHead:
         """The verified head of a stranger's request, its key looked up in the ledger; in a thread.
 
+        Whoever sends his body slowly is known from here on, so that he takes the strangers' room once.
+
         Raises ``SignatureRejected``, ``RequestExpired``, ``UnknownKey``.
         """
 
+        found: list[_Known] = []
+
         def key_of(kid: str) -> Ed25519PublicKey | None:
             row = self.book.database.read(lambda tx: access.lookup(tx, kid))
-            return None if row is None else public_key(bytes.fromhex(row.public))
+            if row is None:
+                return None
+            found.append(_Known(public_key(bytes.fromhex(row.public)), row.kind))
+            return found[0].key
 
-        return self._verify(scope, header_lines(scope), key_of)
+        head = self._verify(scope, header_lines(scope), key_of)
+        self.met(head.request.keyid, found[0].key, found[0].kind)
+        return head
 
 
 def header_lines(scope: Scope) -> list[tuple[str, str]]:

@@ -34,6 +34,9 @@ PIECE = 8 * 1024
 BODY_MARGIN = 10.0
 #: Seconds in which a client that was refused may read why, while what it goes on sending is thrown away.
 LINGER = 2.0
+#: How often at least a reader must make room for more of an answer within the service's time-out for it, if it is not
+#: yet whole: some 50 kB each time, so 10 kB a second.
+LEAST_RESUMED = 4
 
 
 class EdgeProtocol(HttpToolsProtocol):
@@ -44,6 +47,8 @@ class EdgeProtocol(HttpToolsProtocol):
         service: Service = self.config.loaded_app.state.service
         self.service, self.settings = service, service.settings
         self._timer: asyncio.TimerHandle | None = None
+        self._reader: asyncio.TimerHandle | None = None
+        self._resumed = 0
         self._refusal: ZkMarginError | None = None
         self._lingering = self._head_complete = False
         #: Bytes of the present message outside its body and inside.
@@ -62,6 +67,8 @@ class EdgeProtocol(HttpToolsProtocol):
     def connection_lost(self, exc: Exception | None) -> None:
         """Nothing is waited for any more."""
         self._wait(None)
+        if self._reader is not None:
+            self._reader.cancel()
         super().connection_lost(exc)
 
     def _wait(self, seconds: float | None) -> None:
@@ -78,6 +85,33 @@ class EdgeProtocol(HttpToolsProtocol):
             self._refuse(RequestTimeout("the headers did not arrive in time"))
         elif self.cycle.response_complete:
             self.transport.close()
+
+    # --- what goes
+
+    def pause_writing(self) -> None:
+        """The reader takes less than is sent: from here it has its time."""
+        super().pause_writing()
+        if self._reader is None:
+            self._watch_reader()
+
+    def resume_writing(self) -> None:
+        """The reader has made room."""
+        super().resume_writing()
+        self._resumed += 1
+
+    def _watch_reader(self) -> None:
+        self._resumed = 0
+        self._reader = self.loop.call_later(self.settings.write_timeout, self._slow_reader)
+
+    def _slow_reader(self) -> None:
+        self._reader = None
+        if not self.flow.write_paused:
+            return
+        if self._resumed >= LEAST_RESUMED:
+            self._watch_reader()
+        else:
+            # Not closed: that would wait until all is read.
+            self.transport.abort()
 
     # --- what comes
 

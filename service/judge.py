@@ -36,8 +36,8 @@ from verifier.snapshot_signature import SnapshotSignature, verify_snapshot_signa
 from verifier.srs import ethereum
 from verifier.verify import Item, verify_batch
 
-from .budget import COMPILED_TO, Budget, Full, Heavy
-from .errors import UnknownSnapshot
+from .budget import Budget, Full, Heavy
+from .errors import TooExpensive, UnknownSnapshot
 from .jobs import CHECKS, Again, BodyJob, Done, Envelope, Job, Later, Missing, Reply, Verdict, VerifyJob
 from .strict import parse_body
 from .wire import MAX_SNAPSHOTS, VerifyBatchRequest, VerifyRequest
@@ -66,6 +66,8 @@ class _Case:
     oracle_keys: tuple[bytes, ...]
     now: int
     snapshot: Snapshot | None = None
+    #: Bytes of the snapshot's document.
+    size: int = 0
     other: ZkMarginError | None = None
     checks: dict[str, str] = field(default_factory=dict)
     failed: ZkMarginError | None = None
@@ -114,8 +116,8 @@ class Judge:
                 error.field = "proof"
             case.checks["proof"] = "failed" if error else "passed"
             case.failed = error
-            if case.snapshot is not None and (case.failed is None or isinstance(case.failed, COMPILED_TO)):
-                self.budget.keep(case.statement, case.snapshot)
+            if case.snapshot is not None:
+                self.budget.keep(case.statement, case.snapshot, case.size, error)
 
     def _verify(self, items: list[Item]) -> list[ZkMarginError | None]:
         """One batch; if that fails unexpectedly, each by itself, so that only the guilty one is lost."""
@@ -129,9 +131,12 @@ class Judge:
     def _open(self, envelope: Envelope) -> Missing | _Open:
         """Parse a job and make all checks but the proof's."""
         job = envelope.job
-        for digest, document in envelope.documents.items():
-            if document is not None and digest not in self.snapshots:
-                self._parse(document, "snapshot", envelope.heavy)
+        own: dict[bytes, tuple[Snapshot, bytes]] = {}
+        found = {
+            digest: (self._parse(document, "snapshot", envelope.heavy), document)
+            for digest, document in envelope.documents.items()
+            if document is not None
+        }
         cases: list[_Case | ZkMarginError]
         if isinstance(job, BodyJob) and len(job.body) > HEAVY_BYTES and not envelope.heavy:
             raise Heavy
@@ -140,7 +145,11 @@ class Judge:
             texts = [] if job.snapshot is None else [(job.snapshot, "snapshot")]
         else:
             many, (cases, texts) = job.many, _from_body(job)
-        own = {snap.digest: (snap, text) for text, name in texts for snap in [self._parse(text, name, envelope.heavy)]}
+        if len({c.statement.snapshot for c in cases if isinstance(c, _Case)}) > MAX_SNAPSHOTS:
+            raise TooExpensive(f"its statements name more than {MAX_SNAPSHOTS} snapshots, which is what one call gets")
+        for text, name in texts:
+            snap = self._parse(text, name, envelope.heavy)
+            own[snap.digest] = snap, text
         missing: dict[bytes, None] = {}
         for case in cases:
             if isinstance(case, ZkMarginError):
@@ -148,10 +157,14 @@ class Judge:
             digest = case.statement.snapshot
             if digest in own or (own and not many):
                 # The only document of a call for one proof is meant, even if the statement names another.
-                case.snapshot = own[digest][0] if digest in own else next(iter(own.values()))[0]
+                case.snapshot, text = own[digest] if digest in own else next(iter(own.values()))
+                case.size = len(text)
+            elif digest in found:
+                case.snapshot, text = found[digest]
+                case.size = len(text)
             elif digest in self.snapshots:
                 self.snapshots.move_to_end(digest)
-                case.snapshot = self.snapshots[digest]
+                case.snapshot, case.size = self.snapshots[digest], self.sizes[digest]
             elif digest not in envelope.documents:
                 missing[digest] = None
         if missing:

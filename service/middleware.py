@@ -25,6 +25,8 @@ from .problems import problem_of, response_of
 
 REQUEST_ID = re.compile(r"[A-Za-z0-9._-]{8,64}")
 SCOPE_KEY = "zkmargin"
+#: Bytes of an answer that are handed to the server at once; it takes more when some of them were read.
+PIECE = 64 * 1024
 METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})
 
 
@@ -189,10 +191,13 @@ class Limit:
             await send_problem(err, scope, receive, send)
             return
         body = _Body(self, receive, limit, stranger)
+        answer = _Answer(self, send, lane, stranger)
         try:
-            await self.app(scope, body.receive, send)
+            await self.app(scope, body.receive, answer.send)
+            if answer.refusal is not None:
+                await send_problem(answer.refusal, scope, receive, send)
         finally:
-            lane.leave()
+            answer.leave()
             self.held[stranger] -= body.received
 
     def check_held(self, more: int, stranger: bool) -> None:
@@ -210,6 +215,45 @@ def _declared_length(scope: Scope) -> int:
     if not text.isascii() or not text.isdigit() or len(text) > 15:
         raise MalformedInput("not a length", field="content-length")
     return int(text)
+
+
+class _Answer:
+    """The sending side of one request: its place is given back when the work is done, since how fast the answer is read
+    is up to the reader. What waits to be read counts like a body.
+    """
+
+    def __init__(self, limit: Limit, send: Send, lane: Lane, stranger: bool) -> None:
+        self.limit, self.downstream, self.lane, self.stranger = limit, send, lane, stranger
+        self.inside = True
+        self.refusal: Overloaded | None = None
+
+    def leave(self) -> None:
+        if self.inside:
+            self.inside = False
+            self.lane.leave()
+
+    async def send(self, message: Message) -> None:
+        data = message.get("body", b"")
+        if message["type"] == "http.response.start":
+            size = int(dict(message.get("headers", ())).get(b"content-length", b"0"))
+            self.leave()
+            try:
+                self.limit.check_held(size if size > PIECE else 0, self.stranger)
+            except Overloaded as err:
+                # Raised here it would meet an application that has begun to answer.
+                self.refusal = err
+        if self.refusal is not None:
+            return
+        if len(data) <= PIECE:
+            await self.downstream(message)
+            return
+        self.limit.held[self.stranger] += len(data)
+        try:
+            for start in range(0, len(data), PIECE):
+                more = start + PIECE < len(data) or message.get("more_body", False)
+                await self.downstream({**message, "body": data[start : start + PIECE], "more_body": more})
+        finally:
+            self.limit.held[self.stranger] -= len(data)
 
 
 class _Body:

@@ -94,6 +94,9 @@ class Settings(BaseSettings):
         default=10.0, description="to receive a request line with its headers"
     )
     body_timeout: Annotated[float, Field(gt=0, le=3600)] = Field(default=20.0, description="to receive a whole body")
+    write_timeout: Annotated[float, Field(gt=0, le=3600)] = Field(
+        default=20.0, description="for a client to read on in an answer; then its connection is dropped"
+    )
     keep_alive: int = Field(default=15, ge=0, le=3600, description="idle time of a kept connection")
     shutdown_timeout: int = Field(default=20, ge=0, le=3600, description="for requests in progress after SIGTERM")
 

@@ -44,6 +44,8 @@ _NONCE = re.compile(r"[A-Za-z0-9+/=_-]{16,64}")
 _KEY_ID = re.compile(r"[0-9a-f]{32}")
 #: A signature and its input are about 400 characters; other parties may have added theirs.
 MAX_HEADER = 4096
+#: Characters of a path with its query. The longest of ours has some 400, and the server reads it before it knows whose.
+MAX_TARGET = 4096
 _PARAMETERS = {"created", "expires", "nonce", "keyid", "alg", "tag"}
 
 
@@ -137,6 +139,8 @@ def verify_head(
     # The library would cut a fragment off, and the signature would be of another path than the one that is served.
     if not path.startswith("/") or {*path, *query} & {"#"} or "?" in path:
         _refuse("not a path and query", "@path")
+    if len(path) + len(query) > MAX_TARGET:
+        _refuse(f"longer than {MAX_TARGET} characters", "@path")
     verifier = _Verifier(key_of, now)
     message = _Message(method, f"https://hub.invalid{path}?{query}", _Lines(headers))
     try:
@@ -231,6 +235,9 @@ class _Verifier(HTTPMessageVerifier, HTTPSignatureKeyResolver):
         self._seen += 1
         if self._seen > 1:
             _refuse("more than one signature with this hub's tag", "signature-input")
+        if any(item.params for item in sig_input):
+            # A header as a structured field, or one argument of many: whoever names a key would have them parsed.
+            _refuse("no part of the request may have parameters", "signature-input")
         if set(values) != _PARAMETERS:
             _refuse("must have exactly " + ", ".join(sorted(_PARAMETERS)), "signature-input")
         if values["alg"] != ALGORITHM:

@@ -16,7 +16,8 @@ from service.client.signing import RequestSigner
 from service.door import Door
 from service.errors import Overloaded
 from service.lanes import CALLERS, OPERATORS, PUBLIC, VERIFY, Lane, Sluice
-from service.middleware import Limit
+from service.middleware import PIECE, Limit
+from service.signatures import UnknownKey
 
 from .hub_support import Hub, Session, Signer, hub_snapshot, sqlite_url
 from .service_support import request
@@ -92,6 +93,61 @@ def test_a_credit_is_let_in_at_once_while_strangers_wait_and_are_turned_away(mon
     statuses = [status for status, _ in crowd.starts]
     assert (statuses.count(200), statuses.count(503)) == (2, 8)
     assert all(headers[b"retry-after"] == b"2" for status, headers in crowd.starts if status == 503)
+
+
+async def unread(size: int, pending: int, use: Callable[[Limit, list[Any], Answers], Awaitable[None]]) -> None:
+    """Two answers of so many bytes that nobody reads, in a lane of two."""
+    never, sent = asyncio.Event(), []
+
+    async def app(scope: Any, receive: Any, send: Any) -> None:
+        await receive()
+        lines = [(b"content-length", str(size).encode())]
+        await send({"type": "http.response.start", "status": 200, "headers": lines})
+        await send({"type": "http.response.body", "body": bytes(size)})
+
+    async def stuck(message: Any) -> None:
+        sent.append(message)
+        if message["type"] == "http.response.body":
+            await never.wait()
+
+    limit = Limit(
+        app, lanes={VERIFY: Lane(2)}, lane=lambda _: VERIFY, sluice=Sluice(10**9), body_bytes=1000, large_bytes=1000,
+        large_paths={}, pending_bytes=pending, body_timeout=5,
+    )  # fmt: skip
+    readers = [asyncio.create_task(limit(scope("/verify"), no_body, stuck)) for _ in range(2)]
+    await asyncio.sleep(0.01)
+    answers = Answers()
+    await use(limit, sent, answers)
+    for reader in readers:
+        reader.cancel()
+    await asyncio.gather(*readers, return_exceptions=True)
+    assert limit.lanes[VERIFY].running == sum(limit.held.values()) == 0
+
+
+@pytest.mark.parametrize("size", [100, 10 * PIECE + 1])
+def test_whoever_does_not_read_his_answer_takes_nobodys_place(size: int) -> None:
+    """Two such readers had the public room of a hub, for as long as they liked."""
+
+    async def use(limit: Limit, sent: list[Any], answers: Answers) -> None:
+        assert len(sent) == 4
+        assert limit.lanes[VERIFY].running == 0
+        await limit(scope("/verify"), no_body, answers.send)
+        assert [status for status, _ in answers.starts] == [200]
+
+    asyncio.run(unread(size, 10**8, use))
+
+
+def test_answers_that_nobody_reads_count_like_bodies() -> None:
+    size = 2 * PIECE
+
+    async def use(limit: Limit, sent: list[Any], answers: Answers) -> None:
+        # Handed on piece by piece, so that the rest waits where it is counted.
+        assert [len(message["body"]) for message in sent if "body" in message] == [PIECE, PIECE]
+        assert sum(limit.held.values()) == 2 * size
+        await limit(scope("/verify"), no_body, answers.send)
+        assert [status for status, _ in answers.starts] == [503]
+
+    asyncio.run(unread(size, 5 * size, use))
 
 
 def test_in_one_lane_with_strangers_a_credit_waits(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -243,6 +299,19 @@ def test_the_door_knows_callers_by_their_signature_alone(session: Session) -> No
         assert lane(headers) == PUBLIC
     assert lane(venue, "/v1/venues") == PUBLIC
     assert lane(venue, method="POST") == PUBLIC
+
+
+def test_a_slow_body_takes_the_strangers_room_once(session: Session) -> None:
+    """Whoever never finished a first request stayed a stranger, and held their room with each."""
+    door, path = Door(session.hub.book), "/v1/credits"
+    alice = scope(path, "GET", signed(session.hub.signers["account/alice"], path))
+    assert door.lane(alice) == PUBLIC
+    door.verify(alice)
+    assert door.lane(alice) == CALLERS
+    nobody = scope(path, "GET", signed(Signer(), path))  # the control
+    with pytest.raises(UnknownKey):
+        door.verify(nobody)
+    assert door.lane(nobody) == PUBLIC
 
 
 def test_what_the_door_remembers_is_bounded(session: Session, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -26,6 +26,7 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[int, int]
     patched = pytest.MonkeyPatch()
     patched.setenv("ZKMARGIN_HEADER_TIMEOUT", "1")
     patched.setenv("ZKMARGIN_BODY_TIMEOUT", "1")
+    patched.setenv("ZKMARGIN_WRITE_TIMEOUT", "1")
     patched.setenv("ZKMARGIN_MAX_CONNECTIONS", "60")
     with running(tmp_path_factory.mktemp("edge") / "log") as (process, url):
         yield int(url.rpartition(":")[2]), process.pid
@@ -173,6 +174,26 @@ def test_a_slow_body_is_told_so(server: tuple[int, int]) -> None:
     with connected(port) as line:
         line.sendall(VERIFY + b"content-length: 100\r\n\r\n{")
         assert code_of(one(line)) == (408, "request-timeout")
+
+
+BUNDLE = b"GET /docs/swagger-ui-bundle.js HTTP/1.1\r\nhost: service\r\n\r\n"
+
+
+@pytest.mark.parametrize("reads", [False, True], ids=["stops", "reads on"])
+def test_whoever_does_not_read_is_dropped(server: tuple[int, int], reads: bool) -> None:
+    """Answers of megabytes, more than a connection's buffers hold, to a client that stops reading for a while."""
+    port, _ = server
+    with socket.socket() as line:
+        line.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+        line.settimeout(20)
+        line.connect(("127.0.0.1", port))
+        line.sendall(5 * BUNDLE + BUNDLE.replace(b"\r\n\r\n", b"\r\nconnection: close\r\n\r\n"))
+        if not reads:
+            time.sleep(2.5)
+        got = answer_on(line)
+    # What its buffers hold it may still read.
+    assert (got.count(b"HTTP/1.1 200") == 6) == reads
+    alive(port)
 
 
 def test_few_requests_wait_behind_one_another(server: tuple[int, int]) -> None:

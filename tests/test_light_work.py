@@ -13,7 +13,8 @@ from circuits import snapshot, statement
 from circuits.rules import work
 from service import budget, judge, workers
 from service.errors import Overloaded, TooExpensive
-from service.jobs import Again, BodyJob, Done, Envelope, Job, Later, Reply
+from service.jobs import Again, BodyJob, Done, Envelope, Job, Later, Missing, Reply, Verdict
+from service.wire import MAX_SNAPSHOTS
 from service.workers import VerifierPool
 
 from .service_support import Tree, fresh_snapshot, job, request
@@ -152,8 +153,92 @@ def test_memory_of_what_strangers_sent_is_bounded(monkeypatch: pytest.MonkeyPatc
     monkeypatch.setattr(budget, "forget_matrices", lambda: forgotten.append(1))
     for i in range(7):
         run(here, [body(under(f"1.{i:03}3"))])
-        assert sum(here.budget.compiled.values()) <= 2 * steps
+        assert sum(kept.steps for kept in here.budget.held.values()) <= 2 * steps
     assert len(forgotten) == 2
+
+
+def refused(number: int, how: str) -> Tree:
+    """A call with a snapshot of its own, which is looked at and refused, or not, after it was kept."""
+    tree = request()
+    del tree["attestation"]
+    tree["snapshot"]["source"] = f"{number}"
+    match how:
+        case "parameters":
+            tree["snapshot"]["rule"]["parameters"] = {"nonesuch": number}
+        case "elections":
+            tree["statement"]["elections"] = {"nonesuch": "x"}
+        case "overlays":
+            tree["snapshot"]["rule"]["overlays"] = {"nobody": [{"type": "nonesuch"}]}
+    tree["statement"]["snapshot"] = snapshot.from_bytes(json.dumps(tree["snapshot"]).encode()).digest.hex()
+    tree["proof"]["statement"] = statement.from_bytes(json.dumps(tree["statement"]).encode()).digest.hex()
+    return tree
+
+
+REFUSED = ("parameters", "elections", "overlays", "none")
+
+
+@pytest.mark.parametrize("how", REFUSED)
+def test_snapshots_that_refusals_hold_are_bounded_in_bytes(how: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """64 refused snapshots of 16 MB stayed in a process for ever, ten times as large as they were sent."""
+    counted(monkeypatch)
+
+    def kept() -> int:
+        statement.forget_compiled()
+        here, most = judge.Judge(), 0
+        for number in range(12):
+            run(here, [body(refused(number, how))])
+            most = max(most, statement._compiled.cache_info().currsize)
+        return most
+
+    size = len(json.dumps(refused(0, how)["snapshot"], separators=(",", ":")))
+    monkeypatch.setattr(budget, "COMPILED_BYTES", 4 * size + 100)
+    assert kept() <= 5
+    monkeypatch.setattr(budget, "COMPILED_BYTES", 2**40)  # the control
+    assert kept() == 12
+
+
+@pytest.mark.parametrize("how", REFUSED[:2])
+def test_refusals_do_not_push_out_what_counts_as_compiled(how: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """They took the library's room and not the budget's: a light batch then compiled 32 systems as if it had them."""
+    steps = work.steps(fresh_snapshot(), "maintenance", ())
+    assert steps is not None
+    built, here = counted(monkeypatch), judge.Judge()
+    monkeypatch.setattr(budget, "LIGHT_STEPS", 2 * steps)
+    ours: list[Job] = [body(under(f"1.{i:03}7")) for i in range(4)]
+    for j in ours:
+        run(here, [j])
+    before = len(built)
+    assert all(isinstance(reply, Done) for reply in run(here, ours))
+    assert len(built) == before  # the control: nothing came between
+    for number in range(statement._compiled.cache_info().maxsize or 0):
+        run(here, [body(refused(number, how))])
+    before = len(built)
+    run(here, ours)
+    assert len(built) - before <= 2
+
+
+def test_a_call_names_few_snapshots_and_gets_all_of_them() -> None:
+    """256 digests of a hub's old snapshots made it read and send 256 documents for one call."""
+
+    def many(count: int) -> tuple[BodyJob, dict[bytes, bytes | None]]:
+        trees = [refused(number, "none") for number in range(count)]
+        items = [{k: tree[k] for k in ("statement", "proof")} for tree in trees]
+        documents = [json.dumps(tree["snapshot"]).encode() for tree in trees]
+        return (
+            BodyJob(json.dumps({"items": items}).encode(), many=True),
+            {snapshot.from_bytes(document).digest: document for document in documents},
+        )
+
+    job, _ = many(MAX_SNAPSHOTS + 1)
+    assert isinstance(run(judge.Judge(), [job], heavy=True)[0], TooExpensive)
+    job, documents = many(MAX_SNAPSHOTS)
+    here = judge.Judge(keep=1)
+    (asked,) = run(here, [job], heavy=True)
+    assert isinstance(asked, Missing)
+    assert set(asked.digests) == set(documents)
+    (told,) = here.run([Envelope(job, documents, heavy=True)])
+    assert isinstance(told, Done)
+    assert [type(result) for result in told.results] == [Verdict] * MAX_SNAPSHOTS
 
 
 def test_a_light_batch_holds_so_many_bytes_and_few_heavy_jobs_wait(monkeypatch: pytest.MonkeyPatch) -> None:
