@@ -126,7 +126,7 @@ def statement(
     limit: Annotated[
         str | None, typer.Option(help="--for trade: the most that its legs may take at the marks.")
     ] = None,
-    counterparty: Annotated[str, typer.Option(help="--for trade: an account, or any.")] = "any",
+    counterparty: Annotated[str | None, typer.Option(help="--for trade: an account; any by default.")] = None,
     destination: Annotated[
         str | None, typer.Option("--to", help="--for withdrawal: where custody pays it; the spoke is the hub.")
     ] = None,
@@ -162,12 +162,13 @@ def statement(
         unmet = [name for name, slack in rule.elect(best).slacks(after, asked) if slack < 0]
         unprovable = [f"no elections prove this for the opening: {unmet[0]} is not met"] if unmet else []
         elections = best | elections
-    end = at + 3600 if expires is None else expires
     made = make_statement(
         snap, attested, spoke=spoke, amount=amount, expiry=at + 600 if expiry is None else expiry,
         level=level, multiplier=multiplier, horizon=horizon, delta=trades, 
         nonce=nonce, elections=elections, overlays=overlay or [],
-        purpose=purpose_of(use, spoke, amount, end, limit, counterparty, destination),
+        purpose=purpose_of(
+            use, spoke, amount, at, expires=expires, limit=limit, counterparty=counterparty, destination=destination
+        ),
     )  # fmt: skip
     warnings = [*check_request(made, snap, at), *unprovable]
     write_file(out, made.to_bytes())

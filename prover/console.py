@@ -72,7 +72,7 @@ def reports_errors(command: Callable[P, T]) -> Callable[P, T]:
                 return command(*args, **kwargs)
         except ZkMarginError as error:
             raise fail(error, as_json=as_json) from None
-        except (typer.Exit, typer.Abort, KeyboardInterrupt):
+        except (typer.Exit, typer.Abort, KeyboardInterrupt, BrokenPipeError):
             raise
         except ModuleNotFoundError as error:
             if (error.name or "").partition(".")[0] in OURS:

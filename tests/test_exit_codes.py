@@ -399,3 +399,15 @@ def test_an_absent_member_is_no_python_none(monkeypatch: pytest.MonkeyPatch) -> 
 def test_the_demo_data_are_where_these_tests_take_them_from() -> None:
     assert importlib.import_module("service.demo_data")
     assert demo_file("snapshot.json")
+
+
+def test_a_reader_who_has_seen_enough_is_no_bug(capfd: pytest.CaptureFixture[str]) -> None:
+    from prover.console import reports_errors
+
+    @reports_errors
+    def command() -> None:
+        raise BrokenPipeError
+
+    with pytest.raises(BrokenPipeError):  # service.cli.main ends quietly on it
+        command()
+    assert "internal-error" not in capfd.readouterr().err

@@ -98,3 +98,36 @@ def test_the_function_refuses_by_type_and_takes_what_holds() -> None:
         check_request(load_statement(tree | {"overlays": ["none"]}), account.snapshot, at)
     with pytest.raises(MalformedInput):
         check_request(load_statement(tree | {"amount": "-1"}), account.snapshot, at)
+
+
+#: An option of each purpose, and what else makes a statement of it whole.
+OPTIONS = {
+    "show": (),
+    "credit": ("--expires", "1900000000"),
+    "trade": ("--limit", "5"),
+    "withdrawal": ("--to", "bank"),
+}
+WHOLE = {
+    "credit": (),
+    "trade": ("--delta", "BTC-PERP=0.001", "--delta", "USDC=-40"),
+    "withdrawal": ("--spoke", "hub", "--delta", "USDC=-1"),
+}
+
+
+@pytest.mark.parametrize("use", sorted(OPTIONS))
+@pytest.mark.parametrize("other", ["credit", "trade", "withdrawal"])
+def test_an_option_of_another_purpose_is_not_passed_over(world: World, tmp_path: Path, use: str, other: str) -> None:
+    if use == other:
+        ask(world, tmp_path / "s.json", "1" if use == "credit" else "0", "--for", use, *OPTIONS[use], *WHOLE[use])
+        return
+    error = ask(world, tmp_path / "s.json", "0", "--for", use, *OPTIONS[use], *OPTIONS[other], code=3)["error"]
+    assert error["field"] == OPTIONS[other][0].removeprefix("--")
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("late", [0, 1, 10**6])
+def test_a_credit_that_has_ended_is_not_asked_for(world: World, tmp_path: Path, late: int) -> None:
+    words = ("--for", "credit", "--expires", str(int(NOW) - late))
+    assert ask(world, tmp_path / "s.json", "1", *words, code=5)["error"]["field"] == "expires"
+    assert not list(tmp_path.iterdir())
+    ask(world, tmp_path / "s.json", "1", "--for", "credit", "--expires", str(int(NOW) + 1))
