@@ -14,7 +14,6 @@ import json
 import os
 import subprocess
 import sys
-import tempfile
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator
@@ -126,50 +125,30 @@ def flooded(port: int, kind: str, strangers: int, seconds: float) -> Iterator[Co
 
 def measure(count: int, strangers: int, floods: list[str], database: str) -> dict[str, Any]:
     """Rates and latencies of credits, without a flood and under each."""
-    import httpx2
-
-    from tests.hub_support import Hub, Session, hub_snapshot, postgres_url, sqlite_url
-
     out: dict[str, Any] = {}
-    with tempfile.TemporaryDirectory() as place:
-        urls = postgres_url() if database == "postgresql" else iter([sqlite_url(Path(place))])
-        url = next(urls)
-        hub = Hub(url)
-        environment = {
-            "ZKMARGIN_ROLE": "hub", "ZKMARGIN_DATABASE_URL": url,
-            "ZKMARGIN_STORAGE_KEYS": ",".join(k.secret.hex() for k in hub.ring.keys),
-        }  # fmt: skip
-        snapshot = hub_snapshot(hub.now - 5, instruments=4, scenarios=3)
-        with service.serving(environment, Path(place), 1) as server:
-            pid = server.process.pid
-            with httpx2.Client(base_url=f"http://127.0.0.1:{server.port}", timeout=60) as http:
-                session = Session(hub, http)
-                session.publish(snapshot)
-                session.venue("spoke-a", cap="100000000", zone_cap="100000000")
-            runs = 2 * len(floods)
-            bodies = service.premade(hub, snapshot, count * runs + 20)
-            requests, _ = service.signed(hub, bodies[:20])
-            load.measured(load.closed(server.port, requests, connections=CALLERS, seconds=60, once=True), pid)
-            parts = [bodies[20 + i * count : 20 + (i + 1) * count] for i in range(runs)]
+    with service.served_hub(1, database) as (hub, snapshot, server):
+        pid = server.process.pid
+        runs = 2 * len(floods)
+        bodies = service.premade(hub, snapshot, count * runs + 20)
+        requests, _ = service.signed(hub, bodies[:20])
+        load.measured(load.closed(server.port, requests, connections=CALLERS, seconds=60, once=True), pid)
+        parts = [bodies[20 + i * count : 20 + (i + 1) * count] for i in range(runs)]
 
-            def credits(part: list[Any]) -> load.Run:
-                requests, _ = service.signed(hub, part)
-                loop = load.closed(server.port, requests, connections=CALLERS, seconds=60, once=True)
-                return load.measured(loop, pid)
+        def credits(part: list[Any]) -> load.Run:
+            requests, _ = service.signed(hub, part)
+            loop = load.closed(server.port, requests, connections=CALLERS, seconds=60, once=True)
+            return load.measured(loop, pid)
 
-            for kind in floods:
-                # Beside each flood a run without one, since the machine may have other work at another time.
-                service.say("credits without a flood")
-                alone = credits(parts.pop())
-                service.say(f"credits while {strangers} strangers flood: {kind}")
-                seconds = SETTLE + 4 * alone.seconds + 3
-                with flooded(server.port, kind, strangers, seconds) as answers:
-                    run = credits(parts.pop())
-                out[f"without {kind}"] = _shown(alone, alone)
-                out[kind] = _shown(run, alone) | {"strangers' answers": dict(answers)}
-        hub.database.close()
-        for _ in urls:
-            pass
+        for kind in floods:
+            # Beside each flood a run without one, since the machine may have other work at another time.
+            service.say("credits without a flood")
+            alone = credits(parts.pop())
+            service.say(f"credits while {strangers} strangers flood: {kind}")
+            seconds = SETTLE + 4 * alone.seconds + 3
+            with flooded(server.port, kind, strangers, seconds) as answers:
+                run = credits(parts.pop())
+            out[f"without {kind}"] = _shown(alone, alone)
+            out[kind] = _shown(run, alone) | {"strangers' answers": dict(answers)}
     return out
 
 

@@ -105,7 +105,8 @@ def premade(hub: Any, snapshot: Any, count: int) -> list[Tree]:
     from circuits.purpose import ForCredit
     from prover.documents import make_statement
     from prover.prove import prove
-    from service.client.offer import authorise, evidence_of
+    from service.client.holder import evidence_of
+    from service.client.offer import authorise
     from service.ledger import accounts, epochs
     from tests.hub_support import Signer
     from verifier.attestation import verify_attestation
@@ -148,8 +149,9 @@ def signed(hub: Any, bodies: list[Tree]) -> tuple[list[bytes], float]:
     return out, (time.process_time() - begin) / len(bodies)
 
 
-def credit_requests(count: int, workers: int, database: str) -> Tree:
-    """The hub role on a fresh database."""
+@contextmanager
+def served_hub(workers: int, database: str) -> Iterator[tuple[Any, Any, Any]]:
+    """A hub on a fresh database, its snapshot, and its server, with a venue that may take any credit."""
     import httpx2
 
     from tests.hub_support import Hub, Session, hub_snapshot, postgres_url, sqlite_url
@@ -164,25 +166,31 @@ def credit_requests(count: int, workers: int, database: str) -> Tree:
         }  # fmt: skip
         snapshot = hub_snapshot(hub.now - 5, instruments=4, scenarios=3)
         with serving(environment, Path(place), workers) as server:
-            pid = server.process.pid
             with httpx2.Client(base_url=f"http://127.0.0.1:{server.port}", timeout=60) as http:
                 session = Session(hub, http)
                 session.publish(snapshot)
                 session.venue("spoke-a", cap="100000000", zone_cap="100000000")
-            bodies = premade(hub, snapshot, count + 40)
-            requests, _ = signed(hub, bodies[:40])
-            load.measured(load.closed(server.port, requests, connections=8, seconds=60, once=True), pid)
-            parts = bodies[40 : 40 + count * 2 // 3], bodies[40 + count * 2 // 3 :]
-            say("credits, closed loop")
-            requests, cost = signed(hub, parts[0])
-            capacity = load.measured(load.closed(server.port, requests, connections=16, seconds=60, once=True), pid)
-            say("credits, open loop")
-            requests, _ = signed(hub, parts[1])
-            half = CREDITS_PER_SECOND / 2
-            latency = load.measured(load.opened(server.port, requests, rate=half, count=len(requests)), pid)
+            yield hub, snapshot, server
         hub.database.close()
         for _ in urls:
             pass
+
+
+def credit_requests(count: int, workers: int, database: str) -> Tree:
+    """The hub role on a fresh database."""
+    with served_hub(workers, database) as (hub, snapshot, server):
+        pid = server.process.pid
+        bodies = premade(hub, snapshot, count + 40)
+        requests, _ = signed(hub, bodies[:40])
+        load.measured(load.closed(server.port, requests, connections=8, seconds=60, once=True), pid)
+        parts = bodies[40 : 40 + count * 2 // 3], bodies[40 + count * 2 // 3 :]
+        say("credits, closed loop")
+        requests, cost = signed(hub, parts[0])
+        capacity = load.measured(load.closed(server.port, requests, connections=16, seconds=60, once=True), pid)
+        say("credits, open loop")
+        requests, _ = signed(hub, parts[1])
+        half = CREDITS_PER_SECOND / 2
+        latency = load.measured(load.opened(server.port, requests, rate=half, count=len(requests)), pid)
     return {
         "capacity (16 connections)": capacity.to_json(),
         f"at {half:g} a second": latency.to_json(),

@@ -184,6 +184,15 @@ def withdrawal_statement(
     )  # fmt: skip
 
 
+def evidence_of(statement: Statement, proof: bytes, authorisation: bytes) -> dict[str, Any]:
+    """What a hub books on, as a request has it."""
+    return {
+        "statement": parse_json(statement.to_bytes(), name="statement"),
+        "proof": parse_json(proof_bytes(statement, proof), name="proof"),
+        "authorisation": parse_json(authorisation, name="authorisation"),
+    }
+
+
 def withdraw(
     trust: Trust,
     prices: Prices,
@@ -204,9 +213,7 @@ def withdraw(
     body = {
         "instrument": instrument,
         "quantity": quantity.removeprefix("-"),
-        "statement": parse_json(statement.to_bytes(), name="statement"),
-        "proof": parse_json(proof_bytes(statement, proof), name="proof"),
-        "authorisation": parse_json(authorisation, name="authorisation"),
+        **evidence_of(statement, proof, authorisation),
     }
     path = f"/v1/accounts/{segment(fact.account)}/withdrawals"
     answer = (yield post(path, body, idempotency_key=key or new_idempotency_key())).json()

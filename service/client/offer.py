@@ -38,7 +38,7 @@ from verifier.authorisation import Authorisation, AuthorisationModel
 from verifier.credit_entry import Caip2
 
 from ..signing import sign_authorisation
-from .holder import Holding, Prices
+from .holder import Holding, Prices, evidence_of
 from .policy import SHOW_ONLY, Policy
 
 if TYPE_CHECKING:
@@ -198,15 +198,6 @@ class Offer:
         proof, attestation = proof_of(model.proof, statement), canonical_bytes(dump(model.attestation))
         signed = None if model.authorisation is None else canonical_bytes(dump(model.authorisation))
         return cls(statement, proof, attestation, model.leaf, signed)
-
-
-def evidence_of(statement: Statement, proof: bytes, authorisation: bytes) -> dict[str, Any]:
-    """What a hub books on, as a request has it."""
-    return {
-        "statement": parse_json(statement.to_bytes(), name="statement"),
-        "proof": parse_json(proof_bytes(statement, proof), name="proof"),
-        "authorisation": parse_json(authorisation, name="authorisation"),
-    }
 
 
 def authorise(statement: Statement, key: Ed25519PrivateKey, *, now: int) -> bytes:

@@ -195,11 +195,11 @@ def expect_movable(
 
 
 def expect_withdrawal(
-    book: Book, tx: Connection, account: Account, proved: Proved, snapshot: Snapshot, instrument: str, quantity: str
+    book: Book, tx: Connection, proved: Proved, snapshot: Snapshot, instrument: str, lots: int
 ) -> ForWithdrawal:
     """What a withdrawal's statement and its authorisation say by themselves; gives its destination."""
     purpose = consent.expect_purpose(proved.statement, ForWithdrawal)
-    if legs(proved.statement, snapshot) != {instrument: -asset_lots(snapshot, instrument, quantity)}:
+    if legs(proved.statement, snapshot) != {instrument: -lots}:
         raise StatementRefused("must take out exactly what is withdrawn", field="statement.delta")
     consent.expect_authorised(book, tx, proved)
     return purpose
@@ -215,8 +215,8 @@ def withdraw(book: Book, tx: Connection, name: str, instrument: str, quantity: s
     now = book.clock()
     account = epochs.read_account(book, tx, name, lock=True)
     snapshot = expect_movable(book, tx, account, proved.statement, spoke=book.name, now=now)
-    destination = expect_withdrawal(book, tx, account, proved, snapshot, instrument, quantity).destination
     lots = asset_lots(snapshot, instrument, quantity)
+    destination = expect_withdrawal(book, tx, proved, snapshot, instrument, lots).destination
     held = listed(book, tx, account, snapshot)
     if held.get(instrument, 0) < lots:
         # Borrowing is a trade, not a withdrawal: custody pays out what it holds for the account.

@@ -138,14 +138,8 @@ def claim(book: Book, call: Call, check: Callable[[Connection], T]) -> T | Outco
     """
 
     def unit(tx: Connection) -> T | Outcome:
-        row = _claimed(book, tx, call)
-        if row is not None:
-            outcome = _read(book, call, row)
-            if outcome is not None:
-                return outcome
-            # A commit that was repeated finds its own claim.
-            if row.owner != call.owner:
-                _take(book, tx, call, row)
+        if (outcome := _earlier(book, tx, call)) is not None:
+            return outcome
         try:
             checked = check(tx)
         except ZkMarginError as err:
@@ -158,6 +152,18 @@ def claim(book: Book, call: Call, check: Callable[[Connection], T]) -> T | Outco
         return checked
 
     return book.database.exact(unit)
+
+
+def _earlier(book: Book, tx: Connection, call: Call) -> Outcome | None:
+    """The outcome under the key if there is one; else the key is this try's. ``RequestInProgress``."""
+    row = _claimed(book, tx, call)
+    if row is None:
+        return None
+    outcome = _read(book, call, row)
+    # A commit that was repeated finds its own claim.
+    if outcome is None and row.owner != call.owner:
+        _take(book, tx, call, row)
+    return outcome
 
 
 def _take(book: Book, tx: Connection, call: Call, row: Any) -> None:
@@ -200,13 +206,8 @@ def once(
     call = Call(caller, key, request, status)
 
     def unit(tx: Connection) -> Outcome:
-        row = _claimed(book, tx, call)
-        if row is not None:
-            outcome = _read(book, call, row)
-            if outcome is not None:
-                return outcome
-            if row.owner != call.owner:
-                _take(book, tx, call, row)
+        if (outcome := _earlier(book, tx, call)) is not None:
+            return outcome
         answer = work(tx)
         _write(book, tx, call, status, answer)
         return Outcome(answer, earlier=False)

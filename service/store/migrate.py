@@ -68,10 +68,12 @@ def revision(database: Database) -> str | None:
         return MigrationContext.configure(connection).get_current_revision()
 
 
-def expect_ledger(database: Database) -> None:
-    """``StatementMismatch`` where there is no ledger at all, of whatever version."""
-    if revision(database) is None:
+def expect_ledger(database: Database) -> str:
+    """The schema's revision; ``StatementMismatch`` where there is no ledger at all, of whatever version."""
+    present = revision(database)
+    if present is None:
         raise StatementMismatch("there is no ledger here: run zkmargin hub init", field="database")
+    return present
 
 
 def upgrade(database: Database) -> None:
@@ -100,6 +102,5 @@ def expect_current(database: Database) -> None:
     """``StatementMismatch`` unless the schema is exactly the one that this version works with."""
     from alembic.script import ScriptDirectory
 
-    expect_ledger(database)
-    if revision(database) != ScriptDirectory.from_config(_config()).get_current_head():
+    if expect_ledger(database) != ScriptDirectory.from_config(_config()).get_current_head():
         raise StatementMismatch("another schema version: run zkmargin hub migrate", field="database")
