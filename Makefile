@@ -29,7 +29,7 @@ test: $(VENV)/.dev
 # Long: generated requests and garbage at every call of a real hub, on both databases.
 fuzz-service: $(VENV)/.dev
 	ZKMARGIN_FUZZ_ROUNDS=40 ZKMARGIN_FUZZ_EXAMPLES=300 ZKMARGIN_FUZZ_SEED=$$$$ \
-	  $(BIN)/python -m pytest -n 2 tests/test_hub_fuzz.py tests/test_hub_openapi.py
+	  $(BIN)/python -m pytest -n 2 tests/service/http/test_hub_fuzz.py tests/service/http/test_hub_openapi.py
 
 lint: $(VENV)/.dev
 	$(BIN)/ruff check .

@@ -16,19 +16,19 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
-from circuits import statement
-from circuits.errors import NotSolvent, SystemTooLarge
-from circuits.rules import Terms, build
-from circuits.statement import Statement
-from circuits.units import ceil_div, format_quanta
-from prover.bench import interleaved
-from prover.commitment import Opening, commit
-from prover.documents import make_statement
-from prover.prove import prove
-from tests import derive_cases
-from tests.derive_cases import Case
-from verifier.attestation import Attestation
-from verifier.verify import verify
+from tests.support import derive_cases
+from tests.support.derive_cases import Case
+from zkmargin.circuits import statement
+from zkmargin.circuits.errors import NotSolvent, SystemTooLarge
+from zkmargin.circuits.rules import Terms, build
+from zkmargin.circuits.statement import Statement
+from zkmargin.circuits.units import ceil_div, format_quanta
+from zkmargin.prover.commitment import Opening, commit
+from zkmargin.prover.documents import make_statement
+from zkmargin.prover.prove import prove
+from zkmargin.service.cli.bench import interleaved
+from zkmargin.verifier.facts.attestation import Attestation
+from zkmargin.verifier.verify import verify
 
 HEADER = ("account", "instr", "rows", "elect", "words", "(n, K)", "margin", "deposit", "prove ms", "verify ms", "bytes")
 WIDTHS = (38, 5, 4, 5, 5, 9, 20, 18, 8, 9, 6)

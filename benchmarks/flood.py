@@ -49,10 +49,10 @@ def unsigned() -> bytes:
 
 def verification(number: int) -> bytes:
     """A proof to verify with all its documents, under terms that are new to the verifier every few calls."""
-    from circuits import statement
-    from tests import service_support
+    from tests.support import services
+    from zkmargin.circuits import statement
 
-    tree = json.loads(service_support.request_text())
+    tree = json.loads(services.request_text())
     del tree["attestation"]
     tree["statement"]["multiplier"] = f"1.{number:04}1"
     tree["proof"]["statement"] = statement.from_bytes(json.dumps(tree["statement"]).encode()).digest.hex()
@@ -70,9 +70,9 @@ FLOODS: dict[str, Callable[[], list[bytes]]] = {
 
 
 def _valid() -> bytes:
-    from tests import service_support
+    from tests.support import services
 
-    return bytes(service_support.request_text().encode())
+    return bytes(services.request_text().encode())
 
 
 async def crowd(port: int, requests: list[bytes], connections: int, seconds: float) -> Counter[str]:

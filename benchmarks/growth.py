@@ -12,10 +12,10 @@ from typing import Any
 
 import matplotlib as mpl
 
-from circuits import statement
-from prover.bench import interleaved, make_case, make_snapshot, two_pairings
-from prover.prove import prove
-from verifier.verify import verify
+from zkmargin.circuits import statement
+from zkmargin.prover.prove import prove
+from zkmargin.service.cli.bench import interleaved, make_case, make_snapshot, two_pairings
+from zkmargin.verifier.verify import verify
 
 INSTRUMENTS = (16, 32, 64, 100, 200, 400, 800)
 SCENARIOS = (1, 16, 40, 81, 160)

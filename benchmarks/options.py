@@ -20,18 +20,18 @@ from typing import Any
 
 import numpy as np
 
-from circuits import canonical, snapshot, statement
-from circuits.rules import Terms, build
-from circuits.snapshot import Snapshot
-from circuits.statement import Statement
-from circuits.units import format_fraction, format_quanta
-from prover.bench import interleaved, two_pairings
-from prover.commitment import Opening, commit
-from prover.documents import make_statement
-from prover.prove import prove
-from service.oracle.black76 import price
-from verifier.attestation import Attestation
-from verifier.verify import verify
+from zkmargin.circuits import canonical, snapshot, statement
+from zkmargin.circuits.rules import Terms, build
+from zkmargin.circuits.snapshot import Snapshot
+from zkmargin.circuits.statement import Statement
+from zkmargin.circuits.units import format_fraction, format_quanta
+from zkmargin.prover.commitment import Opening, commit
+from zkmargin.prover.documents import make_statement
+from zkmargin.prover.prove import prove
+from zkmargin.service.cli.bench import interleaved, two_pairings
+from zkmargin.service.oracle.black76 import price
+from zkmargin.verifier.facts.attestation import Attestation
+from zkmargin.verifier.verify import verify
 
 UNDERLYINGS = {"BTC": (80_000.0, 0.55), "ETH": (2_400.0, 0.7)}
 EXPIRIES = 5

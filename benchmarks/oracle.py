@@ -12,11 +12,11 @@ from typing import Any
 
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
-from service.hub import generate_key, public_pem
-from service.oracle.build import build
-from service.oracle.config import parse_config
-from service.oracle.feeds import sign_feed
-from service.oracle.store import sign_snapshot
+from zkmargin.service.keys.signing_keys import generate_key, public_pem
+from zkmargin.service.oracle.build import build
+from zkmargin.service.oracle.config import parse_config
+from zkmargin.service.oracle.directory import sign_snapshot
+from zkmargin.service.oracle.feeds import sign_feed
 
 NOW = 1_780_000_000
 DAY = 86_400

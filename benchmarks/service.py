@@ -36,7 +36,7 @@ def say(text: str) -> None:
 @contextmanager
 def serving(environment: dict[str, str], directory: Path, workers: int) -> Iterator[Any]:
     """A server process, ready."""
-    from tests.servers import ServerProcess
+    from tests.support.servers import ServerProcess
 
     server = ServerProcess({"ZKMARGIN_LOG_LEVEL": "warning"} | environment, directory, workers=workers)
     server.start()
@@ -50,7 +50,7 @@ def serving(environment: dict[str, str], directory: Path, workers: int) -> Itera
 
 def bare(items: list[Any]) -> float:
     """Proofs a second of the library's batch verification, on one core."""
-    from verifier.verify import verify_batch
+    from zkmargin.verifier.verify import verify_batch
 
     verify_batch(items)
     begin, cpu, count = time.perf_counter(), time.process_time(), 0
@@ -63,9 +63,9 @@ def bare(items: list[Any]) -> float:
 
 def verification(seconds: float, workers: int) -> Tree:
     """The verifier role."""
-    from circuits import statement as statements
-    from tests import service_support as support
-    from verifier.verify import Item
+    from tests.support import services as support
+    from zkmargin.circuits import statement as statements
+    from zkmargin.verifier.verify import Item
 
     say("proving for the verifier role")
     snapshot, bodies, items = support.fresh_snapshot(), [], []
@@ -102,15 +102,15 @@ def verification(seconds: float, workers: int) -> Tree:
 
 def premade(hub: Any, snapshot: Any, count: int) -> list[Tree]:
     """Accounts with cash, each with a credit request proved."""
-    from circuits.purpose import ForCredit
-    from prover.documents import make_statement
-    from prover.prove import prove
-    from service.client.holder import evidence_of
-    from service.client.offer import authorise
-    from service.ledger import accounts, epochs
-    from tests.hub_support import Signer
-    from verifier.attestation import verify_attestation
-    from verifier.hub_keys import public_key
+    from tests.support.hubs import Signer
+    from zkmargin.circuits.purpose import ForCredit
+    from zkmargin.prover.documents import make_statement
+    from zkmargin.prover.prove import prove
+    from zkmargin.service.client.holder import evidence_of
+    from zkmargin.service.client.negotiation import authorise
+    from zkmargin.service.ledger import accounts, epochs
+    from zkmargin.verifier.facts.attestation import verify_attestation
+    from zkmargin.verifier.facts.hub_keys import public_key
 
     key, out = public_key(bytes.fromhex(hub.made["key"])), []
     for number in range(count):
@@ -138,7 +138,7 @@ def premade(hub: Any, snapshot: Any, count: int) -> list[Tree]:
 
 def signed(hub: Any, bodies: list[Tree]) -> tuple[list[bytes], float]:
     """Requests of the venue, and the seconds of CPU that signing each took. They are good for a minute."""
-    from service.client.signing import RequestSigner
+    from zkmargin.service.client.signing import RequestSigner
 
     signer, begin, out = RequestSigner(hub.signers["venue/spoke-a"].key, "hub-1"), time.process_time(), []
     for number, tree in enumerate(bodies):
@@ -154,7 +154,7 @@ def served_hub(workers: int, database: str) -> Iterator[tuple[Any, Any, Any]]:
     """A hub on a fresh database, its snapshot, and its server, with a venue that may take any credit."""
     import httpx2
 
-    from tests.hub_support import Hub, Session, hub_snapshot, postgres_url, sqlite_url
+    from tests.support.hubs import Hub, Session, hub_snapshot, postgres_url, sqlite_url
 
     with tempfile.TemporaryDirectory() as place:
         urls = postgres_url() if database == "postgresql" else iter([sqlite_url(Path(place))])

@@ -10,7 +10,7 @@ import hashlib
 import json
 from typing import Any
 
-from .errors import MalformedInput
+from zkmargin.circuits.errors import MalformedInput
 
 #: Larger inputs are refused before parsing. A snapshot of 1,000 instruments x 128 scenarios is about 3 MB.
 MAX_JSON_BYTES = 16 * 1024 * 1024

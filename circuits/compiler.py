@@ -12,9 +12,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from fractions import Fraction
 
-from .election import Choice, best_choice, elections, resolver
-from .errors import InternalError, RuleRefused, StatementMismatch, SystemTooLarge
-from .expression import (
+from zkmargin.circuits.election import Choice, best_choice, elections, resolver
+from zkmargin.circuits.errors import InternalError, RuleRefused, StatementMismatch, SystemTooLarge
+from zkmargin.circuits.expression import (
     Abs,
     Amount,
     CeilDiv,
@@ -33,8 +33,8 @@ from .expression import (
     describe,
     evaluate,
 )
-from .layout import DOMAINS, MAX_COLUMNS, Layout
-from .system import LinearSystem, Row, Variable
+from zkmargin.circuits.layout import DOMAINS, MAX_COLUMNS, Layout
+from zkmargin.circuits.system import LinearSystem, Row, Variable
 
 #: No layout holds more words than this one, so compiling stops there. A variable takes a word, and what is no tie or
 #: equality has a variable, so rows are bounded too.
@@ -60,7 +60,7 @@ class MarginRule:
 
     ``scenarios`` are (name, net margin) in fine quanta, all of which must be at least ``amount_factor * amount``;
     ``limits`` the (low, high) range of each position in lots that must be provable; ``non_negative`` positions
-    that may not be short; ``components`` named parts that :mod:`prover.explain` shows.
+    that may not be short; ``components`` named parts that :mod:`zkmargin.prover.explain` shows.
     """
 
     limits: tuple[tuple[int, int], ...]

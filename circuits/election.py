@@ -10,8 +10,8 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from itertools import product
 from math import prod
 
-from .errors import RuleRefused, StatementMismatch
-from .expression import (
+from zkmargin.circuits.errors import RuleRefused, StatementMismatch
+from zkmargin.circuits.expression import (
     Abs,
     Amount,
     CeilDiv,

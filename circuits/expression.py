@@ -1,9 +1,9 @@
 """The language of margin rules: expressions over positions, with the curvature that decides provability.
 
 A rule is written once with these types and gives a plain-integer evaluator (:func:`evaluate`), bounds
-(:func:`bounds`), and, through :mod:`circuits.compiler`, the linear system and its best witness. Curvature is decided
-as in disciplined convex programming (Grant, Boyd, Ye 2006): costs are convex, benefits concave, and a rule's net
-margin must be concave.
+(:func:`bounds`), and, through :mod:`zkmargin.circuits.compiler`, the linear system and its best witness. Curvature is
+decided as in disciplined convex programming (Grant, Boyd, Ye 2006): costs are convex, benefits concave, and a rule's
+net margin must be concave.
 
 Position variables z_j are the committed position plus the statement's public delta, in lots.
 """
@@ -15,8 +15,8 @@ from dataclasses import dataclass
 from enum import Enum
 from typing import Union
 
-from .errors import RuleRefused
-from .units import ceil_div
+from zkmargin.circuits.errors import RuleRefused
+from zkmargin.circuits.units import ceil_div
 
 
 class Curvature(Enum):

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from .errors import SystemTooLarge
+from zkmargin.circuits.errors import SystemTooLarge
 
 #: Supported domain sizes; every polynomial of the argument has degree below n + 4, far inside the SRS of 4096 powers.
 DOMAINS = (256, 512, 1024, 2048)

@@ -1,7 +1,8 @@
 """What a statement is for. The proof binds it, so that a proof made for one use is worthless for another.
 
 A proof alone is knowledge of solvency, never consent: what moves value is booked only for the purpose that the
-statement names, and with the signature of the account's key over the statement (``verifier.authorisation``).
+statement names, and with the signature of the account's key over the statement
+(``zkmargin.verifier.facts.authorisation``).
 """
 
 from __future__ import annotations
@@ -11,12 +12,12 @@ from dataclasses import dataclass
 from fractions import Fraction
 from typing import TYPE_CHECKING
 
-from .errors import MalformedInput, StatementMismatch
-from .units import parse_decimal
+from zkmargin.circuits.errors import MalformedInput, StatementMismatch
+from zkmargin.circuits.units import parse_decimal
 
 if TYPE_CHECKING:
-    from .schema import ForCreditModel, ForShowModel, ForTradeModel, ForWithdrawalModel
-    from .snapshot import Snapshot
+    from zkmargin.circuits.schema import ForCreditModel, ForShowModel, ForTradeModel, ForWithdrawalModel
+    from zkmargin.circuits.snapshot import Snapshot
 
 #: The counterparty of a trade with whom it may be. No account has this name.
 ANY = "any"

@@ -24,9 +24,9 @@ from pydantic import (
 )
 from pydantic_core import PydanticCustomError
 
-from .canonical import MAX_JSON_BYTES, parse_json
-from .errors import MAX_FAULTS, MalformedInput
-from .units import DECIMAL_FORM, DECIMAL_PATTERN
+from zkmargin.circuits.canonical import MAX_JSON_BYTES, parse_json
+from zkmargin.circuits.errors import MAX_FAULTS, MalformedInput
+from zkmargin.circuits.units import DECIMAL_FORM, DECIMAL_PATTERN
 
 _NAME_PATTERN = r"^[A-Za-z0-9][A-Za-z0-9._:/+-]{0,63}$"
 _HEX_PATTERN = r"^[0-9a-f]{%d}$"

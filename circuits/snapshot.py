@@ -11,14 +11,14 @@ from functools import cached_property
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
-from . import canonical
-from .errors import MalformedInput
-from .units import MAX_LOTS, format_fraction, parse_decimal, to_quanta
+from zkmargin.circuits import canonical
+from zkmargin.circuits.errors import MalformedInput
+from zkmargin.circuits.units import MAX_LOTS, format_fraction, parse_decimal, to_quanta
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from .schema import InstrumentModel, SnapshotModel
+    from zkmargin.circuits.schema import InstrumentModel, SnapshotModel
 
 #: |value per lot| has at most 96 bits: with 2**63 lots and 512 scenarios far below the field's 2**254.
 MAX_VALUE_BITS = 96
@@ -141,7 +141,7 @@ def _instrument(model: InstrumentModel, at: str, value_decimals: int, scenarios:
 
 def from_model(model: SnapshotModel) -> Snapshot:
     """Build a snapshot from a validated document; raises ``MalformedInput`` naming the field."""
-    from .schema import dump
+    from zkmargin.circuits.schema import dump
 
     if model.quote.value_decimals < model.quote.decimals:
         raise MalformedInput("fewer value decimals than amount decimals", field="snapshot.quote.value_decimals")
@@ -184,6 +184,6 @@ def from_model(model: SnapshotModel) -> Snapshot:
 
 def from_bytes(data: bytes) -> Snapshot:
     """Parse and validate a snapshot document (any JSON layout; the digest is over the canonical form)."""
-    from .schema import SnapshotModel, load
+    from zkmargin.circuits.schema import SnapshotModel, load
 
     return from_model(load(SnapshotModel, data, name="snapshot"))

@@ -15,19 +15,19 @@ from functools import lru_cache
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
-from . import canonical
-from .compiler import Program, compile_rule
-from .errors import MalformedInput, StaleStatement, StatementMismatch, ZkMarginError
-from .layout import Layout
-from .purpose import SHOW, Purpose, check_limit, check_purpose
-from .purpose import from_model as purpose_from_model
-from .rules import Terms, build, work
-from .snapshot import Snapshot
-from .system import MAX_AMOUNT_BITS
-from .units import PPM, parse_decimal, to_lots, to_quanta
+from zkmargin.circuits import canonical
+from zkmargin.circuits.compiler import Program, compile_rule
+from zkmargin.circuits.errors import MalformedInput, StaleStatement, StatementMismatch, ZkMarginError
+from zkmargin.circuits.layout import Layout
+from zkmargin.circuits.purpose import SHOW, Purpose, check_limit, check_purpose
+from zkmargin.circuits.purpose import from_model as purpose_from_model
+from zkmargin.circuits.rules import Terms, build, work
+from zkmargin.circuits.snapshot import Snapshot
+from zkmargin.circuits.system import MAX_AMOUNT_BITS
+from zkmargin.circuits.units import PPM, parse_decimal, to_lots, to_quanta
 
 if TYPE_CHECKING:
-    from .schema import StatementModel
+    from zkmargin.circuits.schema import StatementModel
 
 #: The versions of the document; its digest is over the version's own domain. The first has no purpose, and only shows.
 VERSION_1, VERSION_2 = "zkmargin/statement/1", "zkmargin/statement/2"
@@ -101,7 +101,7 @@ def parse_multiplier(text: str, *, field: str) -> Fraction:
 
 def from_model(model: StatementModel) -> Statement:
     """Build a statement from a validated document; raises ``MalformedInput`` naming the field."""
-    from .schema import dump
+    from zkmargin.circuits.schema import dump
 
     if (model.purpose is None) != (model.schema_ == VERSION_1):
         raise MalformedInput("version 2 has a purpose, version 1 has none", field="statement.schema")
@@ -136,7 +136,7 @@ def from_model(model: StatementModel) -> Statement:
 
 def from_bytes(data: bytes) -> Statement:
     """Parse and validate a statement document."""
-    from .schema import StatementModel, load
+    from zkmargin.circuits.schema import StatementModel, load
 
     return from_model(load(StatementModel, data, name="statement"))
 

@@ -12,8 +12,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
-from .errors import SystemTooLarge
-from .layout import Layout, cheapest, fit
+from zkmargin.circuits.errors import SystemTooLarge
+from zkmargin.circuits.layout import Layout, cheapest, fit
 
 #: Order of the scalar field of BLS12-381: equations are checked modulo this prime.
 FIELD_ORDER = 0x73EDA753299D7D483339D80809A1D80553BDA402FFFE5BFEFFFFFFFF00000001

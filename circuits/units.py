@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 from fractions import Fraction
 
-from .errors import MalformedInput
+from zkmargin.circuits.errors import MalformedInput
 
 #: A decimal string: optional minus, no plus, no exponent, no leading zeros, no bare point, at most 60 digits.
 DECIMAL_PATTERN = r"^-?(0|[1-9][0-9]{0,40})(\.[0-9]{1,30})?$"

@@ -22,24 +22,25 @@ from typing import Any
 import jwt
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
-from circuits import canonical, snapshot, statement
-from circuits.errors import ZkMarginError
-from circuits.rules import LEVELS, Terms, build
-from circuits.snapshot import Snapshot
-from circuits.statement import Statement
-from prover import files
-from prover.documents import parse_opening, parse_proof, portfolio_lots
-from prover.words import in_words
-from service.client.offer import Demand, Offer
-from service.client.policy import NotCovered, Policy
-from service.hub import load_private_key
-from service.oracle.config import parse_config
-from service.oracle.feeds import TOKEN_TYPE as FEED_TYPE
-from service.oracle.feeds import open_feed
-from verifier import attestation, authorisation, jws, proof, snapshot_signature
-from verifier.curve import decode_g1
-from verifier.field import decode_scalar
-from verifier.verify import verify
+from zkmargin.circuits import canonical, snapshot, statement
+from zkmargin.circuits.errors import ZkMarginError
+from zkmargin.circuits.rules import LEVELS, Terms, build
+from zkmargin.circuits.snapshot import Snapshot
+from zkmargin.circuits.statement import Statement
+from zkmargin.prover import files
+from zkmargin.prover.documents import parse_opening, parse_proof, portfolio_lots
+from zkmargin.prover.words import in_words
+from zkmargin.service.client.negotiation import Demand, Offer
+from zkmargin.service.client.policy import NotCovered, Policy
+from zkmargin.service.keys.signing_keys import load_private_key
+from zkmargin.service.oracle.config import parse_config
+from zkmargin.service.oracle.feeds import TOKEN_TYPE as FEED_TYPE
+from zkmargin.service.oracle.feeds import open_feed
+from zkmargin.verifier import proof
+from zkmargin.verifier.curve import decode_g1
+from zkmargin.verifier.facts import attestation, authorisation, jws, snapshot_signature
+from zkmargin.verifier.field import decode_scalar
+from zkmargin.verifier.verify import verify
 
 CORPUS = Path(__file__).parent / "corpus"
 KEY = Ed25519PrivateKey.from_private_bytes(b"zkmargin fuzzing, no secret here")

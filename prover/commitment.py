@@ -17,12 +17,12 @@ from functools import lru_cache
 
 from py_arkworks_bls12381 import G1Point, Scalar
 
-from circuits.errors import InternalError, MalformedInput
-from circuits.system import FIELD_ORDER
-from circuits.units import MAX_LOTS
-from verifier.curve import encode_g1, msm
-from verifier.field import scalar, scalars
-from verifier.srs import Srs, ethereum
+from zkmargin.circuits.errors import InternalError, MalformedInput
+from zkmargin.circuits.system import FIELD_ORDER
+from zkmargin.circuits.units import MAX_LOTS
+from zkmargin.verifier.curve import encode_g1, msm
+from zkmargin.verifier.field import scalar, scalars
+from zkmargin.verifier.srs import Srs, ethereum
 
 #: Blinding coefficients of an account commitment. One hides the commitment; one more is spare, since nothing opens x.
 POSITION_BLINDING = 2

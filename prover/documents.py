@@ -6,22 +6,21 @@ import secrets
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from circuits import canonical
-from circuits.errors import MalformedInput, StaleStatement, StatementMismatch
-from circuits.purpose import ANY, SHOW, ForCredit, ForTrade, ForWithdrawal, Purpose, to_tree
-from circuits.schema import OpeningModel, ProofModel, StatementModel, dump, load, validate
-from circuits.snapshot import Snapshot
-from circuits.statement import VERSION_2, Statement, from_model
-from circuits.units import format_fraction, parse_decimal
-from verifier.attestation import Attestation
-from verifier.field import decode_scalar, encode_scalar
-
-from .commitment import Opening
-from .portfolio import parse_portfolio
+from zkmargin.circuits import canonical
+from zkmargin.circuits.errors import MalformedInput, StaleStatement, StatementMismatch
+from zkmargin.circuits.purpose import ANY, SHOW, ForCredit, ForTrade, ForWithdrawal, Purpose, to_tree
+from zkmargin.circuits.schema import OpeningModel, ProofModel, StatementModel, dump, load, validate
+from zkmargin.circuits.snapshot import Snapshot
+from zkmargin.circuits.statement import VERSION_2, Statement, from_model
+from zkmargin.circuits.units import format_fraction, parse_decimal
+from zkmargin.prover.commitment import Opening
+from zkmargin.prover.portfolio import parse_portfolio
+from zkmargin.verifier.facts.attestation import Attestation
+from zkmargin.verifier.field import decode_scalar, encode_scalar
 
 
 def portfolio_lots(data: bytes, snapshot: Snapshot) -> list[int]:
-    """The lots of :func:`prover.portfolio.parse_portfolio`: registry order, cash after entry prices."""
+    """The lots of :func:`zkmargin.prover.portfolio.parse_portfolio`: registry order, cash after entry prices."""
     return list(parse_portfolio(data, snapshot).lots)
 
 

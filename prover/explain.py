@@ -10,15 +10,14 @@ from dataclasses import dataclass, field, replace
 from fractions import Fraction
 from typing import Any
 
-from circuits.compiler import MarginRule
-from circuits.expression import evaluate
-from circuits.rules import LEVELS, Terms, build
-from circuits.rules.overlays import account_greeks
-from circuits.snapshot import Snapshot
-from circuits.statement import MAX_MULTIPLIER
-from circuits.units import PPM, format_fraction
-
-from .documents import position_text
+from zkmargin.circuits.compiler import MarginRule
+from zkmargin.circuits.expression import evaluate
+from zkmargin.circuits.rules import LEVELS, Terms, build
+from zkmargin.circuits.rules.overlays import account_greeks
+from zkmargin.circuits.snapshot import Snapshot
+from zkmargin.circuits.statement import MAX_MULTIPLIER
+from zkmargin.circuits.units import PPM, format_fraction
+from zkmargin.prover.documents import position_text
 
 
 @dataclass(frozen=True)

@@ -6,11 +6,10 @@ from fractions import Fraction
 
 import typer
 
-from circuits.snapshot import Snapshot
-from circuits.units import ceil_div, format_fraction, format_quanta
-
-from .console import table
-from .explain import Explanation, health_text
+from zkmargin.circuits.snapshot import Snapshot
+from zkmargin.circuits.units import ceil_div, format_fraction, format_quanta
+from zkmargin.prover.explain import Explanation, health_text
+from zkmargin.service.cli.console import table
 
 #: What one unit of each Greek is, in the quote currency (docs/FILES.md, Snapshot).
 GREEK_UNITS = {

@@ -23,10 +23,9 @@ from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
-from circuits.canonical import MAX_JSON_BYTES, canonical_bytes, parse_json
-from circuits.errors import InternalError, MalformedInput
-
-from .kinds import EMPTY, PEM_FILE, PUBLIC_KEY, SEALED, UNKNOWN, kind_of
+from zkmargin.circuits.canonical import MAX_JSON_BYTES, canonical_bytes, parse_json
+from zkmargin.circuits.errors import InternalError, MalformedInput
+from zkmargin.prover.kinds import EMPTY, PEM_FILE, PUBLIC_KEY, SEALED, UNKNOWN, kind_of
 
 #: As a path: standard input, or standard output.
 STANDARD = Path("-")

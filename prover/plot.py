@@ -14,12 +14,11 @@ from fractions import Fraction
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from circuits.errors import MalformedInput, MissingExtra
-
-from .explain import Explanation, health_text
+from zkmargin.circuits.errors import MalformedInput, MissingExtra
+from zkmargin.prover.explain import Explanation, health_text
 
 if TYPE_CHECKING:
-    from circuits.snapshot import Snapshot
+    from zkmargin.circuits.snapshot import Snapshot
 
 #: More bars than this do not read: the largest stay, in their order, and the title says so.
 MAX_BARS = 40

@@ -14,8 +14,8 @@ from typing import Any
 from flint import fmpz_mod_ctx, fmpz_mod_poly_ctx
 from py_arkworks_bls12381 import Scalar
 
-from circuits.system import FIELD_ORDER
-from verifier.field import domain, integer, scalar
+from zkmargin.circuits.system import FIELD_ORDER
+from zkmargin.verifier.field import domain, integer, scalar
 
 #: FLINT ships no type hints; a polynomial is an ``fmpz_mod_poly`` of :func:`ring`.
 Polynomial = Any

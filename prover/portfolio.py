@@ -11,12 +11,11 @@ from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field
 from fractions import Fraction
 
-from circuits.errors import MalformedInput
-from circuits.schema import PortfolioModel, PositionModel, load
-from circuits.snapshot import Snapshot
-from circuits.units import parse_decimal, to_lots
-
-from .witness import check_positions
+from zkmargin.circuits.errors import MalformedInput
+from zkmargin.circuits.schema import PortfolioModel, PositionModel, load
+from zkmargin.circuits.snapshot import Snapshot
+from zkmargin.circuits.units import parse_decimal, to_lots
+from zkmargin.prover.witness import check_positions
 
 #: Contracts that cost nothing to enter, so that a file may well forget their price.
 UNPAID_KINDS = ("perpetual", "future")

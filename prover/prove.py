@@ -4,18 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from circuits.errors import InternalError, StatementMismatch
-from circuits.snapshot import Snapshot
-from circuits.statement import Statement, bind
-from verifier import argument
-from verifier.argument import Challenges, Instance
-from verifier.field import ONE
-from verifier.proof import Proof
-from verifier.verify import instance_of
-
-from . import rounds
-from .commitment import CommitmentKey, Opening, Randomness, commitment_key, fresh, workers
-from .witness import Witness, build_witness
+from zkmargin.circuits.errors import InternalError, StatementMismatch
+from zkmargin.circuits.snapshot import Snapshot
+from zkmargin.circuits.statement import Statement, bind
+from zkmargin.prover import rounds
+from zkmargin.prover.commitment import CommitmentKey, Opening, Randomness, commitment_key, fresh, workers
+from zkmargin.prover.witness import Witness, build_witness
+from zkmargin.verifier import argument
+from zkmargin.verifier.argument import Challenges, Instance
+from zkmargin.verifier.field import ONE
+from zkmargin.verifier.proof import Proof
+from zkmargin.verifier.verify import instance_of
 
 #: Names of the steps that a progress display shows, in order.
 STEPS = ("witness", "columns", "sums", "quotient", "evaluations", "openings", "check")

@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 from fractions import Fraction
 
-from circuits.errors import MalformedInput, StaleStatement, StatementMismatch
-from circuits.purpose import ForWithdrawal, check_limit
-from circuits.rules import build
-from circuits.snapshot import Snapshot
-from circuits.statement import Statement
-from circuits.system import MAX_AMOUNT_BITS
-from circuits.units import parse_decimal, to_lots, to_quanta
+from zkmargin.circuits.errors import MalformedInput, StaleStatement, StatementMismatch
+from zkmargin.circuits.purpose import ForWithdrawal, check_limit
+from zkmargin.circuits.rules import build
+from zkmargin.circuits.snapshot import Snapshot
+from zkmargin.circuits.statement import Statement
+from zkmargin.circuits.system import MAX_AMOUNT_BITS
+from zkmargin.circuits.units import parse_decimal, to_lots, to_quanta
 
 
 def check_request(statement: Statement, snapshot: Snapshot, now: int) -> list[str]:

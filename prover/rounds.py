@@ -14,15 +14,14 @@ from operator import mul
 
 from py_arkworks_bls12381 import G1Point, Scalar
 
-from circuits.errors import InternalError
-from verifier.argument import Challenges, Instance, linearise
-from verifier.claim import Claim, limb_scales, matrix, table_polynomial
-from verifier.field import ONE, ZERO, batch_inverse, domain, integer, powers, scalar, scalars
-
-from . import polynomial as poly
-from .commitment import CommitmentKey, Randomness
-from .polynomial import Polynomial
-from .witness import Witness
+from zkmargin.circuits.errors import InternalError
+from zkmargin.prover import polynomial as poly
+from zkmargin.prover.commitment import CommitmentKey, Randomness
+from zkmargin.prover.polynomial import Polynomial
+from zkmargin.prover.witness import Witness
+from zkmargin.verifier.argument import Challenges, Instance, linearise
+from zkmargin.verifier.claim import Claim, limb_scales, matrix, table_polynomial
+from zkmargin.verifier.field import ONE, ZERO, batch_inverse, domain, integer, powers, scalar, scalars
 
 #: Fresh multiples of Z in each polynomial: one for its commitment and one for each opened value. The third of acc hides
 #: acc(omega tau), and with it the quotient's commitment, which the identity at tau would otherwise determine.

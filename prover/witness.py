@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
-from circuits.errors import InternalError, MalformedInput, NotSolvent, StatementMismatch
-from circuits.layout import LIMBS, Layout
-from circuits.snapshot import Snapshot
-from circuits.statement import BoundStatement
-from circuits.units import MAX_LOTS, ceil_div, format_quanta
+from zkmargin.circuits.errors import InternalError, MalformedInput, NotSolvent, StatementMismatch
+from zkmargin.circuits.layout import LIMBS, Layout
+from zkmargin.circuits.snapshot import Snapshot
+from zkmargin.circuits.statement import BoundStatement
+from zkmargin.circuits.units import MAX_LOTS, ceil_div, format_quanta
 
 
 @dataclass(frozen=True)

@@ -6,10 +6,10 @@ import json
 from datetime import UTC, datetime
 from fractions import Fraction
 
-from circuits.purpose import ANY, ForCredit, ForTrade, ForWithdrawal, legs_cost
-from circuits.snapshot import Snapshot
-from circuits.statement import Statement
-from circuits.units import ceil_div, format_quanta, parse_decimal
+from zkmargin.circuits.purpose import ANY, ForCredit, ForTrade, ForWithdrawal, legs_cost
+from zkmargin.circuits.snapshot import Snapshot
+from zkmargin.circuits.statement import Statement
+from zkmargin.circuits.units import ceil_div, format_quanta, parse_decimal
 
 
 def _time(seconds: int) -> str:

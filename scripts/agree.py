@@ -13,7 +13,7 @@ import sys
 import time
 from collections import Counter
 
-from tests.agreement import MAKERS, answers, case, questions
+from tests.support.agreement import MAKERS, answers, case, questions
 
 
 def main() -> int:

@@ -18,8 +18,8 @@ from pathlib import Path
 
 from py_arkworks_bls12381 import G1Point, G2Point
 
-from circuits.layout import DOMAINS
-from verifier.field import domain, scalar
+from zkmargin.circuits.layout import DOMAINS
+from zkmargin.verifier.field import domain, scalar
 
 SOURCE_SHA256 = "d39b9f2d047cc9dca2de58f264b6a09448ccd34db967881a6713eacacf0f26b7"
 G1_POWERS = 4096

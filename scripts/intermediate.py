@@ -11,19 +11,19 @@ import argparse
 from collections.abc import Iterator
 from pathlib import Path
 
-from circuits import snapshot as snapshots
-from circuits import statement as statements
-from circuits.snapshot import Snapshot
-from circuits.statement import Statement
-from prover.documents import parse_proof
-from verifier.reference import bls
-from verifier.reference.curve import Element, G1Point, P, encode_scalar
-from verifier.reference.linearisation import coefficients, evaluate_public, lagrange
-from verifier.reference.proof_encoding import decode
-from verifier.reference.rounds import claim, public_transcript, replay
-from verifier.reference.srs import key
-from verifier.reference.systems import system_digest
-from verifier.reference.verification import equation, instance_of
+from zkmargin.circuits import snapshot as snapshots
+from zkmargin.circuits import statement as statements
+from zkmargin.circuits.snapshot import Snapshot
+from zkmargin.circuits.statement import Statement
+from zkmargin.prover.documents import parse_proof
+from zkmargin.verifier.reference import bls
+from zkmargin.verifier.reference.curve import Element, G1Point, P, encode_scalar
+from zkmargin.verifier.reference.linearisation import coefficients, evaluate_public, lagrange
+from zkmargin.verifier.reference.proof_encoding import decode
+from zkmargin.verifier.reference.rounds import claim, public_transcript, replay
+from zkmargin.verifier.reference.srs import key
+from zkmargin.verifier.reference.systems import system_digest
+from zkmargin.verifier.reference.verification import equation, instance_of
 
 
 def encode_g1(point: G1Point) -> str:

@@ -15,8 +15,8 @@ from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
-from circuits.canonical import canonical_bytes
-from circuits.units import PPM, format_fraction
+from zkmargin.circuits.canonical import canonical_bytes
+from zkmargin.circuits.units import PPM, format_fraction
 
 HERE = Path(__file__).resolve().parent.parent / "service" / "demo_data"
 MAJORS = {"BTC-PERP", "ETH-PERP", "SOL-PERP", "XRP-PERP", "BNB-PERP"}

@@ -72,7 +72,7 @@ PRELOAD = (
     "_pytest.assertion.rewrite", "pytest", "hypothesis", "hypothesis.strategies", "pydantic", "typer", "typer.testing",
     "rich.console", "rich.table", "rich.progress", "rfc8785", "cryptography.hazmat.primitives.asymmetric.ed25519",
     "cryptography.hazmat.primitives.serialization", "jwt", "flint", "py_arkworks_bls12381", "numpy",
-    "circuits.rules", "circuits.statement", "circuits.schema",
+    "zkmargin.circuits.rules", "zkmargin.circuits.statement", "zkmargin.circuits.schema",
 )  # fmt: skip
 
 

@@ -48,13 +48,13 @@ def main() -> int:
     parser.add_argument("--json", action="store_true")
     arguments = parser.parse_args()
 
-    from tests import hub_support, race
+    from tests.support import hubs, race
 
     failed, printed = False, {}
     for database in ["sqlite", "postgresql"] if arguments.database == "both" else [arguments.database]:
         with tempfile.TemporaryDirectory() as directory:
             place = Path(directory)
-            urls = [hub_support.sqlite_url(place)] if database == "sqlite" else hub_support.postgres_url()
+            urls = [hubs.sqlite_url(place)] if database == "sqlite" else hubs.postgres_url()
             for url in urls:
                 report = race.run(
                     url, place, attempts=arguments.attempts, processes=arguments.processes, seed=arguments.seed,

@@ -1,4 +1,5 @@
-"""Typed errors of the service. Each has a code; :mod:`service.problems` gives every code its status and remedy.
+"""Typed errors of the service. Each has a code; :mod:`zkmargin.service.http.problems` gives every code its status and
+remedy.
 
 ``extensions`` are further members of the problem document (RFC 9457 section 3.2), such as the amount that was
 proved. They are shown to the client: never put a position, a blinding or a key there.
@@ -9,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from circuits.errors import ZkMarginError
+from zkmargin.circuits.errors import ZkMarginError
 
 
 class ServiceError(ZkMarginError):

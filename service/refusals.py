@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from circuits.errors import ZkMarginError
+from zkmargin.circuits.errors import ZkMarginError
 
 
 class Refusal(ZkMarginError):

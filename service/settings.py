@@ -12,7 +12,7 @@ from typing import Annotated, Any, ClassVar, Literal
 from pydantic import Field, SecretStr, StringConstraints, ValidationError
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict, TomlConfigSettingsSource
 
-from circuits.errors import MalformedInput
+from zkmargin.circuits.errors import MalformedInput
 
 PREFIX = "ZKMARGIN_"
 #: Names the configuration file for worker processes, which are started without a command line.

@@ -15,16 +15,15 @@ from dataclasses import dataclass
 
 from py_arkworks_bls12381 import G1Point, Scalar
 
-from circuits.errors import ProofRejected
-from circuits.layout import Layout
-from circuits.system import LinearSystem
-
-from .claim import Claim, matrix, table_at, word_weights
-from .curve import encode_g1, msm, pairing_product_is_one
-from .field import ZERO, domain, encode_scalar, inner, powers, scalar, vanishing
-from .proof import Proof
-from .srs import VerifierKey
-from .transcript import Transcript
+from zkmargin.circuits.errors import ProofRejected
+from zkmargin.circuits.layout import Layout
+from zkmargin.circuits.system import LinearSystem
+from zkmargin.verifier.claim import Claim, matrix, table_at, word_weights
+from zkmargin.verifier.curve import encode_g1, msm, pairing_product_is_one
+from zkmargin.verifier.field import ZERO, domain, encode_scalar, inner, powers, scalar, vanishing
+from zkmargin.verifier.proof import Proof
+from zkmargin.verifier.srs import VerifierKey
+from zkmargin.verifier.transcript import Transcript
 
 PROTOCOL = b"zkmargin/argument/1"
 

@@ -16,10 +16,9 @@ from operator import add, mul, sub
 from flint import fmpz_mat, fmpz_mod_ctx, fmpz_mod_poly, fmpz_mod_poly_ctx
 from py_arkworks_bls12381 import Scalar
 
-from circuits.layout import LIMBS, Layout
-from circuits.system import FIELD_ORDER, LinearSystem
-
-from .field import (
+from zkmargin.circuits.layout import LIMBS, Layout
+from zkmargin.circuits.system import FIELD_ORDER, LinearSystem
+from zkmargin.verifier.field import (
     ONE,
     ZERO,
     batch_inverse,

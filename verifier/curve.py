@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from py_arkworks_bls12381 import GT, G1Point, G2Point, Scalar
 
-from circuits.errors import MalformedInput
+from zkmargin.circuits.errors import MalformedInput
 
 G1_BYTES = 48
 #: Compressed encoding of the neutral element (ZCash format: compression and infinity flags, zero coordinate).

@@ -13,8 +13,8 @@ from operator import mul
 
 from py_arkworks_bls12381 import Scalar
 
-from circuits.errors import MalformedInput
-from circuits.system import FIELD_ORDER
+from zkmargin.circuits.errors import MalformedInput
+from zkmargin.circuits.system import FIELD_ORDER
 
 #: A generator of F*, whose odd-order cofactor power generates the 2**32 roots of unity.
 MULTIPLICATIVE_GENERATOR = 7

@@ -17,11 +17,10 @@ from dataclasses import dataclass
 
 from py_arkworks_bls12381 import G1Point, Scalar
 
-from circuits.errors import MalformedInput, MalformedProof
-from circuits.layout import DOMAINS, MAX_COLUMNS, Layout, proof_size
-
-from .curve import G1_BYTES, decode_g1, encode_g1
-from .field import SCALAR_BYTES, decode_scalar, encode_scalar
+from zkmargin.circuits.errors import MalformedInput, MalformedProof
+from zkmargin.circuits.layout import DOMAINS, MAX_COLUMNS, Layout, proof_size
+from zkmargin.verifier.curve import G1_BYTES, decode_g1, encode_g1
+from zkmargin.verifier.field import SCALAR_BYTES, decode_scalar, encode_scalar
 
 VERSION = 1
 HEADER_BYTES = 3

@@ -16,12 +16,11 @@ from operator import mul, sub
 
 from py_arkworks_bls12381 import G1Point, G2Point
 
-from circuits.errors import CorruptData
-from circuits.layout import DOMAINS
-from circuits.system import FIELD_ORDER
-
-from .curve import msm, pairing_product_is_one
-from .field import ONE, batch_inverse, domain, power, powers, scalar
+from zkmargin.circuits.errors import CorruptData
+from zkmargin.circuits.layout import DOMAINS
+from zkmargin.circuits.system import FIELD_ORDER
+from zkmargin.verifier.curve import msm, pairing_product_is_one
+from zkmargin.verifier.field import ONE, batch_inverse, domain, power, powers, scalar
 
 #: Number of G1 powers in the ceremony's file.
 SRS_SIZE = 4096
@@ -54,7 +53,7 @@ class VerifierKey:
 def read_pinned(name: str) -> bytes:
     """The bytes of a data file, or ``CorruptData`` naming it when missing or changed."""
     try:
-        data = resources.files("verifier.data").joinpath(name).read_bytes()
+        data = resources.files("zkmargin.verifier.data").joinpath(name).read_bytes()
     except OSError as err:
         raise CorruptData(f"cannot be read ({type(err).__name__})", field=name) from None
     if hashlib.sha256(data).hexdigest() != PINNED[name]:

@@ -12,10 +12,9 @@ from collections.abc import Iterable
 
 from py_arkworks_bls12381 import G1Point, Scalar
 
-from circuits.system import FIELD_ORDER
-
-from .curve import encode_g1
-from .field import encode_scalar, scalar
+from zkmargin.circuits.system import FIELD_ORDER
+from zkmargin.verifier.curve import encode_g1
+from zkmargin.verifier.field import encode_scalar, scalar
 
 #: One domain-separation tag for the whole protocol; the version in it is the wire version.
 DST = b"ZKMARGIN-V01-CS01-with-expander-SHA256-128"

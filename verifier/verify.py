@@ -11,16 +11,15 @@ from dataclasses import dataclass
 
 from py_arkworks_bls12381 import G1Point, Scalar
 
-from circuits.errors import ProofRejected, ZkMarginError
-from circuits.snapshot import Snapshot
-from circuits.statement import BoundStatement, Statement, bind
-
-from .argument import Equation, Instance, equation, holds
-from .attestation import Attestation, check_attested
-from .curve import decode_g1, msm, pairing_product_is_one
-from .field import ZERO, scalar, scalars
-from .proof import decode, decode_header
-from .srs import VerifierKey, ethereum
+from zkmargin.circuits.errors import ProofRejected, ZkMarginError
+from zkmargin.circuits.snapshot import Snapshot
+from zkmargin.circuits.statement import BoundStatement, Statement, bind
+from zkmargin.verifier.argument import Equation, Instance, equation, holds
+from zkmargin.verifier.curve import decode_g1, msm, pairing_product_is_one
+from zkmargin.verifier.facts.attestation import Attestation, check_attested
+from zkmargin.verifier.field import ZERO, scalar, scalars
+from zkmargin.verifier.proof import decode, decode_header
+from zkmargin.verifier.srs import VerifierKey, ethereum
 
 #: Batch weights: a false proof survives a batch with probability 2**-128.
 BATCH_WEIGHT_BITS = 128

@@ -6,11 +6,19 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from fractions import Fraction
 
-from ..compiler import MarginRule
-from ..errors import RuleRefused, StatementMismatch
-from ..expression import Expression, Sum
-from ..snapshot import Snapshot
-from . import collateral_loan, cross_margin, overlays, paying, portfolio_margin, span_scan, tiered_margin
+from zkmargin.circuits.compiler import MarginRule
+from zkmargin.circuits.errors import RuleRefused, StatementMismatch
+from zkmargin.circuits.expression import Expression, Sum
+from zkmargin.circuits.rules import (
+    collateral_loan,
+    cross_margin,
+    overlays,
+    paying,
+    portfolio_margin,
+    span_scan,
+    tiered_margin,
+)
+from zkmargin.circuits.snapshot import Snapshot
 
 
 @dataclass(frozen=True)
@@ -48,7 +56,8 @@ RULES: dict[str, Builder] = {
 
 def build(snapshot: Snapshot, terms: Terms) -> MarginRule:
     """The snapshot's rule under the statement's terms; ``StatementMismatch`` for a rule this version lacks,
-    ``RuleRefused`` for one under which paying a credit could lower the net margin (:mod:`circuits.rules.paying`).
+    ``RuleRefused`` for one under which paying a credit could lower the net margin
+    (:mod:`zkmargin.circuits.rules.paying`).
     """
     builder = RULES.get(snapshot.rule_id) or _third_party(snapshot.rule_id)
     if builder is None:

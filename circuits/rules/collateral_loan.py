@@ -16,13 +16,13 @@ from typing import Annotated
 
 from pydantic import Field
 
-from ..compiler import MarginRule
-from ..errors import MalformedInput
-from ..expression import Election, Expression, Linear, Part, Sum
-from ..schema import Name, Strict, validate
-from ..snapshot import Snapshot
-from ..units import PPM
-from .terms import ceil, credits_of, position_limits, quote_debts, scenario_value
+from zkmargin.circuits.compiler import MarginRule
+from zkmargin.circuits.errors import MalformedInput
+from zkmargin.circuits.expression import Election, Expression, Linear, Part, Sum
+from zkmargin.circuits.rules.terms import ceil, credits_of, position_limits, quote_debts, scenario_value
+from zkmargin.circuits.schema import Name, Strict, validate
+from zkmargin.circuits.snapshot import Snapshot
+from zkmargin.circuits.units import PPM
 
 RULE_ID = "collateral-loan/1"
 #: Charge of a debt that the elected category forbids, as a multiple of its value.

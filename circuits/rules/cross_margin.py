@@ -19,13 +19,13 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from ..compiler import MarginRule
-from ..errors import MalformedInput
-from ..expression import Abs, CeilDiv, Expression, Shared, Sum
-from ..schema import Decimal, Name, Ppm, Strict, validate
-from ..snapshot import Instrument, Snapshot
-from ..units import PPM, ceil_div, isqrt_ceil, parse_decimal
-from .terms import net_of_requirement
+from zkmargin.circuits.compiler import MarginRule
+from zkmargin.circuits.errors import MalformedInput
+from zkmargin.circuits.expression import Abs, CeilDiv, Expression, Shared, Sum
+from zkmargin.circuits.rules.terms import net_of_requirement
+from zkmargin.circuits.schema import Decimal, Name, Ppm, Strict, validate
+from zkmargin.circuits.snapshot import Instrument, Snapshot
+from zkmargin.circuits.units import PPM, ceil_div, isqrt_ceil, parse_decimal
 
 RULE_ID = "cross-margin/1"
 #: Latency rates are quoted per day.

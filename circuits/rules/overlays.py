@@ -15,13 +15,13 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field
 
-from ..compiler import Constraint, MarginRule
-from ..errors import MalformedInput, StatementMismatch
-from ..expression import Abs, CeilDiv, Expression, Linear, Part, Shared, Sum
-from ..schema import Decimal, Name, Strict, validate
-from ..snapshot import Snapshot
-from ..units import PPM, ceil_div, isqrt_ceil, parse_decimal, to_quanta
-from .terms import ceil, floor, lot_notional
+from zkmargin.circuits.compiler import Constraint, MarginRule
+from zkmargin.circuits.errors import MalformedInput, StatementMismatch
+from zkmargin.circuits.expression import Abs, CeilDiv, Expression, Linear, Part, Shared, Sum
+from zkmargin.circuits.rules.terms import ceil, floor, lot_notional
+from zkmargin.circuits.schema import Decimal, Name, Strict, validate
+from zkmargin.circuits.snapshot import Snapshot
+from zkmargin.circuits.units import PPM, ceil_div, isqrt_ceil, parse_decimal, to_quanta
 
 #: Leverage and concentration are stated to six decimals.
 MAX_LEVERAGE = 1000

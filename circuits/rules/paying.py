@@ -14,9 +14,9 @@ from fractions import Fraction
 from itertools import product
 from math import lcm
 
-from ..compiler import MarginRule
-from ..errors import InternalError, RuleRefused
-from ..expression import (
+from zkmargin.circuits.compiler import MarginRule
+from zkmargin.circuits.errors import InternalError, RuleRefused
+from zkmargin.circuits.expression import (
     Abs,
     Amount,
     CeilDiv,
@@ -31,8 +31,8 @@ from ..expression import (
     Sum,
     describe,
 )
-from ..snapshot import Snapshot
-from ..units import ceil_div
+from zkmargin.circuits.snapshot import Snapshot
+from zkmargin.circuits.units import ceil_div
 
 Interval = tuple[int, int]
 #: Pairs of a quote and a credit line that are looked at, each with a walk over the rule; a hub's snapshot has one. Of

@@ -32,12 +32,12 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from ..compiler import MarginRule
-from ..errors import MalformedInput, RuleRefused
-from ..expression import Abs, Election, Expression, Linear, Max, Min, Shared, Sum
-from ..schema import Decimal, Name, Ppm, Strict, validate
-from ..snapshot import Instrument, Snapshot
-from ..units import PPM, ceil_div, isqrt_ceil, parse_decimal
+from zkmargin.circuits.compiler import MarginRule
+from zkmargin.circuits.errors import MalformedInput, RuleRefused
+from zkmargin.circuits.expression import Abs, Election, Expression, Linear, Max, Min, Shared, Sum
+from zkmargin.circuits.schema import Decimal, Name, Ppm, Strict, validate
+from zkmargin.circuits.snapshot import Instrument, Snapshot
+from zkmargin.circuits.units import PPM, ceil_div, isqrt_ceil, parse_decimal
 
 RULE_ID = "portfolio-margin/1"
 #: Rates of this rule are parts per billion: values of a hundred thousand times a margin still leave 1e-6 of it exact.

@@ -36,13 +36,13 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from ..compiler import MarginRule
-from ..errors import MalformedInput, RuleRefused
-from ..expression import Abs, CeilDiv, Election, Expression, Linear, Max, Part, Sum
-from ..schema import Decimal, Name, Strict, validate
-from ..snapshot import Instrument, Snapshot
-from ..units import PPM, parse_decimal
-from .terms import ceil, lot_notional
+from zkmargin.circuits.compiler import MarginRule
+from zkmargin.circuits.errors import MalformedInput, RuleRefused
+from zkmargin.circuits.expression import Abs, CeilDiv, Election, Expression, Linear, Max, Part, Sum
+from zkmargin.circuits.rules.terms import ceil, lot_notional
+from zkmargin.circuits.schema import Decimal, Name, Strict, validate
+from zkmargin.circuits.snapshot import Instrument, Snapshot
+from zkmargin.circuits.units import PPM, parse_decimal
 
 RULE_ID = "span-scan/1"
 Rate = Annotated[int, Field(ge=0, le=PPM)]

@@ -8,11 +8,11 @@ from fractions import Fraction
 from itertools import pairwise
 from math import lcm
 
-from ..compiler import MarginRule
-from ..errors import RuleRefused
-from ..expression import Abs, Amount, CeilDiv, Expression, Linear, Max, Sum
-from ..snapshot import Instrument, Snapshot
-from ..units import PPM, ceil_div
+from zkmargin.circuits.compiler import MarginRule
+from zkmargin.circuits.errors import RuleRefused
+from zkmargin.circuits.expression import Abs, Amount, CeilDiv, Expression, Linear, Max, Sum
+from zkmargin.circuits.snapshot import Instrument, Snapshot
+from zkmargin.circuits.units import PPM, ceil_div
 
 
 def ceil(value: Fraction) -> int:

@@ -1,8 +1,8 @@
 """Tiered margin: the requirement's rate grows with the notional, marginally (Binance, Hyperliquid).
 
 Net value in scenario s is sum_j z_j V_j(s); every perpetual or future costs the largest over its tiers of n * rate_k
-- deduction_k (see :func:`circuits.rules.terms.tiered_requirement`), spot collateral |q| * price * haircut. A tier
-table is named by the instruments that use it. Initial rates and maintenance rates are two columns of one table, so
+- deduction_k (see :func:`zkmargin.circuits.rules.terms.tiered_requirement`), spot collateral |q| * price * haircut. A
+tier table is named by the instruments that use it. Initial rates and maintenance rates are two columns of one table, so
 the order initial >= maintenance is checked bracket by bracket.
 """
 
@@ -14,13 +14,13 @@ from typing import Annotated
 
 from pydantic import Field
 
-from ..compiler import MarginRule
-from ..errors import MalformedInput
-from ..expression import Abs, Expression, Shared, Sum
-from ..schema import Decimal, Name, Strict, validate
-from ..snapshot import Instrument, Snapshot
-from ..units import PPM, parse_decimal
-from .terms import Tier, ceil, lot_notional, net_of_requirement, tiered_requirement
+from zkmargin.circuits.compiler import MarginRule
+from zkmargin.circuits.errors import MalformedInput
+from zkmargin.circuits.expression import Abs, Expression, Shared, Sum
+from zkmargin.circuits.rules.terms import Tier, ceil, lot_notional, net_of_requirement, tiered_requirement
+from zkmargin.circuits.schema import Decimal, Name, Strict, validate
+from zkmargin.circuits.snapshot import Instrument, Snapshot
+from zkmargin.circuits.units import PPM, parse_decimal
 
 RULE_ID = "tiered-margin/1"
 Rate = Annotated[int, Field(ge=0, le=PPM)]

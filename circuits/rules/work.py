@@ -2,8 +2,8 @@
 
 A step is about one coefficient of one row that is built, bounded, lowered and checked. :func:`steps` counts from above
 what the shipped rules and overlays do with a snapshot, from its sizes alone: a service can put large work aside, and
-:func:`check` refuses what nobody needs before anything is built. tests/test_work.py holds it against the work that is
-really done.
+:func:`check` refuses what nobody needs before anything is built. tests/circuits/test_work.py holds it against the work
+that is really done.
 """
 
 from __future__ import annotations
@@ -12,8 +12,8 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from ..errors import SystemTooLarge
-from ..snapshot import Snapshot
+from zkmargin.circuits.errors import SystemTooLarge
+from zkmargin.circuits.snapshot import Snapshot
 
 #: The dearest of what somebody needs: loans in four categories on 200 assets in 2,500 scenarios, 18 million steps and
 #: some ten seconds. What is far above is an attack or a mistake.

@@ -8,7 +8,7 @@ import sys
 from pathlib import Path
 from urllib.request import urlopen
 
-from service.client import (
+from zkmargin.service.client import (
     CreditRule,
     Demand,
     HubClient,
@@ -19,9 +19,9 @@ from service.client import (
     fetch_prices,
     meet,
 )
-from service.hub import load_private_key
-from service.sealing import load_encryption_key
-from verifier.attestation import load_public_key
+from zkmargin.service.keys.sealing import load_encryption_key
+from zkmargin.service.keys.signing_keys import load_private_key
+from zkmargin.verifier.facts.attestation import load_public_key
 
 url, spoke, files = sys.argv[1], sys.argv[2], Path(sys.argv[3])
 pinned, oracle = (load_public_key((files / name).read_bytes()) for name in ("hub.pub", "oracle.pub"))

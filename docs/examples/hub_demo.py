@@ -14,11 +14,11 @@ import time
 from pathlib import Path
 from urllib.request import urlopen
 
-from service.commands.serve import serve
-from service.demo_data import snapshot_at
-from service.hub import load_private_key
-from service.signing import sign_document
-from verifier.snapshot_signature import SCHEMA, TOKEN_TYPE, SnapshotSignature
+from zkmargin.service.cli.serve import serve
+from zkmargin.service.demo_data import snapshot_at
+from zkmargin.service.keys.signing import sign_document
+from zkmargin.service.keys.signing_keys import load_private_key
+from zkmargin.verifier.facts.snapshot_signature import SCHEMA, TOKEN_TYPE, SnapshotSignature
 
 files = Path(sys.argv[1])
 port, seconds = [*sys.argv[2:4], *("8080", "300")[len(sys.argv) - 2 :]]
@@ -35,7 +35,7 @@ failed = threading.Event()
 def zkmargin(*words: str, by: str | None = None) -> None:
     """Run a command, signed with somebody's key."""
     key = [] if by is None else ["--key", f"{by}.key"]
-    subprocess.run([sys.executable, "-m", "service.cli", *words, *key], cwd=files, check=True, stdout=sys.stderr)
+    subprocess.run([sys.executable, "-m", "zkmargin", *words, *key], cwd=files, check=True, stdout=sys.stderr)
 
 
 def publish() -> None:

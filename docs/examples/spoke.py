@@ -8,10 +8,10 @@ import time
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
 
-from circuits.errors import ZkMarginError
-from service.client import Demand, HubClient, Offer, RequestSigner, fetch_prices, meet, request_credit
-from service.hub import load_private_key
-from verifier.attestation import load_public_key
+from zkmargin.circuits.errors import ZkMarginError
+from zkmargin.service.client import Demand, HubClient, Offer, RequestSigner, fetch_prices, meet, request_credit
+from zkmargin.service.keys.signing_keys import load_private_key
+from zkmargin.verifier.facts.attestation import load_public_key
 
 url, port, files, demands = sys.argv[1], int(sys.argv[2]), Path(sys.argv[3]), {}
 pinned, oracle = (load_public_key((files / name).read_bytes()) for name in ("hub.pub", "oracle.pub"))

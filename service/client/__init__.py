@@ -11,7 +11,7 @@ Every failure is a ``ZkMarginError``: the hub's own refusals are ``HubProblem``,
 ``LogForked``, and so on; each says what to do next.
 """
 
-from .holder import (
+from zkmargin.service.client.holder import (
     Attested,
     Holding,
     Prices,
@@ -24,8 +24,8 @@ from .holder import (
     withdraw,
     withdrawal_statement,
 )
-from .offer import Demand, Offer, answer, authorise, offer_for, statement_for
-from .operator import (
+from zkmargin.service.client.negotiation import Demand, Offer, answer, authorise, offer_for, statement_for
+from zkmargin.service.client.operator import (
     add_key,
     deposit,
     fetch_breakers,
@@ -41,10 +41,9 @@ from .operator import (
     set_venue_cap,
     set_zone,
 )
-from .policy import CreditRule, NotCovered, Policy, ShowRule, TradeRule, WithdrawalRule
-from .spoke import Credit, check_offer, consume, expire, fetch_credit, fetch_credits, release, request_credit
-from .trade import Trade, book_trade, trade_demands
-from .transport import (
+from zkmargin.service.client.policy import CreditRule, NotCovered, Policy, ShowRule, TradeRule, WithdrawalRule
+from zkmargin.service.client.trade import Trade, book_trade, trade_demands
+from zkmargin.service.client.transport import (
     AsyncHubClient,
     Flow,
     HubClient,
@@ -54,7 +53,17 @@ from .transport import (
     Retry,
     new_idempotency_key,
 )
-from .trust import Trust, fetch_head, follow_keys, load_trust, meet, pin, save_trust
+from zkmargin.service.client.trust import Trust, fetch_head, follow_keys, load_trust, meet, pin, save_trust
+from zkmargin.service.client.venue import (
+    Credit,
+    check_offer,
+    consume,
+    expire,
+    fetch_credit,
+    fetch_credits,
+    release,
+    request_credit,
+)
 
 __all__ = [
     "AsyncHubClient",

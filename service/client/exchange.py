@@ -16,11 +16,10 @@ from urllib.parse import quote, urlencode
 
 import httpx2
 
-from circuits.canonical import MAX_JSON_BYTES, canonical_bytes, parse_json
-from circuits.errors import MalformedInput, ZkMarginError
-from service.signatures import IDEMPOTENCY_KEY
-
-from .signing import RequestSigner
+from zkmargin.circuits.canonical import MAX_JSON_BYTES, canonical_bytes, parse_json
+from zkmargin.circuits.errors import MalformedInput, ZkMarginError
+from zkmargin.service.client.signing import RequestSigner
+from zkmargin.service.keys.request_signatures import IDEMPOTENCY_KEY
 
 T = TypeVar("T")
 

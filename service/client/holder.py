@@ -8,21 +8,20 @@ from dataclasses import dataclass, field
 from fractions import Fraction
 from typing import TYPE_CHECKING, Any
 
-from circuits import snapshot as snapshots
-from circuits.canonical import MAX_JSON_BYTES, canonical_bytes, parse_json
-from circuits.errors import MalformedInput, SignatureRejected, StatementMismatch
-from circuits.purpose import ForWithdrawal
-from circuits.snapshot import Snapshot
-from circuits.statement import Statement
-from prover.commitment import Opening
-from prover.documents import make_statement, parse_opening, proof_bytes
-from prover.prove import prove
-from verifier.attestation import Attestation
-from verifier.snapshot_signature import SnapshotSignature, verify_snapshot_signature
-
-from ..sealing import open_sealed
-from .exchange import Flow, Request, get, new_idempotency_key, post, segment
-from .trust import Trust, accept_inclusion, checked, document_of, member, octets
+from zkmargin.circuits import snapshot as snapshots
+from zkmargin.circuits.canonical import MAX_JSON_BYTES, canonical_bytes, parse_json
+from zkmargin.circuits.errors import MalformedInput, SignatureRejected, StatementMismatch
+from zkmargin.circuits.purpose import ForWithdrawal
+from zkmargin.circuits.snapshot import Snapshot
+from zkmargin.circuits.statement import Statement
+from zkmargin.prover.commitment import Opening
+from zkmargin.prover.documents import make_statement, parse_opening, proof_bytes
+from zkmargin.prover.prove import prove
+from zkmargin.service.client.exchange import Flow, Request, get, new_idempotency_key, post, segment
+from zkmargin.service.client.trust import Trust, accept_inclusion, checked, document_of, member, octets
+from zkmargin.service.keys.sealing import open_sealed
+from zkmargin.verifier.facts.attestation import Attestation
+from zkmargin.verifier.facts.snapshot_signature import SnapshotSignature, verify_snapshot_signature
 
 if TYPE_CHECKING:
     from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey

@@ -4,11 +4,10 @@ from __future__ import annotations
 
 from typing import Any
 
-from circuits.canonical import canonical_bytes, parse_json
-
-from .exchange import Flow, Request, get, new_idempotency_key, post, segment
-from .holder import Attested, accept_attested
-from .trust import Trust, member
+from zkmargin.circuits.canonical import canonical_bytes, parse_json
+from zkmargin.service.client.exchange import Flow, Request, get, new_idempotency_key, post, segment
+from zkmargin.service.client.holder import Attested, accept_attested
+from zkmargin.service.client.trust import Trust, member
 
 
 def _send(method: str, path: str, body: Any, key: str | None) -> Flow[Any]:

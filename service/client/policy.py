@@ -12,13 +12,13 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from circuits.canonical import canonical_bytes
-from circuits.errors import ZkMarginError
-from circuits.purpose import ForCredit, ForTrade, ForWithdrawal, legs_cost
-from circuits.schema import Decimal, Name, Strict, load
-from circuits.snapshot import Snapshot
-from circuits.statement import Statement
-from circuits.units import parse_decimal
+from zkmargin.circuits.canonical import canonical_bytes
+from zkmargin.circuits.errors import ZkMarginError
+from zkmargin.circuits.purpose import ForCredit, ForTrade, ForWithdrawal, legs_cost
+from zkmargin.circuits.schema import Decimal, Name, Strict, load
+from zkmargin.circuits.snapshot import Snapshot
+from zkmargin.circuits.statement import Statement
+from zkmargin.circuits.units import parse_decimal
 
 #: The longest latency buffer of a statement that a policy covers, in seconds. It grows with the horizon, which a venue
 #: chooses: what an account is good for under many of them would tell what it holds.

@@ -1,4 +1,5 @@
-"""Signing requests to a hub (RFC 9421); ``service.signatures`` has the rules and the server's side."""
+"""Signing requests to a hub (RFC 9421); ``zkmargin.service.keys.request_signatures`` has the rules and the server's
+side."""
 
 from __future__ import annotations
 
@@ -10,7 +11,14 @@ from typing import TYPE_CHECKING, Any
 
 from http_message_signatures import HTTPMessageSigner, MappingKeyResolver, algorithms
 
-from service.signatures import COMPONENTS, IDEMPOTENCY_KEY, LIFETIME, NONCE_BYTES, key_id, tag_of
+from zkmargin.service.keys.request_signatures import (
+    COMPONENTS,
+    IDEMPOTENCY_KEY,
+    LIFETIME,
+    NONCE_BYTES,
+    key_id,
+    tag_of,
+)
 
 if TYPE_CHECKING:
     from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey

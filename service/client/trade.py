@@ -5,16 +5,15 @@ from __future__ import annotations
 from dataclasses import dataclass
 from fractions import Fraction
 
-from circuits.errors import StatementMismatch
-from circuits.purpose import ANY, ForTrade
-from circuits.statement import Statement
-from circuits.units import parse_decimal
-
-from .exchange import Flow, new_idempotency_key, post
-from .holder import Attested, Prices, accept_attested
-from .offer import Demand, Offer
-from .spoke import check_proof
-from .trust import Trust, member
+from zkmargin.circuits.errors import StatementMismatch
+from zkmargin.circuits.purpose import ANY, ForTrade
+from zkmargin.circuits.statement import Statement
+from zkmargin.circuits.units import parse_decimal
+from zkmargin.service.client.exchange import Flow, new_idempotency_key, post
+from zkmargin.service.client.holder import Attested, Prices, accept_attested
+from zkmargin.service.client.negotiation import Demand, Offer
+from zkmargin.service.client.trust import Trust, member
+from zkmargin.service.client.venue import check_proof
 
 SIDES = ("maker", "taker")
 

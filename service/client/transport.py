@@ -12,9 +12,8 @@ from typing import TYPE_CHECKING, Self, TypeVar
 
 import httpx2
 
-from circuits.errors import MalformedInput, ZkMarginError
-
-from .exchange import (
+from zkmargin.circuits.errors import MalformedInput, ZkMarginError
+from zkmargin.service.client.exchange import (
     Actions,
     Flow,
     HubProblem,
@@ -32,7 +31,7 @@ from .exchange import (
     post,
     segment,
 )
-from .signing import RequestSigner
+from zkmargin.service.client.signing import RequestSigner
 
 if TYPE_CHECKING:
     import ssl

@@ -16,13 +16,14 @@ from typing import Annotated, Any, Literal, TypeVar
 
 from pydantic import Field
 
-from circuits.canonical import MAX_SAFE_INTEGER, canonical_bytes, parse_json
-from circuits.errors import MalformedInput, SignatureRejected, StaleStatement, StatementMismatch
-from circuits.schema import Hex32, Hex48, Name, Strict, load
-from verifier.attestation import Attestation, verify_attestation
-from verifier.credit_entry import CreditEntry, verify_credit_entry
-from verifier.hub_keys import MAX_KEYS, KeyChain, public_key
-from verifier.transparency import (
+from zkmargin.circuits.canonical import MAX_SAFE_INTEGER, canonical_bytes, parse_json
+from zkmargin.circuits.errors import MalformedInput, SignatureRejected, StaleStatement, StatementMismatch
+from zkmargin.circuits.schema import Hex32, Hex48, Name, Strict, load
+from zkmargin.service.client.exchange import Flow, get
+from zkmargin.verifier.facts.attestation import Attestation, verify_attestation
+from zkmargin.verifier.facts.credit_entry import CreditEntry, verify_credit_entry
+from zkmargin.verifier.facts.hub_keys import MAX_KEYS, KeyChain, public_key
+from zkmargin.verifier.facts.transparency import (
     TreeHead,
     attestation_leaf,
     check_extends,
@@ -31,8 +32,6 @@ from verifier.transparency import (
     verify_inclusion,
     verify_tree_head,
 )
-
-from .exchange import Flow, get
 
 T = TypeVar("T")
 F = TypeVar("F", Attestation, CreditEntry, TreeHead)
@@ -198,14 +197,14 @@ def from_bytes(data: bytes, *, clock: Clock = machine_clock) -> Trust:
 
 def load_trust(path: Path) -> Trust | None:
     """The trust kept in a file; None where there is none yet."""
-    from prover.files import read_file
+    from zkmargin.prover.files import read_file
 
     return from_bytes(read_file(path)) if path.exists() else None
 
 
 def save_trust(path: Path, trust: Trust) -> None:
     """Keep it for the next run, in one atomic step. One process at a time: the last one to write wins."""
-    from prover.files import write_file
+    from zkmargin.prover.files import write_file
 
     write_file(path, trust.to_bytes())
 

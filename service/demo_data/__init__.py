@@ -5,8 +5,8 @@ from __future__ import annotations
 import json
 from importlib import resources
 
-from circuits import snapshot
-from circuits.snapshot import Snapshot
+from zkmargin.circuits import snapshot
+from zkmargin.circuits.snapshot import Snapshot
 
 
 def read(name: str) -> bytes:

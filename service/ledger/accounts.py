@@ -6,23 +6,22 @@ from fractions import Fraction
 
 from sqlalchemy import Connection, bindparam, insert, select, update
 
-from circuits.errors import MalformedInput
-from circuits.purpose import ForWithdrawal
-from circuits.snapshot import Snapshot
-from circuits.statement import Statement, cheapest_domain
-from circuits.units import to_lots
-from prover.commitment import commit
-from prover.documents import opening_bytes
-
-from ..refusals import AccountFrozen, Conflict, PositionLimit, StatementRefused
-from ..store import tables
-from . import access, breakers, consent, epochs, events, names, portfolio, snapshots
-from .book import Book
-from .consent import Proved
-from .epochs import Account, Attested
-from .events import Event, Kind, Tree
-from .idempotency import insert_new
-from .portfolio import Portfolio
+from zkmargin.circuits.errors import MalformedInput
+from zkmargin.circuits.purpose import ForWithdrawal
+from zkmargin.circuits.snapshot import Snapshot
+from zkmargin.circuits.statement import Statement, cheapest_domain
+from zkmargin.circuits.units import to_lots
+from zkmargin.prover.commitment import commit
+from zkmargin.prover.documents import opening_bytes
+from zkmargin.service.ledger import breakers, callers, consent, epochs, events, names, portfolio, snapshots
+from zkmargin.service.ledger.consent import Proved
+from zkmargin.service.ledger.context import Book
+from zkmargin.service.ledger.epochs import Account, Attested
+from zkmargin.service.ledger.events import Event, Kind, Tree
+from zkmargin.service.ledger.idempotency import insert_new
+from zkmargin.service.ledger.portfolio import Portfolio
+from zkmargin.service.refusals import AccountFrozen, Conflict, PositionLimit, StatementRefused
+from zkmargin.service.store import tables
 
 _LIVE = select(tables.credits.c.free + tables.credits.c.used).where(
     tables.credits.c.account == bindparam("of"), tables.credits.c.free + tables.credits.c.used > 0
@@ -52,7 +51,7 @@ def open_account(
     if tx.execute(select(tables.accounts.c.id).where(tables.accounts.c.id == name)).one_or_none() is not None:
         raise Conflict("an account of this name is open", field="account")
     names.expect_free(book, tx, "account", name)
-    access.admit(tx, "account", name, key, now=now, not_before=now)
+    callers.admit(tx, "account", name, key, now=now, not_before=now)
     domain = cheapest_domain(snapshot)
     commitment, opening = commit([0] * len(snapshot.instruments), domain)
     empty = Portfolio(snapshot.registry_digest, domain, {}, opening.blinding)
@@ -257,6 +256,6 @@ def encrypted_opening(book: Book, tx: Connection, name: str) -> Tree:
     snapshot = _of_registry(book, tx, account.portfolio.registry)
     plain = opening_bytes(account.portfolio.opening(snapshot), account.portfolio.registry)
     key = tx.execute(select(tables.accounts.c.encryption_key).where(tables.accounts.c.id == name)).scalar_one()
-    from ..sealing import seal_to
+    from zkmargin.service.keys.sealing import seal_to
 
     return {**state.to_json(), "sealed_opening": seal_to(bytes.fromhex(key), plain, state.commitment).hex()}

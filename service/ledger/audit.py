@@ -18,27 +18,25 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from sqlalchemy import Connection, select
 from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 
-from circuits import snapshot as snapshots
-from circuits.errors import SignatureRejected, ZkMarginError
-from circuits.purpose import ANY, ForTrade
-from circuits.snapshot import Snapshot
-from circuits.units import format_fraction, to_lots
-from verifier.attestation import Attestation, verify_attestation
-from verifier.credit_entry import verify_credit_entry
-from verifier.hub_keys import KeyChain, public_key
-from verifier.snapshot_signature import SnapshotSignature, verify_snapshot_signature
-from verifier.transparency import attestation_leaf, verify_tree_head
-from verifier.verify import Item, verify_batch
-
-from ..errors import NotFound
-from ..log import tree
-from ..signatures import key_id
-from ..signing import raw_public
-from ..store import tables
-from ..store.database import away
-from . import access, credits, epochs, portfolio, venues
-from .book import Book
-from .replay import BROKEN, Account, Replay
+from zkmargin.circuits import snapshot as snapshots
+from zkmargin.circuits.errors import SignatureRejected, ZkMarginError
+from zkmargin.circuits.purpose import ANY, ForTrade
+from zkmargin.circuits.snapshot import Snapshot
+from zkmargin.circuits.units import format_fraction, to_lots
+from zkmargin.service.errors import NotFound
+from zkmargin.service.keys.request_signatures import key_id
+from zkmargin.service.keys.signing import raw_public
+from zkmargin.service.ledger import callers, credits, epochs, merkle_tree, portfolio, venues
+from zkmargin.service.ledger.context import Book
+from zkmargin.service.ledger.replay import BROKEN, Account, Replay
+from zkmargin.service.store import tables
+from zkmargin.service.store.database import away
+from zkmargin.verifier.facts.attestation import Attestation, verify_attestation
+from zkmargin.verifier.facts.credit_entry import verify_credit_entry
+from zkmargin.verifier.facts.hub_keys import KeyChain, public_key
+from zkmargin.verifier.facts.snapshot_signature import SnapshotSignature, verify_snapshot_signature
+from zkmargin.verifier.facts.transparency import attestation_leaf, verify_tree_head
+from zkmargin.verifier.verify import Item, verify_batch
 
 #: Proofs verified in one batch.
 _BATCH = 64
@@ -148,7 +146,7 @@ class _Auditor:
 
     def _signed(self, row: Any, snapshot: Snapshot) -> SnapshotSignature:
         """An oracle's signature under any key that the oracle ever had."""
-        for key in access.keys_of(self.tx, "oracle", row.oracle):
+        for key in callers.keys_of(self.tx, "oracle", row.oracle):
             try:
                 return verify_snapshot_signature(
                     row.signature.encode(), snapshot, public_key(bytes.fromhex(key.public))
@@ -178,7 +176,7 @@ class _Auditor:
         }
         heads = {row.size: row for row in self.rows(tables.tree_heads, tables.tree_heads.c.size)}
         state = self.tx.execute(select(tables.log_state)).one()
-        frontier, wanted = tree.EMPTY, {}
+        frontier, wanted = merkle_tree.EMPTY, {}
         times = [heads[size].time for size in sorted(heads)]
         self.audit.check(times == sorted(times), "tree heads go back in time")
         for index in range(state.size):
@@ -187,9 +185,9 @@ class _Auditor:
                 return
             # The head before it was last signed while it was the newest.
             before = heads[index].time if index in heads else 0
-            late = self.leaf_times[index] + access.NONCE_MARGIN >= before
+            late = self.leaf_times[index] + callers.NONCE_MARGIN >= before
             self.audit.check(late, f"log leaf {index}: attested before the head that it follows")
-            frontier, complete = tree.append(frontier, self.leaves[index])
+            frontier, complete = merkle_tree.append(frontier, self.leaves[index])
             wanted.update({(level, position): value for level, position, value in complete})
             self._head(heads.get(frontier.size), frontier)
         self.audit.check(len(self.leaves) == state.size, "attestations that are not in the log")
@@ -200,7 +198,7 @@ class _Auditor:
         )
         self.audit.counts["log leaves"] = state.size
 
-    def _head(self, row: Any, frontier: tree.Frontier) -> None:
+    def _head(self, row: Any, frontier: merkle_tree.Frontier) -> None:
         name = f"tree head {frontier.size}"
         if row is None:
             self.audit.findings.append(f"{name} is missing")
@@ -211,7 +209,7 @@ class _Auditor:
             self.audit.findings.append(f"{name}: {err}")
             return
         self.audit.check((head.root.hex(), head.time) == (row.root, row.time), f"{name} differs from its row")
-        same = (head.size, head.root) == (frontier.size, tree.root(frontier))
+        same = (head.size, head.root) == (frontier.size, merkle_tree.root(frontier))
         self.audit.check(same, f"{name} is not the root of its leaves")
 
     def _events(self) -> None:

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from sqlalchemy import Connection, delete, select, update
 
-from ..errors import NotFound
-from ..refusals import BreakerOpen
-from ..store import tables
-from .book import Book
-from .events import Tree
-from .idempotency import insert_new
+from zkmargin.service.errors import NotFound
+from zkmargin.service.ledger.context import Book
+from zkmargin.service.ledger.events import Tree
+from zkmargin.service.ledger.idempotency import insert_new
+from zkmargin.service.refusals import BreakerOpen
+from zkmargin.service.store import tables
 
 HUB = "hub"
 #: Why one may be open.

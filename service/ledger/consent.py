@@ -11,17 +11,16 @@ from typing import TypeVar
 
 from sqlalchemy import Connection
 
-from circuits.canonical import parse_json
-from circuits.errors import SignatureRejected
-from circuits.purpose import Purpose
-from circuits.statement import Statement
-from verifier.authorisation import check_authorises, verify_authorisation
-from verifier.hub_keys import public_key
-
-from ..refusals import NotAuthorised, StatementRefused
-from . import access
-from .book import Book
-from .events import Tree
+from zkmargin.circuits.canonical import parse_json
+from zkmargin.circuits.errors import SignatureRejected
+from zkmargin.circuits.purpose import Purpose
+from zkmargin.circuits.statement import Statement
+from zkmargin.service.ledger import callers
+from zkmargin.service.ledger.context import Book
+from zkmargin.service.ledger.events import Tree
+from zkmargin.service.refusals import NotAuthorised, StatementRefused
+from zkmargin.verifier.facts.authorisation import check_authorises, verify_authorisation
+from zkmargin.verifier.facts.hub_keys import public_key
 
 P = TypeVar("P", bound=Purpose)
 
@@ -56,7 +55,7 @@ def expect_authorised(book: Book, tx: Connection, proved: Proved) -> None:
     an authorisation of another one.
     """
     now = book.clock()
-    for row in access.keys_of(tx, "account", proved.statement.context.account):
+    for row in callers.keys_of(tx, "account", proved.statement.context.account):
         if not row.not_before <= now <= row.not_after:
             continue
         try:

@@ -6,8 +6,8 @@ it, and the sum of live credits never exceeds what was proved. Expiry frees what
 until the venue releases it.
 
 Booking an amount and paying a used credit out of cash lower no net margin below what was proved, on the same snapshot,
-terms and elections: :mod:`circuits.rules.paying` lets no rule do otherwise. No more than that is claimed: prices move,
-and under another election the account may never have proved as much.
+terms and elections: :mod:`zkmargin.circuits.rules.paying` lets no rule do otherwise. No more than that is claimed:
+prices move, and under another election the account may never have proved as much.
 """
 
 from __future__ import annotations
@@ -19,16 +19,20 @@ from typing import Any
 
 from sqlalchemy import Connection, func, insert, select, update
 
-from circuits.canonical import parse_json
-from circuits.errors import MalformedInput, StatementMismatch, ZkMarginError
-from circuits.purpose import ForCredit
-from circuits.snapshot import Snapshot
-from circuits.units import to_lots, to_quanta
-from verifier.credit_entry import CreditEntry
-
-from .. import logs
-from ..errors import NotFound
-from ..refusals import (
+from zkmargin.circuits.canonical import parse_json
+from zkmargin.circuits.errors import MalformedInput, StatementMismatch, ZkMarginError
+from zkmargin.circuits.purpose import ForCredit
+from zkmargin.circuits.snapshot import Snapshot
+from zkmargin.circuits.units import to_lots, to_quanta
+from zkmargin.service.errors import NotFound
+from zkmargin.service.keys.signing import sign_credit_entry
+from zkmargin.service.ledger import accounts, breakers, consent, epochs, events, portfolio, snapshots, venues
+from zkmargin.service.ledger.consent import Proved
+from zkmargin.service.ledger.context import Book
+from zkmargin.service.ledger.epochs import Account, Attested
+from zkmargin.service.ledger.events import Kind, Tree
+from zkmargin.service.observability import diagnostics
+from zkmargin.service.refusals import (
     AccountFrozen,
     AmountAboveProof,
     AmountUnavailable,
@@ -37,14 +41,9 @@ from ..refusals import (
     NotExpired,
     SequenceConflict,
 )
-from ..signing import sign_credit_entry
-from ..store import tables
-from ..store.statements import find
-from . import accounts, breakers, consent, epochs, events, portfolio, snapshots, venues
-from .book import Book
-from .consent import Proved
-from .epochs import Account, Attested
-from .events import Kind, Tree
+from zkmargin.service.store import tables
+from zkmargin.service.store.queries import find
+from zkmargin.verifier.facts.credit_entry import CreditEntry
 
 #: Credits are numbered under the log's lock, which whoever issues one holds by then.
 _ISSUE = (
@@ -256,7 +255,7 @@ def consume(
 
     What is used does not expire, and the venue may be paid out of it. Fills are kept in the journal as reported and
     change no portfolio: positions at a venue are the venue's to margin, within the credit. A trade between two accounts
-    of the hub is booked with both holders' proofs (:mod:`service.ledger.trades`).
+    of the hub is booked with both holders' proofs (:mod:`zkmargin.service.ledger.trades`).
     """
     now = book.clock()
     account, row = _locked(book, tx, credit, venue, sequence)
@@ -284,7 +283,7 @@ def _reduce(
     """Take parts of a credit out of the committed vector, and off venue and zone; ``paid`` of the used part in cash.
 
     A payment takes the same amount out of the account's cash and out of its live credit, which lowers no net margin
-    below what was proved on the same snapshot (``circuits.rules.paying``).
+    below what was proved on the same snapshot (``zkmargin.circuits.rules.paying``).
     """
     parts = Parts(row.amount, row.free - free, row.used - used, row.released + free + used)
     snapshot, held = accounts.workable(book, tx, account)
@@ -361,7 +360,7 @@ def sweep(book: Book) -> int:
             done += 1
         except ZkMarginError as err:
             # One credit that cannot be expired must not keep the others alive. Its row is named, nothing else.
-            logs.logger().warning("not expired", credit=credit, code=err.code)
+            diagnostics.logger().warning("not expired", credit=credit, code=err.code)
     return done
 
 

@@ -8,21 +8,20 @@ from typing import Any
 
 from sqlalchemy import Connection, bindparam, select, update
 
-from circuits.canonical import parse_json
-from circuits.snapshot import Snapshot
-from circuits.statement import cheapest_domain
-from prover.commitment import commit
-from verifier.attestation import Attestation
-
-from ..errors import NotFound
-from ..refusals import StaleEpoch
-from ..signing import sign_attestation
-from ..store import tables
-from ..store.statements import find, put
-from . import log, portfolio
-from .book import Book
-from .events import Event, Kind, Tree, record, salted
-from .portfolio import Portfolio
+from zkmargin.circuits.canonical import parse_json
+from zkmargin.circuits.snapshot import Snapshot
+from zkmargin.circuits.statement import cheapest_domain
+from zkmargin.prover.commitment import commit
+from zkmargin.service.errors import NotFound
+from zkmargin.service.keys.signing import sign_attestation
+from zkmargin.service.ledger import portfolio, transparency
+from zkmargin.service.ledger.context import Book
+from zkmargin.service.ledger.events import Event, Kind, Tree, record, salted
+from zkmargin.service.ledger.portfolio import Portfolio
+from zkmargin.service.refusals import StaleEpoch
+from zkmargin.service.store import tables
+from zkmargin.service.store.queries import find, put
+from zkmargin.verifier.facts.attestation import Attestation
 
 _MOVE = update(tables.accounts).where(tables.accounts.c.id == bindparam("of_id"))
 
@@ -158,7 +157,7 @@ def attest(book: Book, tx: Connection, account: Account, commitment: bytes, now:
     fact = Attestation(book.name, account.id, account.epoch, commitment, held.domain, held.registry, now)
     key = book.signing_key(tx, now)
     document = sign_attestation(fact, key.private)
-    leaf = log.append(book, tx, parse_json(document, name="attestation")["jws"], now)
+    leaf = transparency.append(book, tx, parse_json(document, name="attestation")["jws"], now)
     put(
         tx, tables.attestations, account=account.id, epoch=account.epoch, commitment=commitment.hex(), leaf=leaf,
         time=now, document=document.decode(),

@@ -13,13 +13,12 @@ from typing import Any, Literal, get_args
 
 from sqlalchemy import Connection
 
-from circuits import canonical
-from circuits.canonical import canonical_bytes, parse_json
-from circuits.errors import InternalError
-
-from ..store import tables
-from ..store.statements import put
-from .book import Book
+from zkmargin.circuits import canonical
+from zkmargin.circuits.canonical import canonical_bytes, parse_json
+from zkmargin.circuits.errors import InternalError
+from zkmargin.service.ledger.context import Book
+from zkmargin.service.store import tables
+from zkmargin.service.store.queries import put
 
 Tree = dict[str, Any]
 #: What the first event of an account follows.

@@ -20,14 +20,13 @@ from typing import Any, TypeVar
 
 from sqlalchemy import Connection, bindparam, delete, text, update
 
-from circuits.canonical import canonical_bytes, parse_json
-from circuits.errors import ZkMarginError
-
-from ..refusals import IdempotencyMismatch, Refusal, RequestInProgress, Unavailable
-from ..store import tables
-from ..store.statements import find
-from ..store.statements import put_new as insert_new
-from .book import Book
+from zkmargin.circuits.canonical import canonical_bytes, parse_json
+from zkmargin.circuits.errors import ZkMarginError
+from zkmargin.service.ledger.context import Book
+from zkmargin.service.refusals import IdempotencyMismatch, Refusal, RequestInProgress, Unavailable
+from zkmargin.service.store import tables
+from zkmargin.service.store.queries import find
+from zkmargin.service.store.queries import put_new as insert_new
 
 T = TypeVar("T")
 Tree = dict[str, Any]

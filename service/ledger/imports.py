@@ -19,24 +19,28 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from pydantic import Field, StringConstraints
 from sqlalchemy import Connection, select
 
-from circuits.canonical import canonical_bytes, parse_json
-from circuits.errors import MalformedInput, SignatureRejected, StaleStatement, StatementMismatch, ZkMarginError
-from circuits.schema import Decimal, Name, Secret, Strict, Time, dump, validate
-from circuits.statement import CLOCK_SKEW
-from circuits.units import parse_decimal, to_lots
-from verifier.hub_keys import public_key
-from verifier.jws import open_token
-
-from ..refusals import Conflict, Forbidden, VenueSuspended
-from ..signing import sign_token
-from ..store import tables
-from . import epochs, portfolio, snapshots, venues
+from zkmargin.circuits.canonical import canonical_bytes, parse_json
+from zkmargin.circuits.errors import (
+    MalformedInput,
+    SignatureRejected,
+    StaleStatement,
+    StatementMismatch,
+    ZkMarginError,
+)
+from zkmargin.circuits.schema import Decimal, Name, Secret, Strict, Time, dump, validate
+from zkmargin.circuits.statement import CLOCK_SKEW
+from zkmargin.circuits.units import parse_decimal, to_lots
+from zkmargin.service.keys.signing import sign_token
+from zkmargin.service.ledger import epochs, portfolio, snapshots, venues
+from zkmargin.service.refusals import Conflict, Forbidden, VenueSuspended
+from zkmargin.service.store import tables
+from zkmargin.verifier.facts.hub_keys import public_key
+from zkmargin.verifier.facts.jws import open_token
 
 if TYPE_CHECKING:
-    from circuits.snapshot import Snapshot
-
-    from .book import Book
-    from .events import Tree
+    from zkmargin.circuits.snapshot import Snapshot
+    from zkmargin.service.ledger.context import Book
+    from zkmargin.service.ledger.events import Tree
 
 SCHEMA = "zkmargin/import/1"
 TOKEN_TYPE = "zkmargin-import+jws"  # noqa: S105 - a media type, no secret

@@ -4,11 +4,10 @@ from __future__ import annotations
 
 from sqlalchemy import Connection, select
 
-from circuits.purpose import ANY
-
-from ..refusals import Conflict
-from ..store import tables
-from .book import Book
+from zkmargin.circuits.purpose import ANY
+from zkmargin.service.ledger.context import Book
+from zkmargin.service.refusals import Conflict
+from zkmargin.service.store import tables
 
 #: ``any`` stands for every counterparty in a statement's purpose.
 RESERVED = (ANY,)

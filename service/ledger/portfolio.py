@@ -9,14 +9,13 @@ from typing import Any
 
 from py_arkworks_bls12381 import Scalar
 
-from circuits.canonical import canonical_bytes, parse_json
-from circuits.errors import CorruptData, MalformedInput
-from circuits.snapshot import Snapshot
-from circuits.units import MAX_LOTS
-from prover.commitment import Opening
-from verifier.field import decode_scalar, encode_scalar
-
-from ..refusals import PositionLimit, SnapshotRefused
+from zkmargin.circuits.canonical import canonical_bytes, parse_json
+from zkmargin.circuits.errors import CorruptData, MalformedInput
+from zkmargin.circuits.snapshot import Snapshot
+from zkmargin.circuits.units import MAX_LOTS
+from zkmargin.prover.commitment import Opening
+from zkmargin.service.refusals import PositionLimit, SnapshotRefused
+from zkmargin.verifier.field import decode_scalar, encode_scalar
 
 #: Kinds of instruments that custody can hold: nothing else moves in and out.
 ASSETS = ("quote", "spot")

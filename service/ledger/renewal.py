@@ -14,15 +14,14 @@ from typing import Any
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 from sqlalchemy import Connection, select
 
-from circuits.canonical import canonical_bytes, parse_json
-from circuits.errors import CorruptData, SignatureRejected
-from verifier.credit_entry import CreditEntry, verify_credit_entry
-from verifier.hub_keys import KEY_GRACE, public_key
-
-from ..signing import sign_credit_entry
-from ..store import tables
-from .book import Book
-from .events import Tree
+from zkmargin.circuits.canonical import canonical_bytes, parse_json
+from zkmargin.circuits.errors import CorruptData, SignatureRejected
+from zkmargin.service.keys.signing import sign_credit_entry
+from zkmargin.service.ledger.context import Book
+from zkmargin.service.ledger.events import Tree
+from zkmargin.service.store import tables
+from zkmargin.verifier.facts.credit_entry import CreditEntry, verify_credit_entry
+from zkmargin.verifier.facts.hub_keys import KEY_GRACE, public_key
 
 
 def shown(book: Book, tx: Connection, credit: Tree) -> Tree:

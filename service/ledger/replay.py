@@ -11,22 +11,21 @@ from dataclasses import dataclass, field
 from fractions import Fraction
 from typing import Any
 
-from circuits.canonical import canonical_bytes
-from circuits.errors import SignatureRejected, ZkMarginError
-from circuits.purpose import ForCredit, ForTrade, ForWithdrawal, Purpose
-from circuits.schema import StatementModel, validate
-from circuits.snapshot import Snapshot
-from circuits.statement import Statement, from_model
-from circuits.units import format_fraction, parse_decimal, to_lots, to_quanta
-from verifier.attestation import Attestation
-from verifier.authorisation import check_authorises, verify_authorisation
-from verifier.field import decode_scalar
-from verifier.hub_keys import public_key
-
-from . import credits, events, portfolio
-from .book import Book
-from .events import Event
-from .imports import Replayed
+from zkmargin.circuits.canonical import canonical_bytes
+from zkmargin.circuits.errors import SignatureRejected, ZkMarginError
+from zkmargin.circuits.purpose import ForCredit, ForTrade, ForWithdrawal, Purpose
+from zkmargin.circuits.schema import StatementModel, validate
+from zkmargin.circuits.snapshot import Snapshot
+from zkmargin.circuits.statement import Statement, from_model
+from zkmargin.circuits.units import format_fraction, parse_decimal, to_lots, to_quanta
+from zkmargin.service.ledger import credits, events, portfolio
+from zkmargin.service.ledger.context import Book
+from zkmargin.service.ledger.events import Event
+from zkmargin.service.ledger.imports import Replayed
+from zkmargin.verifier.facts.attestation import Attestation
+from zkmargin.verifier.facts.authorisation import check_authorises, verify_authorisation
+from zkmargin.verifier.facts.hub_keys import public_key
+from zkmargin.verifier.field import decode_scalar
 
 #: Faults of a content that was not written by this code.
 BROKEN = (ZkMarginError, KeyError, ValueError, TypeError, AttributeError)

@@ -8,19 +8,18 @@ from typing import Any
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from sqlalchemy import Connection, Table, insert, select, update
 
-from circuits.canonical import parse_json
-from circuits.errors import MalformedInput
-from verifier.hub_keys import HubKey
-
-from ..refusals import Conflict
-from ..signing import raw_public, sign_hub_key
-from ..store import tables
-from ..store.database import Database
-from ..store.migrate import upgrade
-from ..store.vault import Vault
-from . import access, epochs, events, log, names
-from .book import Book
-from .events import Tree
+from zkmargin.circuits.canonical import parse_json
+from zkmargin.circuits.errors import MalformedInput
+from zkmargin.service.keys.signing import raw_public, sign_hub_key
+from zkmargin.service.keys.vault import Vault
+from zkmargin.service.ledger import callers, epochs, events, names, transparency
+from zkmargin.service.ledger.context import Book
+from zkmargin.service.ledger.events import Tree
+from zkmargin.service.refusals import Conflict
+from zkmargin.service.store import tables
+from zkmargin.service.store.database import Database
+from zkmargin.service.store.migrate import upgrade
+from zkmargin.verifier.facts.hub_keys import HubKey
 
 #: A signing key serves a year by default and is rotated before.
 KEY_SECONDS = 366 * 86400
@@ -53,7 +52,7 @@ def initialise(
         tx.execute(insert(tables.hub).values(id=1, name=name, currency=currency, decimals=decimals, created=now))
         tx.execute(insert(tables.log_state).values(id=1, size=0, frontier=b""))
         _store_key(tx, vault, 1, key, fact, sign_hub_key(fact, key))
-        admitted = access.admit(tx, "operator", operator[0], operator[1], now=now, not_before=now)
+        admitted = callers.admit(tx, "operator", operator[0], operator[1], now=now, not_before=now)
         return {"hub": name, "key": public.hex(), "operator": operator[0], "kid": admitted["kid"]}
 
     return database.write(unit)
@@ -106,7 +105,7 @@ def rotate_signing_key(book: Book, *, begins: int | None = None, seconds: int = 
         _store_key(tx, book.vault, number, key, fact, document)
         if start <= now:
             book.forget_signing_key()
-            log.resign(book, tx)
+            transparency.resign(book, tx)
         return {"key": fact.key.hex(), "not_before": fact.not_before, "not_after": fact.not_after}
 
     return book.database.write(unit)
@@ -118,7 +117,7 @@ def admit(book: Book, kind: str, name: str, key: str) -> Tree:
     def unit(tx: Connection) -> Tree:
         now = book.clock()
         names.expect_free(book, tx, kind, name)
-        return access.admit(tx, kind, name, key, now=now, not_before=now)
+        return callers.admit(tx, kind, name, key, now=now, not_before=now)
 
     return book.database.write(unit)
 

@@ -7,19 +7,18 @@ from fractions import Fraction
 
 from sqlalchemy import Connection, insert, select
 
-from circuits.canonical import parse_json
-from circuits.snapshot import Snapshot
-from circuits.statement import CLOCK_SKEW
-from circuits.units import PPM
-from verifier.snapshot_signature import SnapshotSignature
-
-from ..errors import NotFound
-from ..refusals import Conflict, SnapshotRefused, StaleSnapshot
-from ..store import tables
-from . import breakers
-from .book import Book
-from .events import Tree
-from .portfolio import cash_line, credit_line
+from zkmargin.circuits.canonical import parse_json
+from zkmargin.circuits.snapshot import Snapshot
+from zkmargin.circuits.statement import CLOCK_SKEW
+from zkmargin.circuits.units import PPM
+from zkmargin.service.errors import NotFound
+from zkmargin.service.ledger import breakers
+from zkmargin.service.ledger.context import Book
+from zkmargin.service.ledger.events import Tree
+from zkmargin.service.ledger.portfolio import cash_line, credit_line
+from zkmargin.service.refusals import Conflict, SnapshotRefused, StaleSnapshot
+from zkmargin.service.store import tables
+from zkmargin.verifier.facts.snapshot_signature import SnapshotSignature
 
 
 @dataclass(frozen=True)

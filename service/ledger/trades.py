@@ -12,18 +12,17 @@ import secrets
 
 from sqlalchemy import Connection
 
-from circuits.errors import MalformedInput, StatementMismatch
-from circuits.purpose import ANY, ForTrade
-from circuits.snapshot import Snapshot
-from circuits.statement import Statement
-
-from ..errors import NotFound
-from ..refusals import NotAuthorised, StatementRefused, VenueSuspended
-from . import accounts, breakers, consent, epochs, portfolio, venues
-from .book import Book
-from .consent import Proved
-from .epochs import Account, Attested
-from .events import Tree
+from zkmargin.circuits.errors import MalformedInput, StatementMismatch
+from zkmargin.circuits.purpose import ANY, ForTrade
+from zkmargin.circuits.snapshot import Snapshot
+from zkmargin.circuits.statement import Statement
+from zkmargin.service.errors import NotFound
+from zkmargin.service.ledger import accounts, breakers, consent, epochs, portfolio, venues
+from zkmargin.service.ledger.consent import Proved
+from zkmargin.service.ledger.context import Book
+from zkmargin.service.ledger.epochs import Account, Attested
+from zkmargin.service.ledger.events import Tree
+from zkmargin.service.refusals import NotAuthorised, StatementRefused, VenueSuspended
 
 SIDES = ("maker", "taker")
 

@@ -10,13 +10,13 @@ from typing import Any
 
 from sqlalchemy import BigInteger, ColumnElement, Connection, Table, bindparam, select, update
 
-from ..refusals import CapBelowExposure, CapExceeded, Conflict, UnknownVenue, VenueSuspended
-from ..store import tables
-from ..store.statements import find
-from . import access, names
-from .book import Book
-from .events import Tree
-from .idempotency import insert_new
+from zkmargin.service.ledger import callers, names
+from zkmargin.service.ledger.context import Book
+from zkmargin.service.ledger.events import Tree
+from zkmargin.service.ledger.idempotency import insert_new
+from zkmargin.service.refusals import CapBelowExposure, CapExceeded, Conflict, UnknownVenue, VenueSuspended
+from zkmargin.service.store import tables
+from zkmargin.service.store.queries import find
 
 
 def view(book: Book, row: Any) -> Tree:
@@ -60,7 +60,7 @@ def register(book: Book, tx: Connection, venue: str, caip2: str, zone: str, cap:
     now = book.clock()
     if not insert_new(tx, tables.venues, id=venue, caip2=caip2, zone=zone, cap=cap, state="active", registered=now):
         raise Conflict("a venue of this name is registered", field="venue")
-    access.admit(tx, "venue", venue, key, now=now, not_before=now)
+    callers.admit(tx, "venue", venue, key, now=now, not_before=now)
     return view(book, read(tx, venue))
 
 

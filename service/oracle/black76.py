@@ -12,7 +12,7 @@ from __future__ import annotations
 import math
 from typing import TYPE_CHECKING
 
-from circuits.errors import MissingExtra
+from zkmargin.circuits.errors import MissingExtra
 
 if TYPE_CHECKING:
     import numpy as np

@@ -7,19 +7,18 @@ from dataclasses import dataclass, field
 from fractions import Fraction
 from typing import Any
 
-from circuits import snapshot as snapshots
-from circuits.errors import OracleRefused, StatementMismatch
-from circuits.rules import RULES, Terms
-from circuits.rules import build as build_rule
-from circuits.schema import SnapshotModel, validate
-from circuits.snapshot import Snapshot
-from circuits.units import format_fraction, format_quanta
-
-from .aggregate import Rejection, Seen, aggregate, check_jump, collect
-from .config import Config
-from .feeds import Figure
-from .models import SeenModel, StateModel
-from .values import columns, greek_columns
+from zkmargin.circuits import snapshot as snapshots
+from zkmargin.circuits.errors import OracleRefused, StatementMismatch
+from zkmargin.circuits.rules import RULES, Terms
+from zkmargin.circuits.rules import build as build_rule
+from zkmargin.circuits.schema import SnapshotModel, validate
+from zkmargin.circuits.snapshot import Snapshot
+from zkmargin.circuits.units import format_fraction, format_quanta
+from zkmargin.service.oracle.aggregate import Rejection, Seen, aggregate, check_jump, collect
+from zkmargin.service.oracle.config import Config
+from zkmargin.service.oracle.feeds import Figure
+from zkmargin.service.oracle.models import SeenModel, StateModel
+from zkmargin.service.oracle.values import columns, greek_columns
 
 #: Figures are kept for the next build's circuit breaker with this many decimals.
 STATE_DECIMALS = 18

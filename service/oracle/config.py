@@ -8,13 +8,12 @@ from fractions import Fraction
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Literal
 
-from circuits.errors import MalformedInput, OracleRefused
-from circuits.schema import dump, load
-from circuits.units import PPM, parse_decimal
-from verifier.attestation import load_public_key
-
-from .feeds import Figure
-from .models import ConfigModel, Kind, LineModel, SourceModel, VolatilityShockModel
+from zkmargin.circuits.errors import MalformedInput, OracleRefused
+from zkmargin.circuits.schema import dump, load
+from zkmargin.circuits.units import PPM, parse_decimal
+from zkmargin.service.oracle.feeds import Figure
+from zkmargin.service.oracle.models import ConfigModel, Kind, LineModel, SourceModel, VolatilityShockModel
+from zkmargin.verifier.facts.attestation import load_public_key
 
 if TYPE_CHECKING:
     from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
@@ -55,7 +54,7 @@ class Scenario:
 
 @dataclass(frozen=True)
 class VolatilityShock:
-    """See :class:`service.oracle.models.VolatilityShockModel`; factors and powers as plain numbers."""
+    """See :class:`zkmargin.service.oracle.models.VolatilityShockModel`; factors and powers as plain numbers."""
 
     up: float
     down: float

@@ -13,14 +13,12 @@ from dataclasses import dataclass, field
 from fractions import Fraction
 from typing import TYPE_CHECKING, Any
 
-from circuits import canonical
-from circuits.errors import MalformedInput, OracleRefused
-from circuits.schema import dump, load, validate
-from circuits.units import format_fraction, parse_decimal
-from service.signing import sign_token
-from verifier.jws import open_token
-
-from .models import (
+from zkmargin.circuits import canonical
+from zkmargin.circuits.errors import MalformedInput, OracleRefused
+from zkmargin.circuits.schema import dump, load, validate
+from zkmargin.circuits.units import format_fraction, parse_decimal
+from zkmargin.service.keys.signing import sign_token
+from zkmargin.service.oracle.models import (
     FeedModel,
     FeedPayloadModel,
     ForwardFeedModel,
@@ -33,6 +31,7 @@ from .models import (
     VolatilityFeedModel,
     VolatilityModel,
 )
+from zkmargin.verifier.facts.jws import open_token
 
 if TYPE_CHECKING:
     from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey

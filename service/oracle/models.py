@@ -6,8 +6,8 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field, StringConstraints
 
-from circuits.schema import Decimal, Hex32, Name, Ppm, QuoteModel, RuleModel, Strict, Text, Time
-from circuits.units import PPM
+from zkmargin.circuits.schema import Decimal, Hex32, Name, Ppm, QuoteModel, RuleModel, Strict, Text, Time
+from zkmargin.circuits.units import PPM
 
 #: Kinds of figures that sources sign.
 Kind = Literal["spot", "forward", "volatility", "rate", "index"]

@@ -10,11 +10,10 @@ from collections.abc import Mapping, Sequence
 from fractions import Fraction
 from typing import TYPE_CHECKING
 
-from circuits.errors import OracleRefused
-
-from . import black76
-from .config import Config, Line, Scenario, VolatilityShock
-from .feeds import Figure
+from zkmargin.circuits.errors import OracleRefused
+from zkmargin.service.oracle import black76
+from zkmargin.service.oracle.config import Config, Line, Scenario, VolatilityShock
+from zkmargin.service.oracle.feeds import Figure
 
 if TYPE_CHECKING:
     import numpy as np

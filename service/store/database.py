@@ -22,10 +22,9 @@ from sqlalchemy.engine.interfaces import DBAPIConnection
 from sqlalchemy.exc import ArgumentError, DBAPIError, IntegrityError, OperationalError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 
-from circuits.errors import MalformedInput
-
-from ..refusals import Conflict, Unavailable
-from .sqlite import Busy, Guard, has_wal_reset_fix
+from zkmargin.circuits.errors import MalformedInput
+from zkmargin.service.refusals import Conflict, Unavailable
+from zkmargin.service.store.sqlite import Busy, Guard, has_wal_reset_fix
 
 T = TypeVar("T")
 Kind = Literal["write", "exact", "apart", "read", "consistent"]

@@ -10,16 +10,15 @@ from typing import TYPE_CHECKING
 
 from sqlalchemy.exc import DBAPIError
 
-from circuits.errors import StatementMismatch
-
-from ..refusals import Unavailable
-from .database import passing
+from zkmargin.circuits.errors import StatementMismatch
+from zkmargin.service.refusals import Unavailable
+from zkmargin.service.store.database import passing
 
 if TYPE_CHECKING:
     from alembic.config import Config
     from sqlalchemy import Connection
 
-    from .database import Database
+    from zkmargin.service.store.database import Database
 
 #: PostgreSQL advisory lock, so that two hosts that start together do not both migrate.
 _LOCK = 0x7A6B6D61
@@ -29,7 +28,7 @@ def _config() -> Config:
     from alembic.config import Config
 
     config = Config()
-    config.set_main_option("script_location", "service.store:migrations")
+    config.set_main_option("script_location", "zkmargin.service.store:migrations")
     return config
 
 

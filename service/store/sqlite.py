@@ -15,7 +15,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 
-from ..refusals import Conflict, Unavailable
+from zkmargin.service.refusals import Conflict, Unavailable
 
 #: First release of each line that has the fix.
 _FIXED = ((3, 44, 6), (3, 50, 7), (3, 51, 3))
@@ -36,7 +36,8 @@ class Busy(Exception):
 
 
 class Guard:
-    """The locks beside one database file, for one :class:`~service.store.database.Database`; safe between threads."""
+    """The locks beside one database file, for one :class:`~zkmargin.service.store.database.Database`; safe between
+    threads."""
 
     def __init__(self, path: str, seconds: float) -> None:
         self._path, self._seconds = os.path.realpath(path), seconds

@@ -1,8 +1,8 @@
 """The hub's tables. Invariants that a row can carry are CHECK constraints here, so that no bug of the service's can
-book past them; those that span rows are the audit's (:mod:`service.ledger.audit`).
+book past them; those that span rows are the audit's (:mod:`zkmargin.service.ledger.audit`).
 
 Money is in quote quanta below 2**63. Whatever tells a position (portfolios, blindings, deposits, fills, evidence) is
-in a ``sealed`` column, encrypted by :mod:`service.store.vault`. Times are Unix seconds.
+in a ``sealed`` column, encrypted by :mod:`zkmargin.service.keys.vault`. Times are Unix seconds.
 """
 
 from __future__ import annotations

@@ -7,18 +7,17 @@ from dataclasses import dataclass
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
-from circuits import canonical, snapshot, statement
-from circuits.rules.span_scan import STANDARD
-from circuits.units import format_quanta
-from prover.commitment import Opening, commit
-from prover.prove import prove
-
-from .case import Tree
-from .seed import HUB, Stream, guard
+from zkmargin.circuits import canonical, snapshot, statement
+from zkmargin.circuits.rules.span_scan import STANDARD
+from zkmargin.circuits.units import format_quanta
+from zkmargin.prover.commitment import Opening, commit
+from zkmargin.prover.prove import prove
+from zkmargin.service.vectors.case import Tree
+from zkmargin.service.vectors.seed import HUB, Stream, guard
 
 if TYPE_CHECKING:
-    from circuits.snapshot import Snapshot
-    from circuits.statement import Statement
+    from zkmargin.circuits.snapshot import Snapshot
+    from zkmargin.circuits.statement import Statement
 
 NOW = 1_700_000_000
 EXPIRY = NOW + 600

@@ -13,12 +13,11 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
-from circuits.errors import InternalError
-
-from .case import INVALID, VALID, Case, Shared, Topic, Tree, compact
-from .engine import LocalEngine
-from .flags import FLAGS
-from .native import engine
+from zkmargin.circuits.errors import InternalError
+from zkmargin.service.vectors.case import INVALID, VALID, Case, Shared, Topic, Tree, compact
+from zkmargin.service.vectors.engine import LocalEngine
+from zkmargin.service.vectors.flags import FLAGS
+from zkmargin.service.vectors.native import engine
 
 #: Shorter texts stand in their cases.
 SHARE_FROM = 1000

@@ -18,9 +18,9 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field
 
-from circuits.canonical import MAX_JSON_BYTES, parse_json
-from circuits.errors import CorruptData
-from circuits.schema import Name, Strict, Text, validate
+from zkmargin.circuits.canonical import MAX_JSON_BYTES, parse_json
+from zkmargin.circuits.errors import CorruptData
+from zkmargin.circuits.schema import Name, Strict, Text, validate
 
 SCHEMA = "zkmargin/vectors/1"
 SHARED_SCHEMA = "zkmargin/vectors-shared/1"
@@ -196,14 +196,14 @@ def path_of(version: int, name: str) -> str:
 
 def _read(path: str) -> bytes:
     try:
-        return resources.files("service.vectors.data").joinpath(*path.split("/")).read_bytes()
+        return resources.files("zkmargin.service.vectors.data").joinpath(*path.split("/")).read_bytes()
     except OSError as err:
         raise CorruptData(f"cannot be read ({type(err).__name__})", field=f"vectors/{path}") from None
 
 
 def _names(version: int) -> list[str]:
     """The files of a wire version that ship."""
-    folder = resources.files("service.vectors.data").joinpath(f"v{version}")
+    folder = resources.files("zkmargin.service.vectors.data").joinpath(f"v{version}")
     return sorted(entry.name for entry in folder.iterdir() if entry.name.endswith(".json")) if folder.is_dir() else []
 
 

@@ -11,13 +11,20 @@ from typing import Any
 
 from py_arkworks_bls12381 import G1Point, G2Point, Scalar
 
-from circuits.errors import MalformedInput, ProofRejected
-from verifier.curve import G1_INFINITY, decode_g1, msm, pairing_product_is_one
-from verifier.field import decode_scalar
-from verifier.srs import ethereum
-
-from .eip2537 import BASE_FIELD, G1_BYTES, G2_BYTES, ONE_WORD, SCALAR_BYTES, coordinates, split
-from .engine import Input, Operation, require
+from zkmargin.circuits.errors import MalformedInput, ProofRejected
+from zkmargin.service.vectors.eip2537 import (
+    BASE_FIELD,
+    G1_BYTES,
+    G2_BYTES,
+    ONE_WORD,
+    SCALAR_BYTES,
+    coordinates,
+    split,
+)
+from zkmargin.service.vectors.engine import Input, Operation, require
+from zkmargin.verifier.curve import G1_INFINITY, decode_g1, msm, pairing_product_is_one
+from zkmargin.verifier.field import decode_scalar
+from zkmargin.verifier.srs import ethereum
 
 Values = Mapping[str, Any]
 

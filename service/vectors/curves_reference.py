@@ -9,8 +9,10 @@ import hashlib
 from collections.abc import Mapping
 from typing import Any
 
-from circuits.errors import MalformedInput, ProofRejected
-from verifier.reference.bls import (
+from zkmargin.circuits.errors import MalformedInput, ProofRejected
+from zkmargin.service.vectors.eip2537 import G1_BYTES, G2_BYTES, ONE_WORD, SCALAR_BYTES, coordinates, split
+from zkmargin.service.vectors.engine import Input, Operation, require
+from zkmargin.verifier.reference.bls import (
     FQ,
     FQ2,
     FQ12,
@@ -29,10 +31,7 @@ from verifier.reference.bls import (
     normalize,
     pairing,
 )
-from verifier.reference.curve import R
-
-from .eip2537 import G1_BYTES, G2_BYTES, ONE_WORD, SCALAR_BYTES, coordinates, split
-from .engine import Input, Operation, require
+from zkmargin.verifier.reference.curve import R
 
 Values = Mapping[str, Any]
 Point = Any
@@ -58,7 +57,7 @@ def in_subgroup(point: Point) -> bool:
 
 def point_or_infinity(data: bytes, field: str) -> Point:
     """A compressed G1 point, or the neutral element in its one encoding."""
-    # After verifier.reference.bls, which undoes what importing py_ecc does to the process.
+    # After zkmargin.verifier.reference.bls, which undoes what importing py_ecc does to the process.
     from py_ecc.bls.point_compression import decompress_G1
     from py_ecc.bls.typing import G1Compressed
 

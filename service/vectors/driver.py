@@ -18,11 +18,10 @@ from collections.abc import Iterable, Iterator, Mapping
 from contextlib import suppress
 from typing import Any, Literal
 
-from circuits.canonical import parse_json
-from circuits.errors import MalformedInput
-
-from .case import VALID, Case
-from .engine import Answer, Engine
+from zkmargin.circuits.canonical import parse_json
+from zkmargin.circuits.errors import MalformedInput
+from zkmargin.service.vectors.case import VALID, Case
+from zkmargin.service.vectors.engine import Answer, Engine
 
 #: Seconds for one answer; the first may have to load an implementation.
 DEFAULT_SECONDS = 30.0

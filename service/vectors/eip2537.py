@@ -6,7 +6,7 @@ the neutral element all zeros, a scalar 32 bytes of any value.
 
 from __future__ import annotations
 
-from .engine import require
+from zkmargin.service.vectors.engine import require
 
 #: p, the order of the base field of BLS12-381.
 BASE_FIELD = 0x1A0111EA397FE69A4B1BA7B6434BACD764774B84F38512BF6730D2A0F6B0F6241EABFFFEB153FFFFB9FEFFFFFFFFAAAB

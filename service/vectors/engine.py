@@ -10,9 +10,8 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal, Protocol
 
-from circuits.errors import MalformedInput, ZkMarginError
-
-from .case import Case
+from zkmargin.circuits.errors import MalformedInput, ZkMarginError
+from zkmargin.service.vectors.case import Case
 
 #: ``failed`` is no answer at all: a crash, a time-out, an answer of another form.
 Verdict = Literal["accepted", "rejected", "unsupported", "failed"]

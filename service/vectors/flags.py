@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from .case import NoteModel
+from zkmargin.service.vectors.case import NoteModel
 
 
 def _notes(kind: str, **texts: str) -> dict[str, NoteModel]:

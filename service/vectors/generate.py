@@ -7,10 +7,9 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from types import ModuleType
 
-from circuits.errors import CorruptData
-
-from .book import Book, Library
-from .case import (
+from zkmargin.circuits.errors import CorruptData
+from zkmargin.service.vectors.book import Book, Library
+from zkmargin.service.vectors.case import (
     INVALID,
     SCHEMA,
     SHARED_FILE,
@@ -23,9 +22,9 @@ from .case import (
     parse_file,
     path_of,
 )
-from .flags import FLAGS
-from .seed import SEED
-from .topics import (
+from zkmargin.service.vectors.flags import FLAGS
+from zkmargin.service.vectors.seed import SEED
+from zkmargin.service.vectors.topics import (
     authorisations,
     batches,
     cheats,

@@ -6,28 +6,36 @@ import hashlib
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
-from circuits import canonical, snapshot, statement
-from circuits.errors import MalformedInput
-from circuits.layout import fit
-from circuits.statement import bind, cheapest_domain
-from circuits.system import LinearSystem, Row, Variable
-from prover.commitment import Opening
-from prover.documents import parse_opening, parse_proof
-from verifier import argument
-from verifier.curve import decode_g1, encode_g1
-from verifier.field import decode_scalar, domain, encode_scalar, integer, scalars
-from verifier.proof import decode
-from verifier.srs import ethereum
-from verifier.transcript import Transcript, expand_message_xmd
-from verifier.verify import Item, instance_of, verify, verify_account, verify_batch
-
-from . import curves_native, signatures
-from .engine import Input, LocalEngine, Operation, Refused, UnusableInput, check_claim, require, unhex
-from .engine import integer as case_integer
+from zkmargin.circuits import canonical, snapshot, statement
+from zkmargin.circuits.errors import MalformedInput
+from zkmargin.circuits.layout import fit
+from zkmargin.circuits.statement import bind, cheapest_domain
+from zkmargin.circuits.system import LinearSystem, Row, Variable
+from zkmargin.prover.commitment import Opening
+from zkmargin.prover.documents import parse_opening, parse_proof
+from zkmargin.service.vectors import curves_native, signatures
+from zkmargin.service.vectors.engine import (
+    Input,
+    LocalEngine,
+    Operation,
+    Refused,
+    UnusableInput,
+    check_claim,
+    require,
+    unhex,
+)
+from zkmargin.service.vectors.engine import integer as case_integer
+from zkmargin.verifier import argument
+from zkmargin.verifier.curve import decode_g1, encode_g1
+from zkmargin.verifier.field import decode_scalar, domain, encode_scalar, integer, scalars
+from zkmargin.verifier.proof import decode
+from zkmargin.verifier.srs import ethereum
+from zkmargin.verifier.transcript import Transcript, expand_message_xmd
+from zkmargin.verifier.verify import Item, instance_of, verify, verify_account, verify_batch
 
 if TYPE_CHECKING:
-    from circuits.snapshot import Snapshot
-    from circuits.statement import Statement
+    from zkmargin.circuits.snapshot import Snapshot
+    from zkmargin.circuits.statement import Statement
 
 Values = Mapping[str, Any]
 

@@ -1,4 +1,4 @@
-"""The reference engine: operations on ``verifier.reference`` (py_ecc, galois) and its own hashing.
+"""The reference engine: operations on ``zkmargin.verifier.reference`` (py_ecc, galois) and its own hashing.
 
 What it has no equivalent of is not in the table, and counts as not covered: signatures, opening and proof documents,
 the choice of the cheapest domain. Documents, rules and the compiled rows are those of ``circuits``, which both
@@ -12,28 +12,27 @@ from collections.abc import Mapping
 from functools import lru_cache
 from typing import Any
 
-from circuits import canonical, snapshot, statement
-from circuits.errors import MalformedInput, MissingExtra, SystemTooLarge, ZkMarginError
-from circuits.statement import bind
-from circuits.units import format_fraction
-
-from .engine import Input, LocalEngine, Operation, Refused, check_claim, require
-from .native import linear_system_of, snapshot_of, statement_of, transcript_steps
+from zkmargin.circuits import canonical, snapshot, statement
+from zkmargin.circuits.errors import MalformedInput, MissingExtra, SystemTooLarge, ZkMarginError
+from zkmargin.circuits.statement import bind
+from zkmargin.circuits.units import format_fraction
+from zkmargin.service.vectors.engine import Input, LocalEngine, Operation, Refused, check_claim, require
+from zkmargin.service.vectors.native import linear_system_of, snapshot_of, statement_of, transcript_steps
 
 Values = Mapping[str, Any]
 
 
 def op_decode_scalar(given: Input) -> Values:
     """32 big-endian bytes below r."""
-    from verifier.reference.curve import decode_scalar
+    from zkmargin.verifier.reference.curve import decode_scalar
 
     return {"integer": str(int(decode_scalar(given.hex("bytes"), MalformedInput, "scalar")))}
 
 
 def op_decode_g1(given: Input) -> Values:
     """A point of this protocol."""
-    from verifier.reference.bls import normalize
-    from verifier.reference.curve import decode_g1
+    from zkmargin.verifier.reference.bls import normalize
+    from zkmargin.verifier.reference.curve import decode_g1
 
     x, y = normalize(decode_g1(given.hex("bytes"), MalformedInput, "point"))
     return {"x": int(x).to_bytes(48, "big").hex(), "y": int(y).to_bytes(48, "big").hex()}
@@ -41,8 +40,8 @@ def op_decode_g1(given: Input) -> Values:
 
 def op_root_of_unity(given: Input) -> Values:
     """omega of the domain."""
-    from verifier.reference.curve import encode_scalar, root_of_unity
-    from verifier.reference.systems import DOMAINS
+    from zkmargin.verifier.reference.curve import encode_scalar, root_of_unity
+    from zkmargin.verifier.reference.systems import DOMAINS
 
     require(given.number("domain") in DOMAINS, "no supported domain", "domain")
     return {"omega": encode_scalar(root_of_unity(given.number("domain"))).hex()}
@@ -50,8 +49,8 @@ def op_root_of_unity(given: Input) -> Values:
 
 def op_transcript(given: Input) -> Values:
     """Absorb and draw."""
-    from verifier.reference.curve import encode_scalar
-    from verifier.reference.transcript import Transcript
+    from zkmargin.verifier.reference.curve import encode_scalar
+    from zkmargin.verifier.reference.transcript import Transcript
 
     t = Transcript()
     drawn: list[str] = []
@@ -67,11 +66,11 @@ def op_transcript(given: Input) -> Values:
 
 def op_challenges(given: Input) -> Values:
     """Every challenge of a proof, by name."""
-    from verifier.reference.curve import encode_scalar
-    from verifier.reference.proof_encoding import decode
-    from verifier.reference.rounds import replay
-    from verifier.reference.srs import key
-    from verifier.reference.verification import instance_of
+    from zkmargin.verifier.reference.curve import encode_scalar
+    from zkmargin.verifier.reference.proof_encoding import decode
+    from zkmargin.verifier.reference.rounds import replay
+    from zkmargin.verifier.reference.srs import key
+    from zkmargin.verifier.reference.verification import instance_of
 
     instance = instance_of(statement_of(given), snapshot_of(given))
     found = replay(instance, decode(given.hex("proof"), instance.geometry), key().digest)
@@ -83,14 +82,14 @@ def op_challenges(given: Input) -> Values:
 
 def op_canonical_json(given: Input) -> Values:
     """Strict JSON (the parser is shared) to canonical bytes (the writer is not)."""
-    from verifier.reference.digests import canonical as write
+    from zkmargin.verifier.reference.digests import canonical as write
 
     return {"bytes": write(canonical.parse_json(given.hex("bytes"))).encode().hex()}
 
 
 def op_snapshot(given: Input) -> Values:
     """A snapshot's digest and its registry's."""
-    from verifier.reference.digests import digest
+    from zkmargin.verifier.reference.digests import digest
 
     snap = snapshot_of(given)
     lines = [[inst.id, inst.kind, format_fraction(inst.lot)] for inst in snap.instruments]
@@ -102,7 +101,7 @@ def op_snapshot(given: Input) -> Values:
 
 def op_statement(given: Input) -> Values:
     """A statement's digest."""
-    from verifier.reference.digests import digest
+    from zkmargin.verifier.reference.digests import digest
 
     tree = dict(statement_of(given).tree)
     found = digest(tree, tree["schema"]).hex()
@@ -113,7 +112,7 @@ def op_statement(given: Input) -> Values:
 
 def op_linear_system(given: Input) -> Values:
     """Digest and layout of a system written out, on the domain of the input or on the cheapest (choice shared)."""
-    from verifier.reference import systems
+    from zkmargin.verifier.reference import systems
 
     system = linear_system_of(given)
     n = given.optional_number("domain") or system.layout().n
@@ -124,9 +123,9 @@ def op_linear_system(given: Input) -> Values:
 
 def op_compile(given: Input) -> Values:
     """A compiled statement; rows are shared, digest, layout, bound check and right-hand sides are not."""
-    from verifier.reference import systems
-    from verifier.reference.curve import R
-    from verifier.reference.verification import geometry_of
+    from zkmargin.verifier.reference import systems
+    from zkmargin.verifier.reference.curve import R
+    from zkmargin.verifier.reference.verification import geometry_of
 
     bound = bind(statement_of(given), snapshot_of(given))
     system = bound.program.system
@@ -145,20 +144,20 @@ def op_compile(given: Input) -> Values:
 
 @lru_cache(maxsize=8)
 def _srs_file(name: str) -> bytes:
-    from verifier.srs import read_pinned
+    from zkmargin.verifier.srs import read_pinned
 
     return read_pinned(name)
 
 
 def _srs_point(name: str, index: int) -> Any:
-    from verifier.reference.bls import FQ
+    from zkmargin.verifier.reference.bls import FQ
 
     data = _srs_file(name)[96 * index : 96 * (index + 1)]
     return FQ(int.from_bytes(data[:48], "big")), FQ(int.from_bytes(data[48:], "big")), FQ(1)
 
 
 def _compressed(point: Any) -> str:
-    # After verifier.reference.bls, which undoes what importing py_ecc does to the process.
+    # After zkmargin.verifier.reference.bls, which undoes what importing py_ecc does to the process.
     from py_ecc.bls.point_compression import compress_G1
 
     return int(compress_G1(point)).to_bytes(48, "big").hex()
@@ -166,9 +165,9 @@ def _compressed(point: Any) -> str:
 
 def op_commit(given: Input) -> Values:
     """sum_j x_j [L_j(tau)] + sum_k b_k ([tau^(n+k)] - [tau^k]), term by term on py_ecc."""
-    from verifier.reference.bls import add, multiply, neg
-    from verifier.reference.curve import R, combine, decode_scalar
-    from verifier.reference.systems import DOMAINS
+    from zkmargin.verifier.reference.bls import add, multiply, neg
+    from zkmargin.verifier.reference.curve import R, combine, decode_scalar
+    from zkmargin.verifier.reference.systems import DOMAINS
 
     n, lots = given.number("domain"), given.integers("lots")
     if n not in DOMAINS:
@@ -188,8 +187,8 @@ def op_commit(given: Input) -> Values:
 
 def op_add_commitments(given: Input) -> Values:
     """The sum of commitments."""
-    from verifier.reference.bls import is_inf
-    from verifier.reference.curve import combine, decode_g1
+    from zkmargin.verifier.reference.bls import is_inf
+    from zkmargin.verifier.reference.curve import combine, decode_g1
 
     points = [decode_g1(data, MalformedInput, "commitments") for data in given.bytes_list("commitments")]
     total = combine((1, point) for point in points)
@@ -203,7 +202,7 @@ def op_add_commitments(given: Input) -> Values:
 @lru_cache(maxsize=256)
 def _verify(stated: bytes, snap: bytes, proof: bytes, now: int | None) -> ZkMarginError | None:
     """One proof; remembered, since batches repeat proofs and each takes a second."""
-    from verifier import reference
+    from zkmargin.verifier import reference
 
     try:
         reference.verify(statement.from_bytes(stated), snapshot.from_bytes(snap), proof, now=now)
@@ -258,7 +257,7 @@ OPERATIONS: dict[str, Operation] = {
 def engine() -> LocalEngine:
     """The reference engine, or ``MissingExtra`` where py_ecc or galois is not installed."""
     try:
-        from . import curves_reference
+        from zkmargin.service.vectors import curves_reference
     except ModuleNotFoundError as err:
         if (err.name or "").split(".")[0] not in ("galois", "py_ecc", "numpy"):
             raise

@@ -7,10 +7,9 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from circuits.errors import MalformedInput
-
-from .case import VALID, Case, Topic
-from .engine import Answer, Engine
+from zkmargin.circuits.errors import MalformedInput
+from zkmargin.service.vectors.case import VALID, Case, Topic
+from zkmargin.service.vectors.engine import Answer, Engine
 
 #: Messages kept for a report; every failure is counted.
 MAX_FAILURES_SHOWN = 50

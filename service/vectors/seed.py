@@ -12,13 +12,13 @@ from typing import TYPE_CHECKING
 
 from py_arkworks_bls12381 import Scalar
 
-from circuits.errors import InternalError
-from verifier.field import scalar
+from zkmargin.circuits.errors import InternalError
+from zkmargin.verifier.field import scalar
 
 if TYPE_CHECKING:
     from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
-    from circuits.statement import Statement
+    from zkmargin.circuits.statement import Statement
 
 #: Public, and frozen with wire version 1. Later versions draw from it too, under labels of their own.
 SEED = b"zkmargin test vectors, wire version 1: public, never for anything else"

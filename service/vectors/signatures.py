@@ -5,13 +5,14 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from circuits import snapshot, statement
-from verifier.attestation import Attestation, check_attested, load_public_key, verify_attestation
-from verifier.authorisation import check_authorises, verify_authorisation
-from verifier.credit_entry import check_credit, check_follows, verify_credit_entry
-from verifier.hub_keys import KeyChain
-from verifier.snapshot_signature import verify_snapshot_signature
-from verifier.transparency import (
+from zkmargin.circuits import snapshot, statement
+from zkmargin.service.vectors.engine import Input, Operation
+from zkmargin.verifier.facts.attestation import Attestation, check_attested, load_public_key, verify_attestation
+from zkmargin.verifier.facts.authorisation import check_authorises, verify_authorisation
+from zkmargin.verifier.facts.credit_entry import check_credit, check_follows, verify_credit_entry
+from zkmargin.verifier.facts.hub_keys import KeyChain
+from zkmargin.verifier.facts.snapshot_signature import verify_snapshot_signature
+from zkmargin.verifier.facts.transparency import (
     TreeHead,
     attestation_leaf,
     check_extends,
@@ -19,8 +20,6 @@ from verifier.transparency import (
     verify_inclusion,
     verify_tree_head,
 )
-
-from .engine import Input, Operation
 
 Values = Mapping[str, Any]
 

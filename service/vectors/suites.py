@@ -12,9 +12,8 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
-from circuits.errors import MalformedInput
-
-from .case import INVALID, VALID, Case, Topic
+from zkmargin.circuits.errors import MalformedInput
+from zkmargin.service.vectors.case import INVALID, VALID, Case, Topic
 
 #: A suite's files are small; anything larger is none of them.
 MAX_FILE_BYTES = 4 * 1024 * 1024

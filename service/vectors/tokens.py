@@ -9,13 +9,12 @@ from collections.abc import Iterator
 from hashlib import sha256
 from typing import TYPE_CHECKING
 
-from service import hub
-from verifier.attestation import TOKEN_TYPE
-from verifier.snapshot_signature import TOKEN_TYPE as SNAPSHOT_TYPE
-
-from .book import text
-from .case import Tree
-from .seed import signing_key
+from zkmargin.service.keys import signing_keys
+from zkmargin.service.vectors.book import text
+from zkmargin.service.vectors.case import Tree
+from zkmargin.service.vectors.seed import signing_key
+from zkmargin.verifier.facts.attestation import TOKEN_TYPE
+from zkmargin.verifier.facts.snapshot_signature import TOKEN_TYPE as SNAPSHOT_TYPE
 
 if TYPE_CHECKING:
     from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
@@ -52,7 +51,7 @@ def bad_tokens(payload: bytes, token_type: str, key: Ed25519PrivateKey) -> Itera
     yield "AlgorithmNone", MALFORMED, "alg none, the signature kept", f"{none}.{body}.{signature}"
     yield "AlgorithmNone", MALFORMED, "alg none, an empty signature", f"{none}.{body}."
     yield "AlgorithmNone", MALFORMED, "alg None in other letters", token(payload, header | {"alg": "nOnE"}, key)
-    public = hub.public_pem(key)
+    public = signing_keys.public_pem(key)
     yield "AlgorithmConfusion", MALFORMED, "HS256, the PEM as secret", hs256(payload, token_type, public)
     yield "AlgorithmConfusion", MALFORMED, "HS256, a weak secret", hs256(payload, token_type, b"secret")
     yield "AlgorithmConfusion", MALFORMED, "ES256 in the header", token(payload, header | {"alg": "ES256"}, key)

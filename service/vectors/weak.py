@@ -14,25 +14,34 @@ from itertools import accumulate
 
 from py_arkworks_bls12381 import G1Point, G2Point, Scalar
 
-from circuits.statement import Statement, bind
-from prover import polynomial as poly
-from prover.commitment import CommitmentKey, Opening, Randomness, commitment_key
-from prover.polynomial import Polynomial
-from prover.prove import prove_instance
-from prover.rounds import column_weights
-from prover.witness import build_witness, count_multiplicities, limb_columns
-from verifier import argument
-from verifier.argument import Challenges, Instance
-from verifier.claim import matrix, table_polynomial
-from verifier.curve import encode_g1
-from verifier.field import ONE, ZERO, batch_inverse, domain, encode_scalar, powers, scalar, scalars, vanishing
-from verifier.proof import Proof
-from verifier.srs import Srs, VerifierKey
-from verifier.transcript import Transcript
-from verifier.verify import instance_of
-
-from .accounts import Account
-from .seed import Stream, guard
+from zkmargin.circuits.statement import Statement, bind
+from zkmargin.prover import polynomial as poly
+from zkmargin.prover.commitment import CommitmentKey, Opening, Randomness, commitment_key
+from zkmargin.prover.polynomial import Polynomial
+from zkmargin.prover.prove import prove_instance
+from zkmargin.prover.rounds import column_weights
+from zkmargin.prover.witness import build_witness, count_multiplicities, limb_columns
+from zkmargin.service.vectors.accounts import Account
+from zkmargin.service.vectors.seed import Stream, guard
+from zkmargin.verifier import argument
+from zkmargin.verifier.argument import Challenges, Instance
+from zkmargin.verifier.claim import matrix, table_polynomial
+from zkmargin.verifier.curve import encode_g1
+from zkmargin.verifier.field import (
+    ONE,
+    ZERO,
+    batch_inverse,
+    domain,
+    encode_scalar,
+    powers,
+    scalar,
+    scalars,
+    vanishing,
+)
+from zkmargin.verifier.proof import Proof
+from zkmargin.verifier.srs import Srs, VerifierKey
+from zkmargin.verifier.transcript import Transcript
+from zkmargin.verifier.verify import instance_of
 
 
 class WeakTranscript(Transcript):

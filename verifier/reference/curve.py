@@ -7,9 +7,8 @@ from typing import Any, TypeAlias
 
 import galois
 
-from circuits.errors import MalformedInput
-
-from . import bls
+from zkmargin.circuits.errors import MalformedInput
+from zkmargin.verifier.reference import bls
 
 #: Modulus of the base field, and order of the groups: written out in SPEC.md, and the same as py_ecc's.
 P = 0x1A0111EA397FE69A4B1BA7B6434BACD764774B84F38512BF6730D2A0F6B0F6241EABFFFEB153FFFFB9FEFFFFFFFFAAAB

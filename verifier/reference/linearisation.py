@@ -6,11 +6,10 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from circuits.errors import ProofRejected
-
-from .curve import Element, F, G1Point, Vector
-from .proof_encoding import Proof
-from .rounds import Challenges, Claim, Instance, domain
+from zkmargin.circuits.errors import ProofRejected
+from zkmargin.verifier.reference.curve import Element, F, G1Point, Vector
+from zkmargin.verifier.reference.proof_encoding import Proof
+from zkmargin.verifier.reference.rounds import Challenges, Claim, Instance, domain
 
 
 def lagrange(n: int, zeta: Element) -> Vector:

@@ -4,10 +4,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from circuits.errors import MalformedProof
-
-from .curve import G1_BYTES, SCALAR_BYTES, Element, G1Point, decode_g1, decode_scalar
-from .systems import MAX_COLUMNS, Geometry
+from zkmargin.circuits.errors import MalformedProof
+from zkmargin.verifier.reference.curve import G1_BYTES, SCALAR_BYTES, Element, G1Point, decode_g1, decode_scalar
+from zkmargin.verifier.reference.systems import MAX_COLUMNS, Geometry
 
 VERSION = 1
 HEADER_BYTES = 3

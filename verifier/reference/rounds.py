@@ -7,13 +7,21 @@ from dataclasses import dataclass
 import galois
 import numpy as np
 
-from circuits.errors import ProofRejected
-from circuits.system import LinearSystem
-
-from .curve import Element, F, G1Point, R, Vector, elements_of, encode_scalar, root_of_unity
-from .proof_encoding import Proof
-from .systems import LIMBS, Geometry, system_digest
-from .transcript import Transcript
+from zkmargin.circuits.errors import ProofRejected
+from zkmargin.circuits.system import LinearSystem
+from zkmargin.verifier.reference.curve import (
+    Element,
+    F,
+    G1Point,
+    R,
+    Vector,
+    elements_of,
+    encode_scalar,
+    root_of_unity,
+)
+from zkmargin.verifier.reference.proof_encoding import Proof
+from zkmargin.verifier.reference.systems import LIMBS, Geometry, system_digest
+from zkmargin.verifier.reference.transcript import Transcript
 
 PROTOCOL = b"zkmargin/argument/1"
 

@@ -8,10 +8,9 @@ from functools import cache
 from importlib import resources
 from typing import Any
 
-from circuits.errors import CorruptData
-
-from . import bls
-from .curve import P, R
+from zkmargin.circuits.errors import CorruptData
+from zkmargin.verifier.reference import bls
+from zkmargin.verifier.reference.curve import P, R
 
 #: SHA-256 of the files of powers, from the table of the section.
 DIGESTS = {
@@ -32,7 +31,7 @@ class Key:
 
 def _read(name: str) -> bytes:
     try:
-        data = resources.files("verifier.data").joinpath(name).read_bytes()
+        data = resources.files("zkmargin.verifier.data").joinpath(name).read_bytes()
     except OSError:
         raise CorruptData("missing or unreadable", field=name) from None
     if hashlib.sha256(data).hexdigest() != DIGESTS[name]:

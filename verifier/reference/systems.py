@@ -6,10 +6,9 @@ import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from circuits.errors import InternalError, SystemTooLarge
-from circuits.system import LinearSystem
-
-from .curve import R
+from zkmargin.circuits.errors import InternalError, SystemTooLarge
+from zkmargin.circuits.system import LinearSystem
+from zkmargin.verifier.reference.curve import R
 
 DOMAINS = (256, 512, 1024, 2048)
 #: D: limbs of a word.

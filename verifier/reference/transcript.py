@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import hashlib
 
-from .bls import expand_message_xmd
-from .curve import Element, F, R
+from zkmargin.verifier.reference.bls import expand_message_xmd
+from zkmargin.verifier.reference.curve import Element, F, R
 
 DST = b"ZKMARGIN-V01-CS01-with-expander-SHA256-128"
 

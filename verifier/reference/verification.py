@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-from circuits.errors import MalformedInput, ProofRejected
-from circuits.snapshot import Snapshot
-from circuits.statement import BoundStatement, Statement, bind
-
-from . import bls, systems
-from .curve import F, G1Point, combine, decode_g1, root_of_unity
-from .digests import digest
-from .linearisation import coefficients, refuse_degenerate, terms
-from .proof_encoding import Proof, check_header, decode
-from .rounds import Challenges, Instance, claim, replay
-from .srs import Key, key
-from .systems import Geometry
+from zkmargin.circuits.errors import MalformedInput, ProofRejected
+from zkmargin.circuits.snapshot import Snapshot
+from zkmargin.circuits.statement import BoundStatement, Statement, bind
+from zkmargin.verifier.reference import bls, systems
+from zkmargin.verifier.reference.curve import F, G1Point, combine, decode_g1, root_of_unity
+from zkmargin.verifier.reference.digests import digest
+from zkmargin.verifier.reference.linearisation import coefficients, refuse_degenerate, terms
+from zkmargin.verifier.reference.proof_encoding import Proof, check_header, decode
+from zkmargin.verifier.reference.rounds import Challenges, Instance, claim, replay
+from zkmargin.verifier.reference.srs import Key, key
+from zkmargin.verifier.reference.systems import Geometry
 
 
 def verify(statement: Statement, snapshot: Snapshot, proof: bytes, *, now: int | None = None) -> None:

@@ -1,8 +1,8 @@
-"""Alembic's entry: the connection comes from :mod:`service.store.migrate`."""
+"""Alembic's entry: the connection comes from :mod:`zkmargin.service.store.migrate`."""
 
 from alembic import context
 
-from service.store.tables import metadata
+from zkmargin.service.store.tables import metadata
 
 context.configure(
     connection=context.config.attributes["connection"],

@@ -7,17 +7,16 @@ import json
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
-from circuits import canonical, statement
-from service import hub, signing
-from verifier.attestation import TOKEN_TYPE as ATTESTATION_TYPE
-from verifier.authorisation import SCHEMA, TOKEN_TYPE, Authorisation
-
-from ..accounts import EXPIRY, NOW
-from ..book import Book, text, without
-from ..case import Tree
-from ..seed import HUB, signing_key
-from ..tokens import MALFORMED, REJECTED, bad_tokens, document, token
-from .purposes import CREDIT, OUT, PURPOSES, SHOW, TRADE, VERSION_1, leg, stated
+from zkmargin.circuits import canonical, statement
+from zkmargin.service.keys import signing, signing_keys
+from zkmargin.service.vectors.accounts import EXPIRY, NOW
+from zkmargin.service.vectors.book import Book, text, without
+from zkmargin.service.vectors.case import Tree
+from zkmargin.service.vectors.seed import HUB, signing_key
+from zkmargin.service.vectors.tokens import MALFORMED, REJECTED, bad_tokens, document, token
+from zkmargin.service.vectors.topics.purposes import CREDIT, OUT, PURPOSES, SHOW, TRADE, VERSION_1, leg, stated
+from zkmargin.verifier.facts.attestation import TOKEN_TYPE as ATTESTATION_TYPE
+from zkmargin.verifier.facts.authorisation import SCHEMA, TOKEN_TYPE, Authorisation
 
 if TYPE_CHECKING:
     from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
@@ -40,7 +39,7 @@ def consent_to(tree: Tree) -> Authorisation:
 def write(book: Book) -> None:
     """All cases."""
     key = signing_key("account")
-    pem = book.library.put("key-account", hub.public_pem(key).decode())
+    pem = book.library.put("key-account", signing_keys.public_pem(key).decode())
     _accepted(book, pem, key)
     _tokens(book, pem, key)
     _payloads(book, pem, key)
@@ -90,11 +89,11 @@ def _tokens(book: Book, pem: str, key: Ed25519PrivateKey) -> None:
         wrong = given(tree, document(SCHEMA, jws), pem)
         book.invalid("authorisation", wrong, "WrongTokenType", MALFORMED, f"the type {kind}")
     hub_key = signing_key("hub")
-    public = book.library.put("key-hub", hub.public_pem(hub_key).decode())
+    public = book.library.put("key-hub", signing_keys.public_pem(hub_key).decode())
     book.invalid("authorisation", given(tree, sign(consent, hub_key), pem), "WrongKey", REJECTED, "the hub's signature")
     wrong = given(tree, sign(consent, key), public)
     book.invalid("authorisation", wrong, "WrongKey", REJECTED, "looked at under the hub's key")
-    private = hub.private_pem(key).decode()
+    private = signing_keys.private_pem(key).decode()
     for value, comment in (("", "no key"), (private, "a private key"), ("00" * 32, "a key in hex")):
         book.invalid("authorisation", given(tree, sign(consent, key), value), "BadKey", MALFORMED, comment)
 

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from ..accounts import ACCOUNTS, EXPIRY, NOW
-from ..book import Book, text
-from ..case import Tree
-from .proofs import case, honest
+from zkmargin.service.vectors.accounts import ACCOUNTS, EXPIRY, NOW
+from zkmargin.service.vectors.book import Book, text
+from zkmargin.service.vectors.case import Tree
+from zkmargin.service.vectors.topics.proofs import case, honest
 
 NAME, TITLE = "batches", "Batch verification"
 NAMES = ("cross", "cross-k2", "tiered", "portfolio", "span", "loans", "cross-512")
@@ -58,7 +58,7 @@ def _cancelling(book: Book) -> None:
     """Two proofs whose errors are opposite: their plain sum holds, so a batch without random weights accepts them."""
     from py_arkworks_bls12381 import G1Point
 
-    from verifier.curve import G1_BYTES, decode_g1, encode_g1
+    from zkmargin.verifier.curve import G1_BYTES, decode_g1, encode_g1
 
     account = ACCOUNTS["cross"]
     stated, snap, _ = honest(book, "cross")

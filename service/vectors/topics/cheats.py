@@ -9,16 +9,23 @@ from collections.abc import Callable
 from dataclasses import replace
 from hashlib import sha256
 
-from circuits.statement import Statement
-from prover.commitment import CommitmentKey, Opening
-from verifier.curve import encode_g1
-from verifier.field import ONE, ZERO, scalar
-
-from ..accounts import ACCOUNTS, Account, opened
-from ..book import Book, text
-from ..seed import Stream
-from ..weak import Attempt, CheatingProver, KnownSrs, Lie, WeakTranscript, attempt, prove_weakly
-from .proofs import case, snapshot_ref
+from zkmargin.circuits.statement import Statement
+from zkmargin.prover.commitment import CommitmentKey, Opening
+from zkmargin.service.vectors.accounts import ACCOUNTS, Account, opened
+from zkmargin.service.vectors.book import Book, text
+from zkmargin.service.vectors.seed import Stream
+from zkmargin.service.vectors.topics.proofs import case, snapshot_ref
+from zkmargin.service.vectors.weak import (
+    Attempt,
+    CheatingProver,
+    KnownSrs,
+    Lie,
+    WeakTranscript,
+    attempt,
+    prove_weakly,
+)
+from zkmargin.verifier.curve import encode_g1
+from zkmargin.verifier.field import ONE, ZERO, scalar
 
 NAME, TITLE = "cheats", "Cheating provers: wrong transcripts, another SRS, false witnesses"
 REJECTED = "proof-rejected"

@@ -6,19 +6,18 @@ from typing import Any
 
 from py_arkworks_bls12381 import G1Point, Scalar
 
-from circuits.system import FIELD_ORDER
-from prover import polynomial as poly
-from prover.commitment import Opening, commitment_key, sum_openings
-from prover.documents import opening_bytes
-from verifier.curve import G1_INFINITY, encode_g1, msm
-from verifier.field import ZERO, encode_scalar, scalar
-
-from ..accounts import ACCOUNTS
-from ..book import Book, changed, text, without
-from ..case import Tree
-from ..seed import Stream
-from .encodings import compressed, off_curve, outside_subgroup
-from .proofs import snapshot_ref
+from zkmargin.circuits.system import FIELD_ORDER
+from zkmargin.prover import polynomial as poly
+from zkmargin.prover.commitment import Opening, commitment_key, sum_openings
+from zkmargin.prover.documents import opening_bytes
+from zkmargin.service.vectors.accounts import ACCOUNTS
+from zkmargin.service.vectors.book import Book, changed, text, without
+from zkmargin.service.vectors.case import Tree
+from zkmargin.service.vectors.seed import Stream
+from zkmargin.service.vectors.topics.encodings import compressed, off_curve, outside_subgroup
+from zkmargin.service.vectors.topics.proofs import snapshot_ref
+from zkmargin.verifier.curve import G1_INFINITY, encode_g1, msm
+from zkmargin.verifier.field import ZERO, encode_scalar, scalar
 
 NAME, TITLE = "commitments", "Account commitments, opening documents, polynomial openings"
 MALFORMED, MISMATCH, CLAIM = "malformed-input", "statement-mismatch", "value-mismatch"

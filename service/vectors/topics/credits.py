@@ -5,17 +5,16 @@ from __future__ import annotations
 import json
 from dataclasses import replace
 
-from circuits import canonical
-from service import hub, signing
-from verifier.credit_entry import SCHEMA, TOKEN_TYPE, CreditEntry
-
-from ..accounts import ACCOUNTS, EXPIRY, NOW
-from ..book import Book
-from ..case import Tree
-from ..seed import HUB, signing_key
-from ..tokens import MALFORMED, bad_tokens, document, token
-from .proofs import honest
-from .signed import fact_of
+from zkmargin.circuits import canonical
+from zkmargin.service.keys import signing, signing_keys
+from zkmargin.service.vectors.accounts import ACCOUNTS, EXPIRY, NOW
+from zkmargin.service.vectors.book import Book
+from zkmargin.service.vectors.case import Tree
+from zkmargin.service.vectors.seed import HUB, signing_key
+from zkmargin.service.vectors.tokens import MALFORMED, bad_tokens, document, token
+from zkmargin.service.vectors.topics.proofs import honest
+from zkmargin.service.vectors.topics.signed import fact_of
+from zkmargin.verifier.facts.credit_entry import SCHEMA, TOKEN_TYPE, CreditEntry
 
 NAME, TITLE = "credits", "Credit entries"
 MISMATCH, STALE = "statement-mismatch", "stale-statement"
@@ -60,7 +59,7 @@ IMPOSSIBLE: tuple[tuple[str, str, Tree], ...] = (
 def write(book: Book) -> None:
     """All cases."""
     key = signing_key("hub")
-    pem = book.library.put("key-hub", hub.public_pem(key).decode())
+    pem = book.library.put("key-hub", signing_keys.public_pem(key).decode())
     entry = entry_of()
     used = replace(entry, used="345.67", sequence=1, time=NOW + 60)
     partly = replace(used, used="300", released="45.67", sequence=2, time=NOW + 90)

@@ -7,12 +7,11 @@ import json
 from collections.abc import Callable, Iterator
 from typing import Any
 
-from circuits import canonical
-
-from ..accounts import ACCOUNTS
-from ..book import Book, changed, text, without
-from ..case import Tree
-from ..seed import HUB
+from zkmargin.circuits import canonical
+from zkmargin.service.vectors.accounts import ACCOUNTS
+from zkmargin.service.vectors.book import Book, changed, text, without
+from zkmargin.service.vectors.case import Tree
+from zkmargin.service.vectors.seed import HUB
 
 NAME, TITLE = "documents", "Canonical JSON; digests of snapshots and statements"
 MALFORMED = "malformed-input"

@@ -6,14 +6,13 @@ from collections.abc import Iterator
 
 from py_arkworks_bls12381 import G1Point
 
-from circuits.layout import DOMAINS
-from circuits.system import FIELD_ORDER
-from verifier.curve import G1_INFINITY, encode_g1
-from verifier.field import scalar
-
-from ..book import Book
-from ..eip2537 import BASE_FIELD
-from ..seed import Stream
+from zkmargin.circuits.layout import DOMAINS
+from zkmargin.circuits.system import FIELD_ORDER
+from zkmargin.service.vectors.book import Book
+from zkmargin.service.vectors.eip2537 import BASE_FIELD
+from zkmargin.service.vectors.seed import Stream
+from zkmargin.verifier.curve import G1_INFINITY, encode_g1
+from zkmargin.verifier.field import scalar
 
 NAME, TITLE = "encodings", "Scalars and points: canonical decoding"
 COMPRESSED, INFINITE, LARGER = 0x80, 0x40, 0x20

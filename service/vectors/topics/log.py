@@ -7,19 +7,18 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
-from circuits import canonical
-from service import hub, signing
-from service.log import tree as building
-from verifier import hub_keys
-from verifier.hub_keys import HubKey
-from verifier.transparency import EMPTY_ROOT, SCHEMA, TOKEN_TYPE, TreeHead, leaf_hash, node_hash
-
-from ..accounts import NOW
-from ..book import Book
-from ..case import Tree
-from ..seed import HUB, signing_key
-from ..tokens import MALFORMED, bad_tokens, document, token
-from .signed import fact_of
+from zkmargin.circuits import canonical
+from zkmargin.service.keys import signing, signing_keys
+from zkmargin.service.ledger import merkle_tree as building
+from zkmargin.service.vectors.accounts import NOW
+from zkmargin.service.vectors.book import Book
+from zkmargin.service.vectors.case import Tree
+from zkmargin.service.vectors.seed import HUB, signing_key
+from zkmargin.service.vectors.tokens import MALFORMED, bad_tokens, document, token
+from zkmargin.service.vectors.topics.signed import fact_of
+from zkmargin.verifier.facts import hub_keys
+from zkmargin.verifier.facts.hub_keys import HubKey
+from zkmargin.verifier.facts.transparency import EMPTY_ROOT, SCHEMA, TOKEN_TYPE, TreeHead, leaf_hash, node_hash
 
 NAME, TITLE = "log", "Transparency log and the chain of a hub's keys"
 REJECTED, MISMATCH, STALE, FORKED = "proof-rejected", "statement-mismatch", "stale-statement", "log-forked"
@@ -66,7 +65,7 @@ FORK = Log([b"leaf %d" % i for i in range(5)] + [b"fork %d" % i for i in range(8
 def write(book: Book) -> None:
     """All cases."""
     key = signing_key("hub")
-    pem = book.library.put("key-hub", hub.public_pem(key).decode())
+    pem = book.library.put("key-hub", signing_keys.public_pem(key).decode())
     attested = signing.sign_attestation(fact_of("cross"), key).decode()
     book.valid("log-leaf", {"attestation": attested}, "the leaf of an attestation: of its token's bytes")
     spaced = json.dumps(json.loads(attested), indent=1)
@@ -195,7 +194,7 @@ def _keys(book: Book) -> None:
     names = [f"hub/{i}" for i in range(4)]
     keys = [signing_key(name) for name in names]
     raws = [signing.raw_public(key) for key in keys]
-    pem = hub.public_pem(keys[0]).decode()
+    pem = signing_keys.public_pem(keys[0]).decode()
 
     def fact(i: int, **change: Any) -> HubKey:
         previous = raws[i - 1] if i else b""

@@ -8,17 +8,16 @@ from typing import Any
 
 from py_arkworks_bls12381 import G1Point
 
-from circuits.layout import Layout
-from circuits.system import FIELD_ORDER
-from verifier.curve import G1_BYTES, G1_INFINITY, decode_g1, encode_g1
-from verifier.field import SCALAR_BYTES
-from verifier.proof import HEADER_BYTES, point_names, scalar_names
-
-from ..accounts import ACCOUNTS, EXPIRY, NOW
-from ..book import Book, text
-from ..case import Tree
-from ..eip2537 import BASE_FIELD
-from .encodings import compressed, off_curve, outside_subgroup
+from zkmargin.circuits.layout import Layout
+from zkmargin.circuits.system import FIELD_ORDER
+from zkmargin.service.vectors.accounts import ACCOUNTS, EXPIRY, NOW
+from zkmargin.service.vectors.book import Book, text
+from zkmargin.service.vectors.case import Tree
+from zkmargin.service.vectors.eip2537 import BASE_FIELD
+from zkmargin.service.vectors.topics.encodings import compressed, off_curve, outside_subgroup
+from zkmargin.verifier.curve import G1_BYTES, G1_INFINITY, decode_g1, encode_g1
+from zkmargin.verifier.field import SCALAR_BYTES
+from zkmargin.verifier.proof import HEADER_BYTES, point_names, scalar_names
 
 NAME, TITLE = "proofs", "Whole proofs"
 REJECTED, MALFORMED = "proof-rejected", "malformed-proof"
@@ -300,7 +299,7 @@ def _other_snapshots(book: Book) -> None:
     twin = book.library.put("snapshot-equal-prefix", equal_prefix(account.tree, account.snapshot.digest))
     given = case(stated, twin, proof)
     book.invalid("verify", given, "EqualDigestPrefix", "statement-mismatch", "another snapshot, two equal bytes")
-    from circuits import canonical, snapshot
+    from zkmargin.circuits import canonical, snapshot
 
     digest = snapshot.from_bytes(canonical.canonical_bytes(book.library.texts[twin[1:]])).digest.hex()
     retold = account.statement_tree(snapshot=digest)
@@ -312,7 +311,7 @@ def equal_prefix(tree: Tree, digest: bytes) -> Tree:
     """The same prices from another source, whose digest begins with the same two bytes: 2^16 trials."""
     import hashlib
 
-    from circuits import canonical
+    from zkmargin.circuits import canonical
 
     mark = "########"
     head, tail = canonical.canonical_bytes(tree | {"source": mark}).split(mark.encode())

@@ -7,18 +7,28 @@ from dataclasses import replace
 from itertools import permutations
 from typing import Any
 
-from circuits import canonical
-from service import hub, signing
-from verifier.proof import HEADER_BYTES
-
-from ..accounts import ACCOUNTS, EXPIRY, NOW
-from ..book import Book, text, without
-from ..case import Tree
-from ..seed import HUB, signing_key
-from ..weak import prove_weakly
-from .proofs import case, honest, snapshot_ref
-from .purposes import CREDIT, OUT, PURPOSES, SHOW, TRADE, VERSION_1, VERSION_2, leg, stated, terms
-from .signed import fact_of
+from zkmargin.circuits import canonical
+from zkmargin.service.keys import signing, signing_keys
+from zkmargin.service.vectors.accounts import ACCOUNTS, EXPIRY, NOW
+from zkmargin.service.vectors.book import Book, text, without
+from zkmargin.service.vectors.case import Tree
+from zkmargin.service.vectors.seed import HUB, signing_key
+from zkmargin.service.vectors.topics.proofs import case, honest, snapshot_ref
+from zkmargin.service.vectors.topics.purposes import (
+    CREDIT,
+    OUT,
+    PURPOSES,
+    SHOW,
+    TRADE,
+    VERSION_1,
+    VERSION_2,
+    leg,
+    stated,
+    terms,
+)
+from zkmargin.service.vectors.topics.signed import fact_of
+from zkmargin.service.vectors.weak import prove_weakly
+from zkmargin.verifier.proof import HEADER_BYTES
 
 NAME, TITLE = "purpose-proofs", "Whole proofs of statements of version 2, and their purpose changed"
 REJECTED, MISMATCH, MALFORMED = "proof-rejected", "statement-mismatch", "malformed-input"
@@ -204,7 +214,7 @@ def _bound(book: Book) -> None:
 def _accounts(book: Book) -> None:
     """What a spoke wants: proof and attestation together."""
     key = signing_key("hub")
-    pem = book.library.put("key-hub", hub.public_pem(key).decode())
+    pem = book.library.put("key-hub", signing_keys.public_pem(key).decode())
     fact = fact_of("cross")
 
     def given(purpose: Tree, **more: Any) -> Tree:

@@ -7,13 +7,12 @@ import json
 from collections.abc import Callable, Iterator
 from typing import Any
 
-from circuits import canonical
-
-from ..accounts import ACCOUNTS, EXPIRY
-from ..book import Book, changed, text, without
-from ..case import Tree
-from ..seed import HUB
-from .documents import statement_faults
+from zkmargin.circuits import canonical
+from zkmargin.service.vectors.accounts import ACCOUNTS, EXPIRY
+from zkmargin.service.vectors.book import Book, changed, text, without
+from zkmargin.service.vectors.case import Tree
+from zkmargin.service.vectors.seed import HUB
+from zkmargin.service.vectors.topics.documents import statement_faults
 
 NAME, TITLE = "purposes", "Statements of version 2: purposes and digests"
 MALFORMED, VERSION_1, VERSION_2 = "malformed-input", "zkmargin/statement/1", "zkmargin/statement/2"

@@ -6,18 +6,17 @@ import json
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
-from circuits import canonical
-from service import hub, signing
-from verifier.attestation import TOKEN_TYPE, Attestation
-from verifier.snapshot_signature import TOKEN_TYPE as SNAPSHOT_TYPE
-from verifier.snapshot_signature import SnapshotSignature
-
-from ..accounts import ACCOUNTS, EXPIRY, NOW
-from ..book import Book, text
-from ..case import Tree
-from ..seed import HUB, Stream, signing_key
-from ..tokens import MALFORMED, REJECTED, bad_tokens, document, token
-from .proofs import case, honest, snapshot_ref
+from zkmargin.circuits import canonical
+from zkmargin.service.keys import signing, signing_keys
+from zkmargin.service.vectors.accounts import ACCOUNTS, EXPIRY, NOW
+from zkmargin.service.vectors.book import Book, text
+from zkmargin.service.vectors.case import Tree
+from zkmargin.service.vectors.seed import HUB, Stream, signing_key
+from zkmargin.service.vectors.tokens import MALFORMED, REJECTED, bad_tokens, document, token
+from zkmargin.service.vectors.topics.proofs import case, honest, snapshot_ref
+from zkmargin.verifier.facts.attestation import TOKEN_TYPE, Attestation
+from zkmargin.verifier.facts.snapshot_signature import TOKEN_TYPE as SNAPSHOT_TYPE
+from zkmargin.verifier.facts.snapshot_signature import SnapshotSignature
 
 if TYPE_CHECKING:
     from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
@@ -35,7 +34,7 @@ def fact_of(name: str) -> Attestation:
 def write(book: Book) -> None:
     """All cases."""
     key = signing_key("hub")
-    pem = book.library.put("key-hub", hub.public_pem(key).decode())
+    pem = book.library.put("key-hub", signing_keys.public_pem(key).decode())
     _keys(book, pem)
     _attestations(book, pem, key)
     _attested(book, pem, key)
@@ -55,7 +54,7 @@ def _keys(book: Book, pem: str) -> None:
         ("", "empty"),
         (curve, "a key of another kind"),
         ("-----BEGIN PUBLIC KEY-----\nAA==\n-----END PUBLIC KEY-----\n", "no key in the PEM"),
-        (hub.private_pem(signing_key("hub")).decode(), "a private key"),
+        (signing_keys.private_pem(signing_key("hub")).decode(), "a private key"),
         ("00" * 32, "hex"),
     ):
         book.invalid("public-key", {"key": value}, "BadKey", MALFORMED, comment)
@@ -151,7 +150,7 @@ def _accounts(book: Book, pem: str, key: Ed25519PrivateKey) -> None:
 
 def _snapshots(book: Book) -> None:
     key = signing_key("oracle")
-    pem = book.library.put("key-oracle", hub.public_pem(key).decode())
+    pem = book.library.put("key-oracle", signing_keys.public_pem(key).decode())
     account, schema = ACCOUNTS["cross"], "zkmargin/signed-snapshot/1"
     header = {"alg": "EdDSA", "typ": SNAPSHOT_TYPE}
     fact = SnapshotSignature("oracle.invalid", account.snapshot.digest, NOW, NOW + 300)

@@ -5,12 +5,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from circuits.layout import DOMAINS
-
-from ..accounts import ACCOUNTS
-from ..book import Book, changed, text
-from ..case import Tree
-from .proofs import HONEST, snapshot_ref
+from zkmargin.circuits.layout import DOMAINS
+from zkmargin.service.vectors.accounts import ACCOUNTS
+from zkmargin.service.vectors.book import Book, changed, text
+from zkmargin.service.vectors.case import Tree
+from zkmargin.service.vectors.topics.proofs import HONEST, snapshot_ref
 
 NAME, TITLE = "systems", "Linear systems: encoding, layout, bound check, compiled rules"
 MALFORMED, MISMATCH, LARGE = "malformed-input", "statement-mismatch", "system-too-large"
@@ -110,7 +109,7 @@ def _refused_terms(book: Book) -> None:
 
 def _refused_rules(book: Book) -> None:
     """Parameters that a rule refuses: the statement names the very snapshot, so only the rule can."""
-    from circuits import canonical, snapshot
+    from zkmargin.circuits import canonical, snapshot
 
     def refuse(name: str, path: str, value: Any, flag: str, code: str, comment: str) -> None:
         account = ACCOUNTS[name]

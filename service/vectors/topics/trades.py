@@ -4,13 +4,12 @@ from __future__ import annotations
 
 from typing import Any
 
-from circuits import canonical, snapshot
-
-from ..accounts import ACCOUNTS
-from ..book import Book, changed, text
-from ..case import Tree
-from .proofs import snapshot_ref
-from .purposes import CREDIT, OUT, SHOW, TRADE, leg, stated, terms
+from zkmargin.circuits import canonical, snapshot
+from zkmargin.service.vectors.accounts import ACCOUNTS
+from zkmargin.service.vectors.book import Book, changed, text
+from zkmargin.service.vectors.case import Tree
+from zkmargin.service.vectors.topics.proofs import snapshot_ref
+from zkmargin.service.vectors.topics.purposes import CREDIT, OUT, SHOW, TRADE, leg, stated, terms
 
 NAME, TITLE = "trades", "Trades bound to a snapshot: what the legs take, and the limit"
 MALFORMED, MISMATCH = "malformed-input", "statement-mismatch"

@@ -5,14 +5,13 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Callable
 
-from circuits.system import FIELD_ORDER
-from verifier.transcript import DST, expand_message_xmd
-
-from ..accounts import ACCOUNTS
-from ..book import Book
-from ..case import Tree
-from ..seed import Stream
-from .proofs import honest
+from zkmargin.circuits.system import FIELD_ORDER
+from zkmargin.service.vectors.accounts import ACCOUNTS
+from zkmargin.service.vectors.book import Book
+from zkmargin.service.vectors.case import Tree
+from zkmargin.service.vectors.seed import Stream
+from zkmargin.service.vectors.topics.proofs import honest
+from zkmargin.verifier.transcript import DST, expand_message_xmd
 
 NAME, TITLE = "transcripts", "Expansion, transcript, challenges"
 Step = tuple[str, str, bytes]
@@ -170,12 +169,12 @@ def _claimed(book: Book) -> None:
 
 def challenges_of(proof: str, name: str, **changes: object) -> list[str]:
     """The challenges of a proof, in order."""
-    from circuits.statement import bind
-    from verifier import argument
-    from verifier.field import encode_scalar
-    from verifier.proof import decode
-    from verifier.srs import ethereum
-    from verifier.verify import instance_of
+    from zkmargin.circuits.statement import bind
+    from zkmargin.verifier import argument
+    from zkmargin.verifier.field import encode_scalar
+    from zkmargin.verifier.proof import decode
+    from zkmargin.verifier.srs import ethereum
+    from zkmargin.verifier.verify import instance_of
 
     account = ACCOUNTS[name]
     bound = bind(account.statement(**changes), account.snapshot)

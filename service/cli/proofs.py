@@ -1,0 +1,388 @@
+"""Commands of the account holder and of whoever verifies: srs, statement, prove, verify, verify-batch, explain."""
+
+from __future__ import annotations
+
+import time
+from enum import StrEnum
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from zkmargin.circuits.errors import MalformedInput, MissingExtra, StatementMismatch, ZkMarginError
+from zkmargin.service.cli.console import emit, progress, reports_errors, warn
+from zkmargin.service.cli.outputs import Writes
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from zkmargin.circuits.snapshot import Snapshot
+    from zkmargin.verifier.verify import Item
+
+
+class Engine(StrEnum):
+    """Which verifier: the native one, or the reference one (py_ecc and galois; a second or more for each proof)."""
+
+    NATIVE = "native"
+    REFERENCE = "reference"
+
+
+EngineOption = Annotated[Engine, typer.Option(help="reference needs zkmargin[reference], and shares no arithmetic.")]
+Json = Annotated[bool, typer.Option("--json", help="Print one JSON object.")]
+In = Annotated[Path, typer.Option(exists=False, dir_okay=False)]
+
+
+def read_snapshot(path: Path) -> Snapshot:
+    """Load a snapshot file."""
+    from zkmargin.circuits import snapshot
+    from zkmargin.prover.files import read_file
+
+    return snapshot.from_bytes(read_file(path))
+
+
+def _run(items: Sequence[Item], engine: Engine) -> list[ZkMarginError | None]:
+    """Verify by one engine: None where a proof holds, else its typed error."""
+    if engine is Engine.NATIVE:
+        from zkmargin.verifier.verify import verify_batch
+
+        return verify_batch(items)
+    from zkmargin.verifier import reference
+
+    answer: list[ZkMarginError | None] = []
+    for item in items:
+        try:
+            reference.verify(item.statement, item.snapshot, item.proof, now=item.now)
+            answer.append(None)
+        except MissingExtra:
+            raise
+        except ZkMarginError as err:
+            answer.append(err)
+    return answer
+
+
+def _pairs(texts: list[str] | None, field: str) -> list[tuple[str, str]]:
+    """NAME=VALUE options."""
+    out: list[tuple[str, str]] = []
+    for text in texts or []:
+        name, sep, value = text.partition("=")
+        if not sep:
+            raise MalformedInput("must be NAME=VALUE", field=field)
+        out.append((name, value))
+    return out
+
+
+SignedSnapshot = Annotated[Path | None, typer.Option(help="The oracle's signature of the snapshot.")]
+OracleKey = Annotated[Path | None, typer.Option(help="The oracle's public key (PEM).")]
+
+
+def check_in_force(snapshot: Snapshot, signature: Path | None, oracle_key: Path | None, at: int) -> str:
+    """Check the oracle's signature and that the snapshot is in force at ``at``; says whether it was asked to."""
+    from zkmargin.prover.files import read_file, read_public_key
+    from zkmargin.verifier.facts.attestation import load_public_key
+    from zkmargin.verifier.facts.snapshot_signature import verify_snapshot_signature
+
+    if (signature is None) != (oracle_key is None):
+        raise MalformedInput("--signed-snapshot and --oracle-key go together", field="signed-snapshot")
+    if signature is None or oracle_key is None:
+        return "not checked"
+    verify_snapshot_signature(read_file(signature), snapshot, load_public_key(read_public_key(oracle_key)), now=at)
+    return "checked"
+
+
+def clock(now: int | None) -> int:
+    """The verifier's clock: given, or the machine's."""
+    return int(time.time()) if now is None else now
+
+
+@reports_errors
+def statement(
+    snapshot: In,
+    attestation: In,
+    hub_key: Annotated[Path, typer.Option(help="The hub's public key (PEM).")],
+    spoke: Annotated[str, typer.Option(help="Name of the venue that asks.")],
+    amount: Annotated[str, typer.Option(help="Virtual margin asked for, in the quote currency.")],
+    out: Annotated[Path, typer.Option(help="Where to write the statement."), Writes("statement document")],
+    nonce: Annotated[
+        str | None, typer.Option(help="The spoke's request nonce, 32 hex digits; fresh by default.")
+    ] = None,
+    expiry: Annotated[int | None, typer.Option(help="Unix time; by default ten minutes from now.")] = None,
+    level: Annotated[str, typer.Option(help="initial, liquidation-end or maintenance")] = "initial",
+    multiplier: Annotated[str, typer.Option(help="Scales the add-ons.")] = "1",
+    horizon: Annotated[int, typer.Option(help="Seconds that the proof is good for from the snapshot's time.")] = 3600,
+    delta: Annotated[list[str] | None, typer.Option(help="A public trade, INSTRUMENT=QUANTITY; repeatable.")] = None,
+    elect: Annotated[list[str] | None, typer.Option(help="A public election, NAME=PIECE; repeatable.")] = None,
+    now: Annotated[int | None, typer.Option(help="Unix time to check against; the machine's clock by default.")] = None,
+    best_for: Annotated[
+        Path | None, typer.Option(help="The holder's opening: take the best elections for it. They become public.")
+    ] = None,
+    overlay: Annotated[list[str] | None, typer.Option(help="An overlay set of the snapshot; repeatable.")] = None,
+    use: Annotated[
+        str, typer.Option("--for", help="What it may be used for: show (nothing), credit, trade or withdrawal.")
+    ] = "show",
+    expires: Annotated[int | None, typer.Option(help="--for credit: Unix time of its end; an hour from now.")] = None,
+    limit: Annotated[
+        str | None, typer.Option(help="--for trade: the most that its legs may take at the marks.")
+    ] = None,
+    counterparty: Annotated[str | None, typer.Option(help="--for trade: an account; any by default.")] = None,
+    destination: Annotated[
+        str | None, typer.Option("--to", help="--for withdrawal: where custody pays it; the spoke is the hub.")
+    ] = None,
+    as_json: Json = False,
+) -> None:
+    """Write a statement about an attested account: what a spoke asks for and a holder proves."""
+    from zkmargin.circuits.rules import Terms, build
+    from zkmargin.circuits.statement import parse_multiplier
+    from zkmargin.circuits.units import to_lots, to_quanta
+    from zkmargin.prover.documents import make_statement, parse_opening, purpose_of
+    from zkmargin.prover.files import read_file, read_public_key, unseal, write_file
+    from zkmargin.prover.request import check_request
+    from zkmargin.verifier.facts.attestation import load_public_key, verify_attestation
+
+    snap, at = read_snapshot(snapshot), clock(now)
+    attested = verify_attestation(read_file(attestation), load_public_key(read_public_key(hub_key)))
+    trades = _pairs(delta, "delta")
+    elections = dict(_pairs(elect, "elect"))
+    unprovable: list[str] = []
+    if best_for is not None:
+        held = parse_opening(unseal(read_file(best_for), name="best-for"), snap)
+        knobs = Terms(
+            level, parse_multiplier(multiplier, field="multiplier"), horizon, overlays=tuple(sorted(overlay or []))
+        )
+        after = list(held.lots)
+        for name, quantity in trades:
+            row = snap.row_of(name, field="delta")
+            after[row] += to_lots(quantity, snap.instruments[row].lot, field="delta")
+        asked = to_quanta(amount, snap.decimals, field="amount")
+        rule = build(snap, knobs)
+        best = rule.best_choice(after, asked)
+        unmet = [name for name, slack in rule.elect(best).slacks(after, asked) if slack < 0]
+        unprovable = [f"no elections prove this for the opening: {unmet[0]} is not met"] if unmet else []
+        elections = best | elections
+    made = make_statement(
+        snap, attested, spoke=spoke, amount=amount, expiry=at + 600 if expiry is None else expiry,
+        level=level, multiplier=multiplier, horizon=horizon, delta=trades, 
+        nonce=nonce, elections=elections, overlays=overlay or [],
+        purpose=purpose_of(
+            use, spoke, amount, at, expires=expires, limit=limit, counterparty=counterparty, destination=destination
+        ),
+    )  # fmt: skip
+    warnings = [*check_request(made, snap, at), *unprovable]
+    write_file(out, made.to_bytes())
+    warn(warnings, as_json=as_json)
+    emit(
+        {"statement": made.digest.hex(), "warnings": warnings},
+        as_json=as_json,
+        text=lambda: typer.echo(f"statement {made.digest.hex()} -> {out}"),
+    )
+
+
+@reports_errors
+def prove(
+    statement: In,
+    snapshot: In,
+    opening: In,
+    out: Annotated[Path, typer.Option(help="Where to write the proof."), Writes("proof document")],
+    signed_snapshot: SignedSnapshot = None,
+    oracle_key: OracleKey = None,
+    as_json: Json = False,
+) -> None:
+    """Prove a statement about your own portfolio. Nothing secret leaves this machine."""
+    from zkmargin.circuits import statement as statements
+    from zkmargin.prover.documents import parse_opening, proof_bytes
+    from zkmargin.prover.files import read_file, unseal, write_file
+    from zkmargin.prover.prove import STEPS
+    from zkmargin.prover.prove import prove as run
+    from zkmargin.prover.request import time_warnings
+    from zkmargin.prover.words import in_words
+
+    snap = read_snapshot(snapshot)
+    check_in_force(snap, signed_snapshot, oracle_key, clock(None))
+    stated = statements.from_bytes(read_file(statement))
+    held = parse_opening(unseal(read_file(opening), name="opening"), snap)
+    for line in in_words(stated, snap):
+        typer.echo(line, err=True)
+    warnings = time_warnings(stated, snap, clock(None))
+    warn(warnings, as_json=as_json)
+    begin = time.perf_counter()
+    with progress("prove", STEPS, as_json=as_json) as step:
+        proof = run(stated, snap, held, progress=step)
+    seconds = time.perf_counter() - begin
+    write_file(out, proof_bytes(stated, proof))
+    emit(
+        {"statement": stated.digest.hex(), "bytes": len(proof), "seconds": round(seconds, 4), "warnings": warnings},
+        as_json=as_json,
+        text=lambda: typer.echo(f"proved {stated.digest.hex()} in {seconds:.3f} s, {len(proof)} bytes -> {out}"),
+    )
+
+
+@reports_errors
+def verify(
+    statement: In,
+    snapshot: In,
+    proof: In,
+    attestation: Annotated[Path | None, typer.Option(help="The hub's attestation.")] = None,
+    hub_key: Annotated[Path | None, typer.Option(help="The hub's public key (PEM).")] = None,
+    signed_snapshot: SignedSnapshot = None,
+    oracle_key: OracleKey = None,
+    now: Annotated[int | None, typer.Option(help="Unix time to check against; the machine's clock by default.")] = None,
+    engine: EngineOption = Engine.NATIVE,
+    as_json: Json = False,
+) -> None:
+    """Verify a proof; with --attestation and --hub-key also that the commitment is the account's.
+
+    That takes the key's word: neither its validity nor the hub's log is looked at. zkmargin log verify does that.
+    """
+    from zkmargin.circuits import statement as statements
+    from zkmargin.prover.documents import parse_proof
+    from zkmargin.prover.files import read_file, read_public_key
+    from zkmargin.verifier.facts.attestation import check_attested, load_public_key, verify_attestation
+    from zkmargin.verifier.verify import verify as run_native
+
+    if (attestation is None) != (hub_key is None):
+        raise MalformedInput("--attestation and --hub-key go together", field="attestation")
+    snap = read_snapshot(snapshot)
+    stated = statements.from_bytes(read_file(statement))
+    raw = parse_proof(read_file(proof), stated)
+    at = clock(now)
+    in_force = check_in_force(snap, signed_snapshot, oracle_key, at)
+    if attestation is not None and hub_key is not None:
+        attested = verify_attestation(read_file(attestation), load_public_key(read_public_key(hub_key)))
+        check_attested(stated, snap, attested, now=at)
+    if engine is Engine.REFERENCE:
+        from zkmargin.verifier import reference
+
+        reference.verify(stated, snap, raw, now=at)
+    else:
+        run_native(stated, snap, raw, now=at)
+    bound = "checked" if attestation is not None else "NOT checked: nothing says whose commitment this is"
+    emit(
+        {
+            "statement": stated.digest.hex(),
+            "attestation": bound.split(":", maxsplit=1)[0].lower(),
+            "snapshot": in_force,
+            "engine": engine.value,
+        },
+        as_json=as_json,
+        text=lambda: typer.echo(
+            f"proof holds for statement {stated.digest.hex()}\nattestation {bound}\nsnapshot signature {in_force}"
+            + ("" if engine is Engine.NATIVE else "\nengine reference")
+        ),
+    )
+
+
+@reports_errors
+def verify_batch(
+    snapshot: In,
+    directory: Annotated[
+        Path,
+        typer.Argument(help="Holds NAME.statement.json, NAME.proof.json and, for --hub-key, NAME.attestation.json."),
+    ],
+    hub_key: Annotated[Path | None, typer.Option(help="The hub's public key (PEM): also check attestations.")] = None,
+    now: Annotated[int | None, typer.Option(help="Unix time to check against; the machine's clock by default.")] = None,
+    engine: EngineOption = Engine.NATIVE,
+    as_json: Json = False,
+) -> None:
+    """Verify every statement and proof of a directory on one snapshot, as one batch. Exit 6 if any fails."""
+    from zkmargin.circuits import statement as statements
+    from zkmargin.prover.documents import parse_proof
+    from zkmargin.prover.files import read_file, read_public_key
+    from zkmargin.verifier.facts.attestation import check_attested, load_public_key, verify_attestation
+    from zkmargin.verifier.verify import Item
+
+    snap = read_snapshot(snapshot)
+    names = sorted(p.name.removesuffix(".statement.json") for p in directory.glob("*.statement.json"))
+    if not names:
+        raise MalformedInput("no *.statement.json", field=str(directory))
+    at = clock(now)
+    key = None if hub_key is None else load_public_key(read_public_key(hub_key))
+    verdicts: dict[str, ZkMarginError | None] = {}
+    items: dict[str, Item] = {}
+    for name in names:
+        try:
+            stated = statements.from_bytes(read_file(directory / f"{name}.statement.json"))
+            raw = parse_proof(read_file(directory / f"{name}.proof.json"), stated)
+            if key is not None:
+                attested = verify_attestation(read_file(directory / f"{name}.attestation.json"), key)
+                check_attested(stated, snap, attested, now=at)
+            items[name] = Item(stated, snap, raw, at)
+        except ZkMarginError as err:
+            verdicts[name] = err
+    verdicts.update(zip(items, _run(list(items.values()), engine), strict=True))
+    bad = {name: err for name, err in verdicts.items() if err is not None}
+
+    def text() -> None:
+        bound = "NOT checked: nothing says whose commitments these are" if key is None else "checked"
+        typer.echo(f"{len(names) - len(bad)} of {len(names)} proofs hold\nattestations {bound}")
+        for name, err in sorted(bad.items()):
+            typer.echo(f"{name}: {err.code}: {err}")
+
+    results = {
+        name: {"ok": True} if err is None else {"ok": False, "error": err.to_json()} for name, err in verdicts.items()
+    }
+    answer = {"proofs": len(names), "failed": len(bad), "attestation": "not checked" if key is None else "checked"}
+    answer["engine"] = engine.value
+    emit({**answer, "results": results}, as_json=as_json, text=text, ok=not bad)
+    if bad:
+        raise typer.Exit(6)
+
+
+@reports_errors
+def explain(
+    snapshot: In,
+    portfolio: Annotated[Path | None, typer.Option(help="Your portfolio.")] = None,
+    opening: Annotated[
+        list[Path] | None,
+        typer.Option(help="Or your opening; repeatable: several are added up, as their commitments are."),
+    ] = None,
+    level: Annotated[str, typer.Option(help="initial, liquidation-end or maintenance")] = "maintenance",
+    multiplier: Annotated[str, typer.Option(help="Scales the add-ons.")] = "1",
+    horizon: Annotated[int, typer.Option(min=1, max=366 * 86400, help="Seconds of the latency buffer.")] = 3600,
+    overlay: Annotated[list[str] | None, typer.Option(help="An overlay set of the snapshot; repeatable.")] = None,
+    plot: Annotated[Path | None, typer.Option(help="Also draw a chart: .png or .svg. Secret."), Writes("chart")] = None,
+    as_json: Json = False,
+) -> None:
+    """Show the holder which scenario binds, the net margin, the requirements and the health factor. Secret."""
+    from zkmargin.circuits.rules import LEVELS, Terms
+    from zkmargin.circuits.statement import parse_multiplier
+    from zkmargin.prover.commitment import sum_openings
+    from zkmargin.prover.documents import parse_opening
+    from zkmargin.prover.explain import explain as run
+    from zkmargin.prover.explained import show
+    from zkmargin.prover.files import private, read_file, unseal, write_files
+    from zkmargin.prover.portfolio import notional_warnings, parse_portfolio
+
+    snap = read_snapshot(snapshot)
+    if (portfolio is None) == (not opening):
+        raise StatementMismatch("give either --portfolio or --opening", field="portfolio")
+    if level not in LEVELS:
+        raise MalformedInput(f"must be one of {', '.join(LEVELS)}", field="level")
+    factor = parse_multiplier(multiplier, field="multiplier")
+    if portfolio is not None:
+        given, account = parse_portfolio(unseal(read_file(portfolio), name="portfolio"), snap), portfolio.stem
+        lots, entered = list(given.lots), given.entered
+    else:
+        opened = [parse_opening(unseal(read_file(path), name="opening"), snap) for path in opening or []]
+        lots, account = list(sum_openings(opened).lots), " + ".join(path.stem for path in opening or [])
+        entered = frozenset()
+    warnings = notional_warnings(lots, entered, snap)
+    warn(warnings, as_json=as_json)
+    answer = run(snap, Terms(level, factor, horizon, overlays=tuple(sorted(overlay or []))), lots)
+    tree = answer.to_json() | {"warnings": warnings}
+    if plot is not None:
+        from zkmargin.prover.plot import draw
+
+        write_files(private(plot, draw(answer, snap, lots, plot, account=account)))
+
+    emit(tree, as_json=as_json, text=lambda: show(answer, snap, multiplier=multiplier))
+
+
+def register(app: typer.Typer) -> None:
+    """Add these commands to the root of the command line."""
+    from zkmargin.service.cli.srs import srs_app
+
+    app.add_typer(srs_app, name="srs")
+    app.command()(statement)
+    app.command()(prove)
+    app.command()(verify)
+    app.command("verify-batch")(verify_batch)
+    app.command()(explain)

@@ -1,0 +1,1 @@
+"""The HTTP service: application, context, roles, and what stands around every request."""

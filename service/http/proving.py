@@ -1,0 +1,98 @@
+"""A statement's proof inside a hub's call: verified in the pool against the hub's own attestation."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+
+from fastapi import Request
+from sqlalchemy import Connection, select
+from starlette.concurrency import run_in_threadpool
+
+from zkmargin.circuits.canonical import canonical_bytes
+from zkmargin.circuits.errors import ProofRejected, ZkMarginError
+from zkmargin.circuits.schema import dump
+from zkmargin.circuits.statement import from_model
+from zkmargin.prover.documents import proof_bytes, proof_of
+from zkmargin.service.http.routes.models import ProvedBody
+from zkmargin.service.ledger import idempotency
+from zkmargin.service.ledger.consent import Proved
+from zkmargin.service.ledger.context import Book
+from zkmargin.service.ledger.epochs import Attested
+from zkmargin.service.ledger.events import Tree
+from zkmargin.service.store import tables
+from zkmargin.service.verification.jobs import VerifyJob
+from zkmargin.service.verification.pool import VerifierPool
+
+#: What a proof in a call may come to.
+PROOF_PROBLEMS = (
+    "malformed-proof", "statement-mismatch", "stale-statement", "proof-rejected", "rule-refused", "system-too-large",
+    "too-expensive",
+)  # fmt: skip
+
+
+def pool_of(request: Request) -> VerifierPool:
+    """The application's verification processes."""
+    pool: VerifierPool = request.app.state.service.parts["pool"]
+    return pool
+
+
+def proved_of(body: ProvedBody) -> Proved:
+    """The parts of a body as domain types; ``MalformedInput`` or ``StatementMismatch`` names the field."""
+    statement = from_model(body.statement)
+    return Proved(statement, proof_of(body.proof, statement), canonical_bytes(dump(body.authorisation)))
+
+
+@dataclass(frozen=True)
+class Part:
+    """A proof of a call. ``before`` says what can be said before it is verified, and gives the attestation."""
+
+    before: Callable[[Connection], Attested]
+    proved: Proved = field(repr=False)
+
+
+async def change_on_proofs(
+    request: Request,
+    book: Book,
+    call: idempotency.Call,
+    parts: Sequence[Part],
+    work: Callable[[Connection], Tree],
+    *,
+    rejected: Callable[[], None] | None = None,
+) -> Tree:
+    """Book a change that rests on proofs: claim its key and check what can be checked, verify, then ``work`` in one
+    transaction. Gives the answer, or the one that another try of the same request was given.
+
+    Raises the request's refusal: the typed error of the first check that fails, or the one told before. ``rejected``
+    runs for a proof that does not hold.
+    """
+
+    def check(tx: Connection) -> tuple[list[Attested], tuple[bytes, ...]]:
+        found = [part.before(tx) for part in parts]
+        rows = tx.execute(select(tables.signing_keys.c.public)).scalars()
+        return found, tuple(bytes.fromhex(public) for public in rows)
+
+    claimed = await run_in_threadpool(idempotency.claim, book, call, check)
+    if isinstance(claimed, idempotency.Outcome):
+        return claimed.told()
+    found, keys = claimed
+    try:
+        for part, attested in zip(parts, found, strict=True):
+            await _verify(request, book, part, attested, keys)
+    except ZkMarginError as err:
+        outcome = await run_in_threadpool(idempotency.refuse, book, call, err)
+        if isinstance(err, ProofRejected) and rejected is not None and not outcome.earlier:
+            await run_in_threadpool(rejected)
+        return outcome.told()
+    return (await run_in_threadpool(idempotency.settle, book, call, work)).told()
+
+
+async def _verify(request: Request, book: Book, part: Part, attested: Attested, keys: tuple[bytes, ...]) -> None:
+    verdict = await pool_of(request).verify(
+        VerifyJob(
+            part.proved.statement.to_bytes(), proof_bytes(part.proved.statement, part.proved.proof),
+            attestation=attested.document.encode(), hub_keys=keys, now=book.clock(),
+        )
+    )  # fmt: skip
+    if verdict.failed is not None:
+        raise verdict.failed

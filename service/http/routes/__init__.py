@@ -1,0 +1,1 @@
+"""HTTP calls, one module for each domain, with what they take and give. Each has a ``router``."""

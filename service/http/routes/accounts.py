@@ -1,0 +1,223 @@
+"""Accounts: the operators' calls, the holder's own, and the attestation for whoever is entitled."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from fastapi import APIRouter, Path, Query, Request
+from sqlalchemy import Connection
+
+from zkmargin.circuits.errors import MalformedInput
+from zkmargin.circuits.purpose import ForWithdrawal
+from zkmargin.service.errors import NotFound
+from zkmargin.service.http.auth import Caller, IdempotencyKey, Ledger, RequestDigest
+from zkmargin.service.http.describe import signed
+from zkmargin.service.http.proving import PROOF_PROBLEMS, Part, change_on_proofs, proved_of
+from zkmargin.service.http.routes.models import (
+    ID_PATTERN,
+    AccountBody,
+    AccountView,
+    AttestationProof,
+    DepositBody,
+    GrantView,
+    OpeningView,
+    WithdrawalBody,
+)
+from zkmargin.service.http.routes.transparency import Size, inclusion_of
+from zkmargin.service.http.routes.venues import VenueId
+from zkmargin.service.http.routing import StrictRoute
+from zkmargin.service.keys.sealing import check_encryption_key
+from zkmargin.service.ledger import accounts, callers, consent, epochs, idempotency, venues
+from zkmargin.service.ledger.callers import Principal
+from zkmargin.service.ledger.context import Book
+from zkmargin.service.ledger.events import Tree
+
+router = APIRouter(prefix="/v1/accounts", tags=["accounts"], route_class=StrictRoute)
+AccountId = Annotated[str, Path(pattern=ID_PATTERN, description="name of an account")]
+Epoch = Annotated[int | None, Query(ge=1, le=2**53 - 1, description="the latest by default")]
+
+
+def expect_owner(caller: Principal, account: str, *others: str) -> None:
+    """To all but the owner and these kinds an account does not exist: ``NotFound``."""
+    if caller.kind not in others and (caller.kind, caller.name) != ("account", account):
+        raise NotFound("no such account", field="account")
+
+
+@router.post(
+    "",
+    **signed(
+        "open_account", "accounts", "conflict", "not-found", "stale-snapshot", changes=True, body=True, status=201
+    ),
+)
+def open_account(
+    caller: Caller, key: IdempotencyKey, request: RequestDigest, book: Ledger, body: AccountBody
+) -> AccountView:
+    """Open an account under the newest snapshot's rule. Operators only."""
+    caller.expect("operator")
+    check_encryption_key(bytes.fromhex(body.encryption_key), field="encryption_key")
+
+    def unit(tx: Connection) -> Tree:
+        return accounts.open_account(
+            book, tx, body.account, key=body.key, encryption_key=body.encryption_key, jurisdiction=body.jurisdiction
+        )
+
+    answer, _ = idempotency.once(book, caller.caller, key, request, unit, status=201)
+    return AccountView.model_validate(answer)
+
+
+@router.get("/{account}", **signed("get_account", "accounts", "not-found"))
+def get(caller: Caller, book: Ledger, account: AccountId) -> AccountView:
+    """An account without its positions: for its owner and operators."""
+    expect_owner(caller, account, "operator")
+
+    def unit(tx: Connection) -> Tree:
+        found = epochs.read_account(book, tx, account)
+        return accounts.view(book, found, epochs.attested(tx, account, found.epoch))
+
+    return AccountView.model_validate(book.database.read(unit))
+
+
+@router.post(
+    "/{account}/deposits",
+    **signed("deposit", "accounts", "not-found", "conflict", "position-limit", changes=True, body=True, status=201),
+)
+def deposit(
+    caller: Caller, key: IdempotencyKey, request: RequestDigest, book: Ledger, account: AccountId, body: DepositBody
+) -> AccountView:
+    """Book what custody received, under a new epoch. Operators only."""
+    caller.expect("operator")
+    answer, _ = idempotency.once(
+        book, caller.caller, key, request,
+        lambda tx: accounts.deposit(book, tx, account, body.instrument, body.quantity, body.reference), status=201,
+    )  # fmt: skip
+    return AccountView.model_validate(answer)
+
+
+@router.post(
+    "/{account}/withdrawals",
+    **signed(
+        "withdraw", "accounts", "not-found", "account-frozen", "breaker-open", "stale-snapshot", "stale-epoch",
+        "statement-refused", "not-authorised", "position-limit", *PROOF_PROBLEMS, changes=True, body=True, status=201,
+    ),
+)  # fmt: skip
+async def withdraw(
+    caller: Caller,
+    key: IdempotencyKey,
+    digest: RequestDigest,
+    book: Ledger,
+    account: AccountId,
+    body: WithdrawalBody,
+    request: Request,
+) -> AccountView:
+    """Take out what the account is proved to do without: the statement's delta is this one leg, its spoke the hub."""
+    expect_owner(caller, account)
+    proved = proved_of(body)
+    statement = proved.statement
+    if statement.context.account != account:
+        raise MalformedInput("names another account", field="statement.context.account")
+
+    def before(tx: Connection) -> epochs.Attested:
+        held = epochs.read_account(book, tx, account)
+        accounts.expect_terms(book, held, statement, spoke=book.name)
+        epochs.expect_epoch(held, statement.context.epoch)
+        consent.expect_purpose(statement, ForWithdrawal)
+        consent.expect_authorised(book, tx, proved)
+        return epochs.attested(tx, account, held.epoch)
+
+    def unit(tx: Connection) -> Tree:
+        return accounts.withdraw(book, tx, account, body.instrument, body.quantity, proved)
+
+    call = idempotency.Call(caller.caller, key, digest, 201)
+    answer = await change_on_proofs(request, book, call, [Part(before, proved)], unit)
+    return AccountView.model_validate(answer)
+
+
+@router.post(
+    "/{account}/epochs",
+    **signed("recommit", "accounts", "not-found", "position-limit", changes=True, status=201),
+)
+def recommit(
+    caller: Caller, key: IdempotencyKey, request: RequestDigest, book: Ledger, account: AccountId
+) -> AccountView:
+    """A new epoch of the same positions, on the newest registry: when the snapshot lists other instruments."""
+    expect_owner(caller, account, "operator")
+    answer, _ = idempotency.once(
+        book, caller.caller, key, request, lambda tx: accounts.recommit(book, tx, account), status=201
+    )
+    return AccountView.model_validate(answer)
+
+
+def _set_state(caller: Principal, key: str, request: bytes, book: Book, account: str, state: str) -> AccountView:
+    caller.expect("operator")
+    answer, _ = idempotency.once(
+        book, caller.caller, key, request, lambda tx: accounts.set_state(book, tx, account, state)
+    )
+    return AccountView.model_validate(answer)
+
+
+@router.post("/{account}/freeze", **signed("freeze_account", "accounts", "not-found", changes=True))
+def freeze(
+    caller: Caller, key: IdempotencyKey, request: RequestDigest, book: Ledger, account: AccountId
+) -> AccountView:
+    """No new credit and no withdrawal; what is out may be reported, released, expired. Operators only."""
+    return _set_state(caller, key, request, book, account, "frozen")
+
+
+@router.post("/{account}/unfreeze", **signed("unfreeze_account", "accounts", "not-found", changes=True))
+def unfreeze(
+    caller: Caller, key: IdempotencyKey, request: RequestDigest, book: Ledger, account: AccountId
+) -> AccountView:
+    """Open a frozen account again. Operators only."""
+    return _set_state(caller, key, request, book, account, "open")
+
+
+@router.get("/{account}/opening", **signed("get_opening", "accounts", "not-found"))
+def opening(caller: Caller, book: Ledger, account: AccountId) -> OpeningView:
+    """The holder's own opening of the latest epoch, encrypted to the holder's key. Nobody else gets it."""
+    expect_owner(caller, account)
+    return OpeningView.model_validate(book.database.read(lambda tx: accounts.encrypted_opening(book, tx, account)))
+
+
+@router.get("/{account}/attestation", **signed("get_attestation", "accounts", "not-found"))
+def attestation(
+    caller: Caller, book: Ledger, account: AccountId, epoch: Epoch = None, size: Size = None
+) -> AttestationProof:
+    """The attestation of an epoch with its inclusion proof: for the owner, operators, and venues with a grant."""
+
+    def unit(tx: Connection) -> Tree:
+        callers.may_see(tx, caller, account)
+        found = epochs.attested(tx, account, epoch)
+        return {**found.to_json(), "inclusion": inclusion_of(tx, found.leaf, size)}
+
+    return AttestationProof.model_validate(book.database.read(unit))
+
+
+@router.put("/{account}/grants/{venue}", **signed("grant", "accounts", "not-found", "unknown-venue", changes=True))
+def grant(
+    caller: Caller, key: IdempotencyKey, request: RequestDigest, book: Ledger, account: AccountId, venue: VenueId
+) -> GrantView:
+    """Let a venue see the account's attestations. Owner only."""
+    return _grant(caller, key, request, book, account, venue, granted=True)
+
+
+@router.delete("/{account}/grants/{venue}", **signed("revoke", "accounts", "not-found", "unknown-venue", changes=True))
+def revoke(
+    caller: Caller, key: IdempotencyKey, request: RequestDigest, book: Ledger, account: AccountId, venue: VenueId
+) -> GrantView:
+    """Take the grant back. Owner only."""
+    return _grant(caller, key, request, book, account, venue, granted=False)
+
+
+def _grant(
+    caller: Principal, key: str, request: bytes, book: Book, account: str, venue: str, *, granted: bool
+) -> GrantView:
+    expect_owner(caller, account)
+
+    def unit(tx: Connection) -> Tree:
+        epochs.read_account(book, tx, account)
+        venues.read(tx, venue)
+        (callers.grant if granted else callers.revoke)(tx, account, venue)
+        return {"account": account, "venue": venue, "granted": granted}
+
+    answer, _ = idempotency.once(book, caller.caller, key, request, unit)
+    return GrantView.model_validate(answer)

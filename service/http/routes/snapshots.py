@@ -1,0 +1,84 @@
+"""Snapshots: published by registered oracles, read by anybody."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any
+
+from fastapi import APIRouter, Path
+from sqlalchemy import Connection
+
+from zkmargin.circuits import snapshot as snapshots
+from zkmargin.circuits.canonical import canonical_bytes
+from zkmargin.circuits.errors import SignatureRejected
+from zkmargin.circuits.schema import dump
+from zkmargin.service.http.auth import Caller, IdempotencyKey, Ledger, RequestDigest
+from zkmargin.service.http.describe import public, signed
+from zkmargin.service.http.routes.models import PublishBody, PublishedView, SnapshotView
+from zkmargin.service.http.routing import StrictRoute
+from zkmargin.service.ledger import callers, idempotency
+from zkmargin.service.ledger import snapshots as ledger
+from zkmargin.service.ledger.context import Book
+from zkmargin.service.ledger.events import Tree
+from zkmargin.verifier.facts.hub_keys import public_key
+from zkmargin.verifier.facts.snapshot_signature import SnapshotSignature, verify_snapshot_signature
+
+router = APIRouter(prefix="/v1/snapshots", route_class=StrictRoute)
+Digest = Annotated[str, Path(pattern=r"^[0-9a-f]{64}$", description="digest of a snapshot")]
+
+
+@router.post(
+    "",
+    **signed("publish_snapshot", "snapshots", "signature-rejected", "statement-mismatch", "stale-statement", "conflict",
+             "snapshot-refused", "rule-refused", changes=True, body=True),
+)  # fmt: skip
+def publish(
+    caller: Caller, key: IdempotencyKey, request: RequestDigest, book: Ledger, body: PublishBody
+) -> PublishedView:
+    """Publish a signed snapshot, as its oracle. It is in force until a newer one, and no longer than it says."""
+    caller.expect("oracle")
+    snapshot = snapshots.from_model(body.snapshot)
+    document = canonical_bytes(dump(body.signed))
+
+    def unit(tx: Connection) -> Tree:
+        return ledger.publish(book, tx, snapshot, _verify(book, tx, caller.name, document, snapshot), document)
+
+    answer, _ = idempotency.once(book, caller.caller, key, request, unit)
+    return PublishedView.model_validate(answer)
+
+
+def _verify(
+    book: Book, tx: Connection, oracle: str, document: bytes, snapshot: snapshots.Snapshot
+) -> SnapshotSignature:
+    """The signature under any of the oracle's keys that is valid now."""
+    now = book.clock()
+    for row in callers.keys_of(tx, "oracle", oracle):
+        if not row.not_before <= now <= row.not_after:
+            continue
+        try:
+            fact = verify_snapshot_signature(document, snapshot, public_key(bytes.fromhex(row.public)), now=now)
+        except SignatureRejected:
+            continue
+        if fact.oracle != oracle:
+            break
+        return fact
+    raise SignatureRejected("not signed by this oracle", field="signed.jws")
+
+
+def _view(book: Book, digest: str | None) -> SnapshotView:
+    def unit(tx: Any) -> dict[str, Any]:
+        found = ledger.latest(tx) if digest is None else ledger.by_digest(tx, digest)
+        return found.to_json() | ledger.documents(tx, found.digest)
+
+    return SnapshotView.model_validate(book.database.read(unit))
+
+
+@router.get("/latest", **public("latest_snapshot", "snapshots", "not-found"))
+def latest(book: Ledger) -> SnapshotView:
+    """The newest snapshot with its oracle's signature. Check the signature and that it is in force."""
+    return _view(book, None)
+
+
+@router.get("/{digest}", **public("get_snapshot", "snapshots", "not-found"))
+def by_digest(book: Ledger, digest: Digest) -> SnapshotView:
+    """A published snapshot by its digest."""
+    return _view(book, digest)

@@ -1,1 +1,0 @@
-"""The transparency log: the tree that the hub builds and ``verifier.transparency`` checks."""

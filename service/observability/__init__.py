@@ -1,0 +1,1 @@
+"""What operators see: metrics, and diagnostics on standard error."""

@@ -1,0 +1,1 @@
+"""Verification in processes of its own: jobs there, verdicts back."""
