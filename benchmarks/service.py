@@ -115,15 +115,15 @@ def premade(hub: Any, snapshot: Any, count: int) -> list[Tree]:
     key, out = public_key(bytes.fromhex(hub.made["key"])), []
     for number in range(count):
         name, signer = f"account-{number}", Signer()
-        work = hub.book.database.write
+        work = hub.ledger.database.write
         work(
             lambda tx, name=name, signer=signer: accounts.open_account(
-                hub.book, tx, name, key=signer.public, encryption_key=signer.encryption_public, jurisdiction=None
+                hub.ledger, tx, name, key=signer.public, encryption_key=signer.encryption_public, jurisdiction=None
             )
         )
-        work(lambda tx, name=name: accounts.deposit(hub.book, tx, name, "QUOTE-0", "1000", f"receipt-{name}"))
-        held = hub.book.database.read(lambda tx, name=name: epochs.read_account(hub.book, tx, name))
-        state = hub.book.database.read(lambda tx, name=name, held=held: epochs.attested(tx, name, held.epoch))
+        work(lambda tx, name=name: accounts.deposit(hub.ledger, tx, name, "QUOTE-0", "1000", f"receipt-{name}"))
+        held = hub.ledger.database.read(lambda tx, name=name: epochs.read_account(hub.ledger, tx, name))
+        state = hub.ledger.database.read(lambda tx, name=name, held=held: epochs.attested(tx, name, held.epoch))
         attested = verify_attestation(state.document.encode(), key)
         expiry = int(time.time()) + 3000
         purpose = ForCredit("spoke-a", "300", expiry + 600)

@@ -15,7 +15,7 @@ from zkmargin.service.cli.outputs import Writes
 from zkmargin.service.cli.proofs import In, Json
 
 if TYPE_CHECKING:
-    from zkmargin.service.ledger.context import Book
+    from zkmargin.service.ledger.context import Ledger
     from zkmargin.service.settings import Settings
 
 hub_app = typer.Typer(help="The hub's database and keys, on its own machine.", no_args_is_help=True)
@@ -34,12 +34,12 @@ def _settings(config: Path | None) -> Settings:
     return load_settings(config, role="hub")
 
 
-def _book(config: Path | None) -> Book:
+def _ledger(config: Path | None) -> Ledger:
     settings = _settings(config)
-    from zkmargin.service.http.hub_role import open_book
+    from zkmargin.service.http.hub_role import open_ledger
     from zkmargin.service.store.database import COMMAND
 
-    return open_book(settings, COMMAND)
+    return open_ledger(settings, COMMAND)
 
 
 def _public(path: Path) -> str:
@@ -137,7 +137,7 @@ def migrate(config: Config = None, as_json: Json = False) -> None:
 def _admit(kind: str, name: str, key: Path, config: Path | None, *, as_json: bool) -> None:
     from zkmargin.service.ledger.setup import admit
 
-    made = admit(_book(config), kind, name, _public(key))
+    made = admit(_ledger(config), kind, name, _public(key))
     emit(made, as_json=as_json, text=lambda: typer.echo(f"{kind} {name}: key {made['kid']}"))
 
 
@@ -166,7 +166,7 @@ def rotate_signing_key(
     """Appoint the hub's next signing key; the present one stays valid to its end."""
     from zkmargin.service.ledger.setup import rotate_signing_key as run
 
-    made = run(_book(config), begins=begins, seconds=days * 86400)
+    made = run(_ledger(config), begins=begins, seconds=days * 86400)
     emit(made, as_json=as_json, text=lambda: typer.echo(f"signing key {made['key']} from {made['not_before']}"))
 
 
@@ -201,11 +201,11 @@ def take_over(
     """Take over a signed book into accounts that were just opened. Nothing is made: it sums to zero."""
     from zkmargin.prover.files import read_file
 
-    book = _book(config)
+    ledger = _ledger(config)
     from zkmargin.service.ledger.imports import book_import
 
     data = read_file(document)
-    made = book.database.write(lambda tx: book_import(book, tx, data))
+    made = ledger.database.write(lambda tx: book_import(ledger, tx, data))
     told = ", ".join(f"{row['account']} epoch {row['epoch']} (leaf {row['leaf']})" for row in made["accounts"])
     emit(made, as_json=as_json, text=lambda: typer.echo(f"import {made['import']} of {made['signer']}: {told}"))
 
@@ -218,7 +218,7 @@ def reseal(config: Config = None, as_json: Json = False) -> None:
 
     steps = ("signing_keys", "accounts", "events", "idempotency")
     with progress("reseal", steps, as_json=as_json) as step:
-        done = run(_book(config), step)
+        done = run(_ledger(config), step)
     emit({"sealed": done}, as_json=as_json, text=lambda: typer.echo(f"{sum(done.values())} values sealed anew"))
 
 
@@ -237,7 +237,7 @@ def audit(
 
     with progress("audit", STEPS, as_json=as_json) as step:
         pinned = None if pin is None else bytes.fromhex(_public(pin))
-        found = run(_book(config), proofs=proofs, pinned=pinned, progress=step)
+        found = run(_ledger(config), proofs=proofs, pinned=pinned, progress=step)
     answer: dict[str, Any] = {"counts": dict(found.counts), "findings": found.findings}
 
     def text() -> None:

@@ -67,7 +67,7 @@ def _row(attested: Attested) -> dict[str, Any]:
 
 
 @command(trade_app, "book")
-def book(
+def ledger(
     session: Session,
     maker_demand: Annotated[Path, typer.Option(help="What you demanded of the maker.")],
     maker_offer: Annotated[Path, typer.Option(help="The maker's offer: statement, proof, attestation.")],

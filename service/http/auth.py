@@ -16,7 +16,7 @@ from zkmargin.service.http.middleware import context_of
 from zkmargin.service.keys.request_signatures import SignedHead, UnknownKey
 from zkmargin.service.ledger import callers
 from zkmargin.service.ledger.callers import Principal
-from zkmargin.service.ledger.context import Book
+from zkmargin.service.ledger.context import Ledger
 from zkmargin.verifier.facts.hub_keys import public_key
 
 #: Where a request carries its caller.
@@ -29,17 +29,17 @@ def door_of(request: Request) -> Door:
     return door
 
 
-async def book_of(request: Request) -> Book:
+async def book_of(request: Request) -> Ledger:
     """The application's ledger. Async, so that no thread is taken for it."""
-    book: Book = request.app.state.service.parts["book"]
-    return book
+    ledger: Ledger = request.app.state.service.parts["book"]
+    return ledger
 
 
-def _admit(book: Book, door: Door, head: SignedHead, body: bytes) -> Principal:
+def _admit(ledger: Ledger, door: Door, head: SignedHead, body: bytes) -> Principal:
     """What is left after the signature: the body is the signed one, the key is valid now, the request is new."""
     signed = head.check_body(body)
-    now = book.clock()
-    row = book.database.read(lambda tx: callers.lookup(tx, signed.keyid))
+    now = ledger.clock()
+    row = ledger.database.read(lambda tx: callers.lookup(tx, signed.keyid))
     try:
         if row is None:
             raise UnknownKey("no such key here", field="keyid")
@@ -48,7 +48,7 @@ def _admit(book: Book, door: Door, head: SignedHead, body: bytes) -> Principal:
     except ZkMarginError:
         door.forget(signed.keyid)
         raise
-    callers.burn_nonce(book, signed.keyid, signed.nonce, signed.expires, secrets.token_hex(16))
+    callers.burn_nonce(ledger, signed.keyid, signed.nonce, signed.expires, secrets.token_hex(16))
     door.met(signed.keyid, public_key(bytes.fromhex(row.public)), row.kind)
     return Principal(row.kind, row.owner, signed.keyid)
 
@@ -58,11 +58,11 @@ async def authenticate(request: Request) -> None:
 
     A typed error for a request that is not signed, not now, not by a registered key, or not new.
     """
-    book, door = await book_of(request), door_of(request)
+    ledger, door = await book_of(request), door_of(request)
     head: SignedHead | None = request.scope.get(HEAD)
     if head is None:
         head = await to_thread.run_sync(door.verify, request.scope, limiter=door.limiter)
-    caller = await run_in_threadpool(_admit, book, door, head, await request.body())
+    caller = await run_in_threadpool(_admit, ledger, door, head, await request.body())
     context_of(request.scope).principal = caller.caller
     request.scope[PRINCIPAL] = caller
 
@@ -93,4 +93,4 @@ IdempotencyKey = Annotated[
     ),
 ]
 RequestDigest = Annotated[bytes, Depends(request_digest)]
-Ledger = Annotated[Book, Depends(book_of)]
+HubLedger = Annotated[Ledger, Depends(book_of)]

@@ -22,7 +22,7 @@ from zkmargin.service.http.lanes import CALLERS, OPERATORS, PUBLIC
 from zkmargin.service.http.middleware import context_of
 from zkmargin.service.keys.request_signatures import SignedHead, verify_head
 from zkmargin.service.ledger import callers
-from zkmargin.service.ledger.context import Book
+from zkmargin.service.ledger.context import Ledger
 from zkmargin.service.store import tables
 from zkmargin.verifier.facts.hub_keys import public_key
 
@@ -45,22 +45,22 @@ class _Known:
 class Door:
     """Knows callers by their keys. ``limiter`` is for the threads in which strangers' keys are looked up."""
 
-    def __init__(self, book: Book) -> None:
-        self.book = book
+    def __init__(self, ledger: Ledger) -> None:
+        self.ledger = ledger
         self.limiter = CapacityLimiter(1)
         self._few: dict[str, _Known] = {}
         self._met: OrderedDict[str, _Known] = OrderedDict()
 
     def refresh(self) -> None:
         """Read the keys of operators, oracles and venues; in a thread."""
-        table, now = tables.keys, self.book.clock()
+        table, now = tables.keys, self.ledger.clock()
 
         def unit(tx: Connection) -> dict[str, _Known]:
             valid = table.c.not_after >= now
             rows = tx.execute(select(table.c.kid, table.c.kind, table.c.public).where(table.c.kind.in_(FEW), valid))
             return {row.kid: _Known(public_key(bytes.fromhex(row.public)), row.kind) for row in rows}
 
-        self._few = self.book.database.read(unit)
+        self._few = self.ledger.database.read(unit)
 
     def met(self, kid: str, key: Ed25519PublicKey, kind: str) -> None:
         """Remember whose request was authenticated."""
@@ -101,7 +101,7 @@ class Door:
             method=context_of(scope).method or scope["method"],
             path=scope.get("raw_path", b"").decode("latin-1").partition("?")[0],
             query=scope["query_string"].decode("latin-1"),
-            headers=lines, key_of=key_of, now=self.book.clock(), hub=self.book.name,
+            headers=lines, key_of=key_of, now=self.ledger.clock(), hub=self.ledger.name,
         )  # fmt: skip
 
     def verify(self, scope: Scope) -> SignedHead:
@@ -115,7 +115,7 @@ class Door:
         found: list[_Known] = []
 
         def key_of(kid: str) -> Ed25519PublicKey | None:
-            row = self.book.database.read(lambda tx: callers.lookup(tx, kid))
+            row = self.ledger.database.read(lambda tx: callers.lookup(tx, kid))
             if row is None:
                 return None
             found.append(_Known(public_key(bytes.fromhex(row.public)), row.kind))

@@ -38,7 +38,7 @@ from zkmargin.service.ledger import callers, idempotency
 from zkmargin.service.ledger import credits as ledger_credits
 from zkmargin.service.ledger import snapshots as ledger_snapshots
 from zkmargin.service.ledger import transparency as ledger_log
-from zkmargin.service.ledger.context import Book, Policy
+from zkmargin.service.ledger.context import Ledger, Policy
 from zkmargin.service.observability import diagnostics
 from zkmargin.service.store.database import Database, Waits
 from zkmargin.service.store.migrate import expect_current, expect_ledger
@@ -94,7 +94,7 @@ def database_of(settings: Settings, waits: Waits | None = None) -> Database:
     return Database(settings.database_url.get_secret_value(), pool_size=settings.database_pool, waits=chosen)
 
 
-def open_book(settings: Settings, waits: Waits | None = None, *, server: bool = False) -> Book:
+def open_ledger(settings: Settings, waits: Waits | None = None, *, server: bool = False) -> Ledger:
     """The ledger of a configuration, its schema checked; with the claim of a server process if it is to be one."""
     database = database_of(settings, waits)
     if server:
@@ -103,7 +103,7 @@ def open_book(settings: Settings, waits: Waits | None = None, *, server: bool = 
         database.claim_server()
     expect_current(database)
     policy = Policy(**{f.name: getattr(settings, f.name) for f in fields(Policy)})
-    return Book.open(database, keyring(settings), policy=policy)
+    return Ledger.open(database, keyring(settings), policy=policy)
 
 
 def expect_servable(settings: Settings) -> None:
@@ -130,8 +130,8 @@ class BookingProbe:
     However often it is asked it looks once a second. A thread of its own, so that it waits behind no call.
     """
 
-    def __init__(self, book: Book) -> None:
-        self._book, self._thread, self._asking = book, CapacityLimiter(1), asyncio.Lock()
+    def __init__(self, ledger: Ledger) -> None:
+        self._ledger, self._thread, self._asking = ledger, CapacityLimiter(1), asyncio.Lock()
         self._at, self._good = float("-inf"), False
 
     async def __call__(self) -> bool:
@@ -141,7 +141,7 @@ class BookingProbe:
                 self._good = False
                 with move_on_after(2 * PROBE_SECONDS):
                     self._good = await to_thread.run_sync(
-                        self._book.database.lockable, ledger_log.LOCK, PROBE_SECONDS, limiter=self._thread,
+                        self._ledger.database.lockable, ledger_log.LOCK, PROBE_SECONDS, limiter=self._thread,
                         abandon_on_cancel=True,
                     )  # fmt: skip
                 self._at = time.monotonic()
@@ -156,9 +156,9 @@ async def ledger_of(service: Service) -> AsyncIterator[None]:
     sys.setswitchinterval(SWITCH_SECONDS)
     # As many threads as there may be connections (pool and as much overflow): more would only wait for one.
     to_thread.current_default_thread_limiter().total_tokens = 2 * service.settings.database_pool
-    book = await run_in_threadpool(partial(open_book, service.settings, server=True))
-    service.parts["book"] = book
-    door = service.parts["door"] = Door(book)
+    ledger = await run_in_threadpool(partial(open_ledger, service.settings, server=True))
+    service.parts["book"] = ledger
+    door = service.parts["door"] = Door(ledger)
     await run_in_threadpool(door.refresh)
 
     def document(tx: Connection, digest: bytes) -> bytes | None:
@@ -167,17 +167,17 @@ async def ledger_of(service: Service) -> AsyncIterator[None]:
         return None
 
     async def lookup(digest: bytes) -> bytes | None:
-        return await run_in_threadpool(book.database.read, lambda tx: document(tx, digest))
+        return await run_in_threadpool(ledger.database.read, lambda tx: document(tx, digest))
 
     async def strangers_lookup(digest: bytes) -> bytes | None:
         # Not in the threads of the ledger's callers.
-        return await to_thread.run_sync(book.database.read, lambda tx: document(tx, digest), limiter=door.limiter)
+        return await to_thread.run_sync(ledger.database.read, lambda tx: document(tx, digest), limiter=door.limiter)
 
     service.parts["lookup"], service.parts["strangers_lookup"] = lookup, strangers_lookup
-    service.checks["database"] = BookingProbe(book)
+    service.checks["database"] = BookingProbe(ledger)
     tasks = [
-        asyncio.create_task(_sweep(book, door, service.settings.sweep_seconds)),
-        asyncio.create_task(_keep_head(book, HEAD_SECONDS)),
+        asyncio.create_task(_sweep(ledger, door, service.settings.sweep_seconds)),
+        asyncio.create_task(_keep_head(ledger, HEAD_SECONDS)),
     ]
     try:
         yield
@@ -186,35 +186,35 @@ async def ledger_of(service: Service) -> AsyncIterator[None]:
             task.cancel()
             with suppress(asyncio.CancelledError):
                 await task
-        await run_in_threadpool(book.database.close)
+        await run_in_threadpool(ledger.database.close)
 
 
-def _checkpoint(book: Book) -> None:
-    book.database.checkpoint()
+def _checkpoint(ledger: Ledger) -> None:
+    ledger.database.checkpoint()
 
 
-def _refresh(door: Door) -> Callable[[Book], None]:
+def _refresh(door: Door) -> Callable[[Ledger], None]:
     return lambda _: door.refresh()
 
 
-async def _sweep(book: Book, door: Door, seconds: float) -> None:
+async def _sweep(ledger: Ledger, door: Door, seconds: float) -> None:
     """Expire credits, forget nonces, learn keys, for as long as the application runs. One failure is not the end."""
     while True:
         await asyncio.sleep(seconds)
         for work in (ledger_credits.sweep, callers.forget_nonces, idempotency.forget, _refresh(door), _checkpoint):
-            await _attempt("sweep", work, book)
+            await _attempt("sweep", work, ledger)
 
 
-async def _keep_head(book: Book, seconds: float) -> None:
+async def _keep_head(ledger: Ledger, seconds: float) -> None:
     """Keep the log's head recent and of the newest key, from the start on: readers take no other."""
     while True:
-        await _attempt("head", ledger_log.refresh, book)
+        await _attempt("head", ledger_log.refresh, ledger)
         await asyncio.sleep(seconds)
 
 
-async def _attempt(name: str, work: Callable[[Book], object], book: Book) -> None:
+async def _attempt(name: str, work: Callable[[Ledger], object], ledger: Ledger) -> None:
     """Do one piece of work in a thread; a failure is logged, and the next time comes."""
     try:
-        await run_in_threadpool(work, book)
+        await run_in_threadpool(work, ledger)
     except Exception as err:
         diagnostics.logger().warning(name, kind=type(err).__name__, place=diagnostics.place(err))

@@ -17,7 +17,7 @@ from zkmargin.prover.documents import proof_bytes, proof_of
 from zkmargin.service.http.routes.models import ProvedBody
 from zkmargin.service.ledger import idempotency
 from zkmargin.service.ledger.consent import Proved
-from zkmargin.service.ledger.context import Book
+from zkmargin.service.ledger.context import Ledger
 from zkmargin.service.ledger.epochs import Attested
 from zkmargin.service.ledger.events import Tree
 from zkmargin.service.store import tables
@@ -53,7 +53,7 @@ class Part:
 
 async def change_on_proofs(
     request: Request,
-    book: Book,
+    ledger: Ledger,
     call: idempotency.Call,
     parts: Sequence[Part],
     work: Callable[[Connection], Tree],
@@ -72,26 +72,26 @@ async def change_on_proofs(
         rows = tx.execute(select(tables.signing_keys.c.public)).scalars()
         return found, tuple(bytes.fromhex(public) for public in rows)
 
-    claimed = await run_in_threadpool(idempotency.claim, book, call, check)
+    claimed = await run_in_threadpool(idempotency.claim, ledger, call, check)
     if isinstance(claimed, idempotency.Outcome):
         return claimed.told()
     found, keys = claimed
     try:
         for part, attested in zip(parts, found, strict=True):
-            await _verify(request, book, part, attested, keys)
+            await _verify(request, ledger, part, attested, keys)
     except ZkMarginError as err:
-        outcome = await run_in_threadpool(idempotency.refuse, book, call, err)
+        outcome = await run_in_threadpool(idempotency.refuse, ledger, call, err)
         if isinstance(err, ProofRejected) and rejected is not None and not outcome.earlier:
             await run_in_threadpool(rejected)
         return outcome.told()
-    return (await run_in_threadpool(idempotency.settle, book, call, work)).told()
+    return (await run_in_threadpool(idempotency.settle, ledger, call, work)).told()
 
 
-async def _verify(request: Request, book: Book, part: Part, attested: Attested, keys: tuple[bytes, ...]) -> None:
+async def _verify(request: Request, ledger: Ledger, part: Part, attested: Attested, keys: tuple[bytes, ...]) -> None:
     verdict = await pool_of(request).verify(
         VerifyJob(
             part.proved.statement.to_bytes(), proof_bytes(part.proved.statement, part.proved.proof),
-            attestation=attested.document.encode(), hub_keys=keys, now=book.clock(),
+            attestation=attested.document.encode(), hub_keys=keys, now=ledger.clock(),
         )
     )  # fmt: skip
     if verdict.failed is not None:

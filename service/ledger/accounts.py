@@ -15,7 +15,7 @@ from zkmargin.prover.commitment import commit
 from zkmargin.prover.documents import opening_bytes
 from zkmargin.service.ledger import breakers, callers, consent, epochs, events, names, portfolio, snapshots
 from zkmargin.service.ledger.consent import Proved
-from zkmargin.service.ledger.context import Book
+from zkmargin.service.ledger.context import Ledger
 from zkmargin.service.ledger.epochs import Account, Attested
 from zkmargin.service.ledger.events import Event, Kind, Tree
 from zkmargin.service.ledger.idempotency import insert_new
@@ -28,29 +28,29 @@ _LIVE = select(tables.credits.c.free + tables.credits.c.used).where(
 )
 
 
-def view(book: Book, account: Account, state: Attested) -> Tree:
+def view(ledger: Ledger, account: Account, state: Attested) -> Tree:
     """An account as its owner and operators see it: no position."""
     return {
         "account": account.id, "rule": account.rule, "jurisdiction": account.jurisdiction or None,
-        "state": account.state, "epoch": account.epoch, "live_credit": book.money(account.live),
+        "state": account.state, "epoch": account.epoch, "live_credit": ledger.money(account.live),
         "attested": state.to_json(),
     }  # fmt: skip
 
 
 def open_account(
-    book: Book, tx: Connection, name: str, *, key: str, encryption_key: str, jurisdiction: str | None
+    ledger: Ledger, tx: Connection, name: str, *, key: str, encryption_key: str, jurisdiction: str | None
 ) -> Tree:
     """Open an account: its owner's signing key, the key its openings are encrypted to, the rule of the newest snapshot.
 
     ``jurisdiction`` names an overlay set of the snapshot that every statement of the account must carry.
     """
-    now = book.clock()
-    snapshot = snapshots.in_force(book, tx, now)
+    now = ledger.clock()
+    snapshot = snapshots.in_force(ledger, tx, now)
     if jurisdiction is not None and jurisdiction not in snapshot.overlays:
         raise MalformedInput("the snapshot has no overlay set of this name", field="jurisdiction")
     if tx.execute(select(tables.accounts.c.id).where(tables.accounts.c.id == name)).one_or_none() is not None:
         raise Conflict("an account of this name is open", field="account")
-    names.expect_free(book, tx, "account", name)
+    names.expect_free(ledger, tx, "account", name)
     callers.admit(tx, "account", name, key, now=now, not_before=now)
     domain = cheapest_domain(snapshot)
     commitment, opening = commit([0] * len(snapshot.instruments), domain)
@@ -62,30 +62,30 @@ def open_account(
         insert(tables.accounts).values(
             id=name, rule=snapshot.rule_id, jurisdiction=jurisdiction or "", state="open",
             encryption_key=encryption_key, epoch=1, registry=snapshot.registry_digest.hex(),
-            sealed=book.vault.seal(empty.to_bytes(), purpose=epochs.sealed_purpose(name, 1)),
+            sealed=ledger.vault.seal(empty.to_bytes(), purpose=epochs.sealed_purpose(name, 1)),
             live=0, events=1, head=first.digest, opened=now,
         )
     )  # fmt: skip
-    events.record(book, tx, first)
-    account = epochs.read_account(book, tx, name)
-    return view(book, account, epochs.attest(book, tx, account, commitment, now))
+    events.record(ledger, tx, first)
+    account = epochs.read_account(ledger, tx, name)
+    return view(ledger, account, epochs.attest(ledger, tx, account, commitment, now))
 
 
-def listed(book: Book, tx: Connection, account: Account, snapshot: Snapshot) -> dict[str, int]:
+def listed(ledger: Ledger, tx: Connection, account: Account, snapshot: Snapshot) -> dict[str, int]:
     """The account's positions in lots of a snapshot's registry; ``PositionLimit`` where they are not to be had there.
 
     The credit line is always counted from the live credits themselves, each rounded up: a change of lots cannot
     lose any.
     """
     held = account.portfolio
-    old = snapshot if held.registry == snapshot.registry_digest else _of_registry(book, tx, held.registry)
+    old = snapshot if held.registry == snapshot.registry_digest else _of_registry(ledger, tx, held.registry)
     out = portfolio.relisted(held, old, snapshot)
     live = tx.execute(_LIVE, {"of": account.id}).scalars()
     owed = sum(portfolio.credit_lots(amount, snapshot) for amount in live)
     return portfolio.changed(out, {portfolio.credit_line(snapshot): owed} if owed else {})
 
 
-def _of_registry(book: Book, tx: Connection, registry: bytes) -> Snapshot:
+def _of_registry(ledger: Ledger, tx: Connection, registry: bytes) -> Snapshot:
     """The newest snapshot of a registry."""
     digest = tx.execute(
         select(tables.snapshots.c.digest)
@@ -93,34 +93,36 @@ def _of_registry(book: Book, tx: Connection, registry: bytes) -> Snapshot:
         .order_by(tables.snapshots.c.time.desc())
         .limit(1)
     ).scalar_one()
-    return book.snapshot(tx, digest)
+    return ledger.snapshot(tx, digest)
 
 
-def workable(book: Book, tx: Connection, account: Account) -> tuple[Snapshot, dict[str, int]]:
+def workable(ledger: Ledger, tx: Connection, account: Account) -> tuple[Snapshot, dict[str, int]]:
     """A snapshot on which the account can be committed, with its positions there: the newest, or the newest of the
     registry that it is committed under, so that exposure can fall whatever was delisted meanwhile.
     """
-    newest = book.snapshot(tx, snapshots.latest(tx).digest)
+    newest = ledger.snapshot(tx, snapshots.latest(tx).digest)
     try:
-        return newest, listed(book, tx, account, newest)
+        return newest, listed(ledger, tx, account, newest)
     except PositionLimit:
-        own = _of_registry(book, tx, account.portfolio.registry)
-        return own, listed(book, tx, account, own)
+        own = _of_registry(ledger, tx, account.portfolio.registry)
+        return own, listed(ledger, tx, account, own)
 
 
-def deposit(book: Book, tx: Connection, name: str, instrument: str, quantity: str, reference: str) -> Tree:
+def deposit(ledger: Ledger, tx: Connection, name: str, instrument: str, quantity: str, reference: str) -> Tree:
     """Book what custody received. ``reference`` is custody's own and books once, whatever the idempotency key."""
-    now = book.clock()
-    account = epochs.read_account(book, tx, name, lock=True)
-    snapshot, held = workable(book, tx, account)
+    now = ledger.clock()
+    account = epochs.read_account(ledger, tx, name, lock=True)
+    snapshot, held = workable(ledger, tx, account)
     lots = asset_lots(snapshot, instrument, quantity)
     after = portfolio.changed(held, {instrument: lots})
     portfolio.check(after, [instrument], snapshot, field="instrument")
     content = {"reference": reference, "delta": {instrument: quantity}}
-    moved, state = epochs.advance(book, tx, account, snapshot, after, "deposited", content, live=account.live, now=now)
+    moved, state = epochs.advance(
+        ledger, tx, account, snapshot, after, "deposited", content, live=account.live, now=now
+    )
     if not insert_new(tx, tables.receipts, reference=reference, account=name, event=moved.head):
         raise Conflict("this receipt is booked", field="reference")
-    return view(book, moved, state)
+    return view(ledger, moved, state)
 
 
 def asset_lots(snapshot: Snapshot, instrument: str, quantity: str) -> int:
@@ -135,7 +137,7 @@ def asset_lots(snapshot: Snapshot, instrument: str, quantity: str) -> int:
     return lots
 
 
-def expect_terms(book: Book, account: Account, statement: Statement, *, spoke: str) -> None:
+def expect_terms(ledger: Ledger, account: Account, statement: Statement, *, spoke: str) -> None:
     """What this hub asks of a statement, whatever it proves; ``StatementRefused`` names the field.
 
     Initial level, multiplier of at least 1, a horizon within policy (with it the prover chooses the latency buffer),
@@ -144,15 +146,15 @@ def expect_terms(book: Book, account: Account, statement: Statement, *, spoke: s
     """
     terms = statement.terms
     wanted = [
-        ("context.hub", statement.context.hub == book.name, "names another hub"),
+        ("context.hub", statement.context.hub == ledger.name, "names another hub"),
         ("context.account", statement.context.account == account.id, "names another account"),
         ("context.spoke", statement.context.spoke == spoke, "names another spoke"),
         ("level", terms.level == "initial", "must be initial"),
         ("multiplier", terms.multiplier >= Fraction(1), "must be at least 1"),
         (
             "horizon",
-            book.policy.min_horizon <= terms.horizon <= book.policy.max_horizon,
-            f"must be from {book.policy.min_horizon} to {book.policy.max_horizon} s",
+            ledger.policy.min_horizon <= terms.horizon <= ledger.policy.max_horizon,
+            f"must be from {ledger.policy.min_horizon} to {ledger.policy.max_horizon} s",
         ),
         ("rule", statement.rule_id == account.rule, "is not the account's"),
         (
@@ -176,84 +178,86 @@ def legs(statement: Statement, snapshot: Snapshot) -> dict[str, int]:
 
 
 def expect_movable(
-    book: Book, tx: Connection, account: Account, statement: Statement, *, spoke: str, now: int
+    ledger: Ledger, tx: Connection, account: Account, statement: Statement, *, spoke: str, now: int
 ) -> Snapshot:
     """That value may leave this account on this statement: latest epoch, open, breakers closed, the newest prices.
 
     Whoever knows better prices than a superseded snapshot's could take out what is not there any more, so there is no
     grace here. Gives the snapshot.
     """
-    expect_terms(book, account, statement, spoke=spoke)
+    expect_terms(ledger, account, statement, spoke=spoke)
     epochs.expect_epoch(account, statement.context.epoch)
     if account.state != "open":
         raise AccountFrozen("nothing leaves a frozen account", field="account")
     breakers.expect_closed(tx, breakers.HUB)
-    snapshot = snapshots.usable(book, tx, statement.snapshot.hex(), now, grace=0)
+    snapshot = snapshots.usable(ledger, tx, statement.snapshot.hex(), now, grace=0)
     statement.check_time(snapshot, now)
     return snapshot
 
 
 def expect_withdrawal(
-    book: Book, tx: Connection, proved: Proved, snapshot: Snapshot, instrument: str, lots: int
+    ledger: Ledger, tx: Connection, proved: Proved, snapshot: Snapshot, instrument: str, lots: int
 ) -> ForWithdrawal:
     """What a withdrawal's statement and its authorisation say by themselves; gives its destination."""
     purpose = consent.expect_purpose(proved.statement, ForWithdrawal)
     if legs(proved.statement, snapshot) != {instrument: -lots}:
         raise StatementRefused("must take out exactly what is withdrawn", field="statement.delta")
-    consent.expect_authorised(book, tx, proved)
+    consent.expect_authorised(ledger, tx, proved)
     return purpose
 
 
-def withdraw(book: Book, tx: Connection, name: str, instrument: str, quantity: str, proved: Proved) -> Tree:
+def withdraw(ledger: Ledger, tx: Connection, name: str, instrument: str, quantity: str, proved: Proved) -> Tree:
     """Pay out what a verified statement shows the account can do without: its delta is this one leg.
 
     To the destination that the account's key signed; the event says it to custody.
 
     The proof itself was checked before; here that it is about the latest epoch, now that the row is locked.
     """
-    now = book.clock()
-    account = epochs.read_account(book, tx, name, lock=True)
-    snapshot = expect_movable(book, tx, account, proved.statement, spoke=book.name, now=now)
+    now = ledger.clock()
+    account = epochs.read_account(ledger, tx, name, lock=True)
+    snapshot = expect_movable(ledger, tx, account, proved.statement, spoke=ledger.name, now=now)
     lots = asset_lots(snapshot, instrument, quantity)
-    destination = expect_withdrawal(book, tx, proved, snapshot, instrument, lots).destination
-    held = listed(book, tx, account, snapshot)
+    destination = expect_withdrawal(ledger, tx, proved, snapshot, instrument, lots).destination
+    held = listed(ledger, tx, account, snapshot)
     if held.get(instrument, 0) < lots:
         # Borrowing is a trade, not a withdrawal: custody pays out what it holds for the account.
         raise PositionLimit("the account does not hold so much", field="quantity")
     after = portfolio.changed(held, {instrument: -lots})
     # As the statement writes it, which the account's key signed: the request may write the same quantity otherwise.
     content = {"delta": dict(proved.statement.delta), "destination": destination, **proved.evidence()}
-    moved, state = epochs.advance(book, tx, account, snapshot, after, "withdrawn", content, live=account.live, now=now)
-    return view(book, moved, state)
+    moved, state = epochs.advance(
+        ledger, tx, account, snapshot, after, "withdrawn", content, live=account.live, now=now
+    )
+    return view(ledger, moved, state)
 
 
-def recommit(book: Book, tx: Connection, name: str) -> Tree:
+def recommit(ledger: Ledger, tx: Connection, name: str) -> Tree:
     """A new epoch of the same positions: fresh blinding, the newest registry and domain."""
-    now = book.clock()
-    account = epochs.read_account(book, tx, name, lock=True)
-    snapshot = book.snapshot(tx, snapshots.latest(tx).digest)
-    lots = listed(book, tx, account, snapshot)
-    moved, state = epochs.advance(book, tx, account, snapshot, lots, "recommitted", {}, live=account.live, now=now)
-    return view(book, moved, state)
+    now = ledger.clock()
+    account = epochs.read_account(ledger, tx, name, lock=True)
+    snapshot = ledger.snapshot(tx, snapshots.latest(tx).digest)
+    lots = listed(ledger, tx, account, snapshot)
+    moved, state = epochs.advance(ledger, tx, account, snapshot, lots, "recommitted", {}, live=account.live, now=now)
+    return view(ledger, moved, state)
 
 
-def set_state(book: Book, tx: Connection, name: str, state: str) -> Tree:
+def set_state(ledger: Ledger, tx: Connection, name: str, state: str) -> Tree:
     """Freeze an account or open it again."""
-    account = epochs.read_account(book, tx, name, lock=True)
+    account = epochs.read_account(ledger, tx, name, lock=True)
     if account.state != state:
         kind: Kind = "frozen" if state == "frozen" else "unfrozen"
-        epochs.note(book, tx, account, kind, {}, book.clock())
+        epochs.note(ledger, tx, account, kind, {}, ledger.clock())
         tx.execute(update(tables.accounts).where(tables.accounts.c.id == name).values(state=state))
-    return view(book, epochs.read_account(book, tx, name), epochs.attested(tx, name, account.epoch))
+    return view(ledger, epochs.read_account(ledger, tx, name), epochs.attested(tx, name, account.epoch))
 
 
-def encrypted_opening(book: Book, tx: Connection, name: str) -> Tree:
+def encrypted_opening(ledger: Ledger, tx: Connection, name: str) -> Tree:
     """The opening of the latest epoch, encrypted to the holder by HPKE (RFC 9180) base mode: X25519, HKDF-SHA256,
     AES-256-GCM, info ``zkmargin/opening/1 || 0x00 || commitment``.
     """
-    account = epochs.read_account(book, tx, name)
+    account = epochs.read_account(ledger, tx, name)
     state = epochs.attested(tx, name, account.epoch)
-    snapshot = _of_registry(book, tx, account.portfolio.registry)
+    snapshot = _of_registry(ledger, tx, account.portfolio.registry)
     plain = opening_bytes(account.portfolio.opening(snapshot), account.portfolio.registry)
     key = tx.execute(select(tables.accounts.c.encryption_key).where(tables.accounts.c.id == name)).scalar_one()
     from zkmargin.service.keys.sealing import seal_to

@@ -27,7 +27,7 @@ from zkmargin.service.errors import NotFound
 from zkmargin.service.keys.request_signatures import key_id
 from zkmargin.service.keys.signing import raw_public
 from zkmargin.service.ledger import callers, credits, epochs, merkle_tree, portfolio, venues
-from zkmargin.service.ledger.context import Book
+from zkmargin.service.ledger.context import Ledger
 from zkmargin.service.ledger.replay import BROKEN, Account, Replay
 from zkmargin.service.store import tables
 from zkmargin.service.store.database import away
@@ -56,14 +56,18 @@ class Audit:
 
 
 def run(
-    book: Book, *, proofs: bool = True, pinned: bytes | None = None, progress: Callable[[str], None] = lambda step: None
+    ledger: Ledger,
+    *,
+    proofs: bool = True,
+    pinned: bytes | None = None,
+    progress: Callable[[str], None] = lambda step: None,
 ) -> Audit:
     """Audit the whole ledger in one read transaction; with ``proofs`` every credit's proof is verified again.
 
     ``pinned`` is the hub's first public key (32 bytes) as somebody outside the database knows it. ``Unavailable`` when
     the database does not answer, which is no finding.
     """
-    return book.database.consistent(lambda tx: _Auditor(book, tx, Audit(), pinned).run(proofs, progress))
+    return ledger.database.consistent(lambda tx: _Auditor(ledger, tx, Audit(), pinned).run(proofs, progress))
 
 
 STEPS = (
@@ -72,8 +76,8 @@ STEPS = (
 
 
 class _Auditor:
-    def __init__(self, book: Book, tx: Connection, audit: Audit, pinned: bytes | None) -> None:
-        self.book, self.tx, self.audit, self.pinned = book, tx, audit, pinned
+    def __init__(self, ledger: Ledger, tx: Connection, audit: Audit, pinned: bytes | None) -> None:
+        self.ledger, self.tx, self.audit, self.pinned = ledger, tx, audit, pinned
         self.attested: dict[tuple[str, int], Attestation] = {}
         self.snapshots: dict[str, Snapshot] = {}
         self.by_registry: dict[str, Snapshot] = {}
@@ -107,7 +111,7 @@ class _Auditor:
         self.chain = KeyChain.follow(documents, public_key(pinned))
         self.audit.counts["signing keys"] = len(rows)
         for row, key in zip(rows, self.chain.keys, strict=True):
-            secret = self.book.vault.open(bytes(row.sealed), purpose=f"signing-key/{row.number}")
+            secret = self.ledger.vault.open(bytes(row.sealed), purpose=f"signing-key/{row.number}")
             held = raw_public(Ed25519PrivateKey.from_private_bytes(secret))
             self.audit.check(key.key == held, f"signing key {row.number} is not the chain's")
             window = (row.public, row.not_before, row.not_after)
@@ -118,7 +122,7 @@ class _Auditor:
         hub = self.tx.execute(select(tables.hub)).one()
         same = (hub.name, hub.created) == (self.chain.hub, self.chain.keys[0].not_before)
         self.audit.check(same, "the hub's row differs from its first key")
-        self.audit.check(hub.name == self.book.name, "the hub was opened under another name")
+        self.audit.check(hub.name == self.ledger.name, "the hub was opened under another name")
         for row in self.rows(tables.keys, tables.keys.c.kid):
             same = row.kid == key_id(bytes.fromhex(row.public))
             self.audit.check(same, f"key {row.kid} of {row.kind}/{row.owner} is another")
@@ -221,7 +225,7 @@ class _Auditor:
             for row in self.rows(tables.keys, tables.keys.c.kid)
             if row.kind == "account"
         ]
-        self.replay = Replay(self.book, self.attested, made, self.audit.findings, self.by_registry, keys)
+        self.replay = Replay(self.ledger, self.attested, made, self.audit.findings, self.by_registry, keys)
         for row in self.rows(tables.events, tables.events.c.number):
             self.audit.counts["events"] += self.replay.row(row)
         self.audit.check(not made, "transfers that no event made")
@@ -231,7 +235,7 @@ class _Auditor:
             self._parties(trade)
         self.audit.counts["trades"] = len(self.replay.trades)
         for digest, taken in self.replay.imports.items():
-            self.audit.findings.extend(taken.findings(digest, self.book.name))
+            self.audit.findings.extend(taken.findings(digest, self.ledger.name))
         self.audit.counts["imports"] = len(self.replay.imports)
 
     def _parties(self, trade: str) -> None:
@@ -265,7 +269,7 @@ class _Auditor:
         self.audit.check(not rest, "events of accounts that do not exist")
 
     def _portfolio(self, row: Any, state: Account, live: list[int], name: str) -> None:
-        held = epochs.read_account(self.book, self.tx, row.id).portfolio
+        held = epochs.read_account(self.ledger, self.tx, row.id).portfolio
         snapshot = self.by_registry[row.registry]
         attested = self.attested.get((row.id, row.epoch))
         self.audit.check(
@@ -312,7 +316,7 @@ class _Auditor:
                 parts = credits.Parts(row.amount, row.free, row.used, row.released)
                 caip2 = venues.read(self.tx, row.venue).caip2
                 same = entry == credits.entry_of(
-                    self.book, row, parts, sequence=row.sequence, caip2=caip2, now=entry.time
+                    self.ledger, row, parts, sequence=row.sequence, caip2=caip2, now=entry.time
                 )
             except (ZkMarginError, ValueError) as err:
                 self.audit.findings.append(f"{name}: the entry cannot be read ({type(err).__name__})")

@@ -5,7 +5,7 @@ from __future__ import annotations
 from sqlalchemy import Connection, delete, select, update
 
 from zkmargin.service.errors import NotFound
-from zkmargin.service.ledger.context import Book
+from zkmargin.service.ledger.context import Ledger
 from zkmargin.service.ledger.events import Tree
 from zkmargin.service.ledger.idempotency import insert_new
 from zkmargin.service.refusals import BreakerOpen
@@ -21,9 +21,9 @@ def venue_scope(venue: str) -> str:
     return f"venue/{venue}"
 
 
-def open_breaker(book: Book, tx: Connection, scope: str, reason: str) -> None:
+def open_breaker(ledger: Ledger, tx: Connection, scope: str, reason: str) -> None:
     """Open a breaker; one that is open stays as it is."""
-    insert_new(tx, tables.breakers, scope=scope, reason=reason, opened=book.clock())
+    insert_new(tx, tables.breakers, scope=scope, reason=reason, opened=ledger.clock())
 
 
 def close(tx: Connection, scope: str) -> None:
@@ -55,14 +55,14 @@ def expect_closed(tx: Connection, *scopes: str) -> None:
             raise BreakerOpen("exposure may only fall until an operator closes it", scope=row.scope, reason=row.reason)
 
 
-def count_failure(book: Book, venue: str) -> None:
+def count_failure(ledger: Ledger, venue: str) -> None:
     """A venue sent a proof that does not hold; enough in a row open its breaker. A transaction of its own."""
 
     def unit(tx: Connection) -> None:
         table = tables.venues
         tx.execute(update(table).where(table.c.id == venue).values(failed_proofs=table.c.failed_proofs + 1))
         failed = tx.execute(select(table.c.failed_proofs).where(table.c.id == venue)).scalar_one_or_none()
-        if failed is not None and failed >= book.policy.max_failed_proofs:
-            open_breaker(book, tx, venue_scope(venue), "failed-proofs")
+        if failed is not None and failed >= ledger.policy.max_failed_proofs:
+            open_breaker(ledger, tx, venue_scope(venue), "failed-proofs")
 
-    book.database.write(unit)
+    ledger.database.write(unit)

@@ -10,7 +10,7 @@ from sqlalchemy import Connection, delete, select, update
 from zkmargin.circuits.errors import MalformedInput
 from zkmargin.service.errors import NotFound
 from zkmargin.service.keys.request_signatures import MAX_LIFETIME, key_id
-from zkmargin.service.ledger.context import Book
+from zkmargin.service.ledger.context import Ledger
 from zkmargin.service.ledger.events import Tree
 from zkmargin.service.ledger.idempotency import insert_new
 from zkmargin.service.refusals import Conflict, Forbidden, KeyNotValid, RequestReplayed
@@ -153,7 +153,7 @@ def expect_valid(row: Any, *, created: int, now: int) -> None:
     )
 
 
-def burn_nonce(book: Book, kid: str, nonce: str, expires: int, ticket: str) -> None:
+def burn_nonce(ledger: Ledger, kid: str, nonce: str, expires: int, ticket: str) -> None:
     """Use up a nonce, in a transaction of its own so that a refused request cannot be sent again; ``RequestReplayed``.
 
     ``ticket`` is fresh for each request received: a commit that was repeated finds its own row.
@@ -167,13 +167,13 @@ def burn_nonce(book: Book, kid: str, nonce: str, expires: int, ticket: str) -> N
         if held != ticket:
             raise RequestReplayed("this signed request was received before", field="signature-input.nonce")
 
-    book.database.apart(unit)
+    ledger.database.apart(unit)
 
 
-def forget_nonces(book: Book) -> int:
+def forget_nonces(ledger: Ledger) -> int:
     """Drop nonces whose signatures have expired by any host's clock; gives how many."""
-    table, limit = tables.nonces, book.clock() - NONCE_MARGIN
-    return book.database.write(lambda tx: tx.execute(delete(table).where(table.c.expires < limit)).rowcount)
+    table, limit = tables.nonces, ledger.clock() - NONCE_MARGIN
+    return ledger.database.write(lambda tx: tx.execute(delete(table).where(table.c.expires < limit)).rowcount)
 
 
 def grant(tx: Connection, account: str, venue: str) -> None:

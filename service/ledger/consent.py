@@ -16,7 +16,7 @@ from zkmargin.circuits.errors import SignatureRejected
 from zkmargin.circuits.purpose import Purpose
 from zkmargin.circuits.statement import Statement
 from zkmargin.service.ledger import callers
-from zkmargin.service.ledger.context import Book
+from zkmargin.service.ledger.context import Ledger
 from zkmargin.service.ledger.events import Tree
 from zkmargin.service.refusals import NotAuthorised, StatementRefused
 from zkmargin.verifier.facts.authorisation import check_authorises, verify_authorisation
@@ -50,11 +50,11 @@ def expect_purpose(statement: Statement, kind: type[P]) -> P:
     return purpose
 
 
-def expect_authorised(book: Book, tx: Connection, proved: Proved) -> None:
+def expect_authorised(ledger: Ledger, tx: Connection, proved: Proved) -> None:
     """``NotAuthorised`` unless a key of the account that is valid now signed this statement; ``StatementMismatch`` for
     an authorisation of another one.
     """
-    now = book.clock()
+    now = ledger.clock()
     for row in callers.keys_of(tx, "account", proved.statement.context.account):
         if not row.not_before <= now <= row.not_after:
             continue

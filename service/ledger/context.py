@@ -86,7 +86,7 @@ class SigningKey:
 
 
 @dataclass
-class Book:
+class Ledger:
     """Everything that a unit of work needs besides its connection."""
 
     database: Database
@@ -108,16 +108,16 @@ class Book:
         *,
         policy: Policy | None = None,
         clock: Callable[[], int] | None = None,
-    ) -> Book:
-        """The book of an initialised database; ``NotFound`` before ``zkmargin hub init``."""
+    ) -> Ledger:
+        """The ledger of an initialised database; ``NotFound`` before ``zkmargin hub init``."""
         row = database.read(lambda tx: tx.execute(select(tables.hub)).one_or_none())
         if row is None:
             raise NotFound("the database holds no hub: run zkmargin hub init", field="database")
-        book = cls(database, vault, row.name, row.currency, row.decimals)
-        book.policy = policy or Policy()
+        ledger = cls(database, vault, row.name, row.currency, row.decimals)
+        ledger.policy = policy or Policy()
         if clock is not None:
-            book.clock = clock
-        return book
+            ledger.clock = clock
+        return ledger
 
     def quanta(self, text: str, *, field: str) -> int:
         """An amount of the hub's currency in quanta: positive, below 2**63."""

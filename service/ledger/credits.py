@@ -28,7 +28,7 @@ from zkmargin.service.errors import NotFound
 from zkmargin.service.keys.signing import sign_credit_entry
 from zkmargin.service.ledger import accounts, breakers, consent, epochs, events, portfolio, snapshots, venues
 from zkmargin.service.ledger.consent import Proved
-from zkmargin.service.ledger.context import Book
+from zkmargin.service.ledger.context import Ledger
 from zkmargin.service.ledger.epochs import Account, Attested
 from zkmargin.service.ledger.events import Kind, Tree
 from zkmargin.service.observability import diagnostics
@@ -86,30 +86,30 @@ def read(tx: Connection, credit: str) -> Any:
     return row
 
 
-def entry_of(book: Book, row: Any, parts: Parts, *, sequence: int, caip2: str, now: int) -> CreditEntry:
+def entry_of(ledger: Ledger, row: Any, parts: Parts, *, sequence: int, caip2: str, now: int) -> CreditEntry:
     """The signed fact of a credit's state."""
     return CreditEntry(
-        hub=book.name, credit=row.id, account=row.account, venue=row.venue, caip2=caip2,
-        amount=book.money(parts.amount), currency=book.currency, statement=bytes.fromhex(row.statement),
+        hub=ledger.name, credit=row.id, account=row.account, venue=row.venue, caip2=caip2,
+        amount=ledger.money(parts.amount), currency=ledger.currency, statement=bytes.fromhex(row.statement),
         epoch=row.epoch, snapshot=bytes.fromhex(row.snapshot), state="live" if parts.live else "closed",
-        used=book.money(parts.used), released=book.money(parts.released), sequence=sequence, issued=row.issued,
+        used=ledger.money(parts.used), released=ledger.money(parts.released), sequence=sequence, issued=row.issued,
         expires=row.expires, time=now,
     )  # fmt: skip
 
 
-def view(book: Book, row: Any) -> Tree:
+def view(ledger: Ledger, row: Any) -> Tree:
     """A credit as its venue, its account and operators see it."""
     parts = Parts(row.amount, row.free, row.used, row.released)
     return {
         "credit": row.id, "account": row.account, "venue": row.venue, "epoch": row.epoch,
-        "amount": book.money(parts.amount), "free": book.money(parts.free), "used": book.money(parts.used),
-        "released": book.money(parts.released), "state": "live" if parts.live else "closed",
+        "amount": ledger.money(parts.amount), "free": ledger.money(parts.free), "used": ledger.money(parts.used),
+        "released": ledger.money(parts.released), "state": "live" if parts.live else "closed",
         "sequence": row.sequence, "issued": row.issued, "expires": row.expires,
         "entry": parse_json(row.entry.encode(), name="entry"),
     }  # fmt: skip
 
 
-def precheck(book: Book, tx: Connection, venue: str, proved: Proved, amount: int, expires: int) -> Attested:
+def precheck(ledger: Ledger, tx: Connection, venue: str, proved: Proved, amount: int, expires: int) -> Attested:
     """What is said before the proof is verified, so that most that are doomed cost nothing; gives the attestation to
     verify against. :func:`reserve` says all of it, under the locks.
     """
@@ -122,63 +122,64 @@ def precheck(book: Book, tx: Connection, venue: str, proved: Proved, amount: int
         # Who knows the commitment was shown it. To others an account, its epochs and its state do not exist.
         raise StatementMismatch("not a commitment that this hub attested", field="statement.commitment")
     row = find(tx, tables.accounts, id=claimed.account)
-    _expect_fitting(book, tx, row, venue, proved, amount, expires)
-    snapshots.usable(book, tx, statement.snapshot.hex(), book.clock())
-    _expect_end(book, expires, book.clock())
+    _expect_fitting(ledger, tx, row, venue, proved, amount, expires)
+    snapshots.usable(ledger, tx, statement.snapshot.hex(), ledger.clock())
+    _expect_end(ledger, expires, ledger.clock())
     return named
 
 
-def _expect_end(book: Book, expires: int, now: int) -> None:
-    if not now < expires <= now + book.policy.max_credit_seconds:
-        raise MalformedInput(f"must be after now and within {book.policy.max_credit_seconds} seconds", field="expires")
+def _expect_end(ledger: Ledger, expires: int, now: int) -> None:
+    if not now < expires <= now + ledger.policy.max_credit_seconds:
+        longest = ledger.policy.max_credit_seconds
+        raise MalformedInput(f"must be after now and within {longest} seconds", field="expires")
 
 
 def _expect_fitting(
-    book: Book, tx: Connection, account: Any, venue: str, proved: Proved, amount: int, expires: int
+    ledger: Ledger, tx: Connection, account: Any, venue: str, proved: Proved, amount: int, expires: int
 ) -> None:
     """What statement, authorisation, account and amount say by themselves."""
     statement = proved.statement
-    accounts.expect_terms(book, account, statement, spoke=venue)
+    accounts.expect_terms(ledger, account, statement, spoke=venue)
     purpose = consent.expect_purpose(statement, ForCredit)
     epochs.expect_epoch(account, statement.context.epoch)
-    covered = to_quanta(statement.amount, book.decimals, field="statement.amount")
+    covered = to_quanta(statement.amount, ledger.decimals, field="statement.amount")
     if amount > covered:
-        raise AmountAboveProof("more than the statement's amount", field="amount", proved=book.money(covered))
-    granted = to_quanta(purpose.amount, book.decimals, field="statement.purpose.amount")
+        raise AmountAboveProof("more than the statement's amount", field="amount", proved=ledger.money(covered))
+    granted = to_quanta(purpose.amount, ledger.decimals, field="statement.purpose.amount")
     if amount > granted:
-        raise NotAuthorised("more than the holder authorised", field="amount", authorised=book.money(granted))
+        raise NotAuthorised("more than the holder authorised", field="amount", authorised=ledger.money(granted))
     if expires > purpose.expires:
         raise NotAuthorised("for longer than the holder authorised", field="expires", authorised=purpose.expires)
-    consent.expect_authorised(book, tx, proved)
+    consent.expect_authorised(ledger, tx, proved)
 
 
 def _expect_eligible(
-    book: Book, tx: Connection, account: Account, venue: str, proved: Proved, amount: int, expires: int, now: int
+    ledger: Ledger, tx: Connection, account: Account, venue: str, proved: Proved, amount: int, expires: int, now: int
 ) -> Snapshot:
     statement = proved.statement
-    _expect_fitting(book, tx, account, venue, proved, amount, expires)
+    _expect_fitting(ledger, tx, account, venue, proved, amount, expires)
     if account.state != "open":
         raise AccountFrozen("no new credit on a frozen account", field="account")
     breakers.expect_closed(tx, breakers.HUB, breakers.venue_scope(venue))
-    snapshot = snapshots.usable(book, tx, statement.snapshot.hex(), now)
+    snapshot = snapshots.usable(ledger, tx, statement.snapshot.hex(), now)
     statement.check_time(snapshot, now)
-    _expect_end(book, expires, now)
+    _expect_end(ledger, expires, now)
     return snapshot
 
 
-def reserve(book: Book, tx: Connection, venue: str, proved: Proved, amount: int, expires: int) -> Tree:
+def reserve(ledger: Ledger, tx: Connection, venue: str, proved: Proved, amount: int, expires: int) -> Tree:
     """Book a credit on a statement whose proof was verified against the attestation of its epoch, and that the
     account's key authorises for this venue, this amount and this long.
 
     One transaction: latest epoch, open account, closed breakers, caps; the amount becomes an entry of the committed
     vector under a new epoch; the credit entry is signed. The database refuses a second credit on one epoch by itself.
     """
-    now, statement = book.clock(), proved.statement
-    account = epochs.read_account(book, tx, statement.context.account, lock=True)
-    snapshot = _expect_eligible(book, tx, account, venue, proved, amount, expires, now)
+    now, statement = ledger.clock(), proved.statement
+    account = epochs.read_account(ledger, tx, statement.context.account, lock=True)
+    snapshot = _expect_eligible(ledger, tx, account, venue, proved, amount, expires, now)
     line = portfolio.credit_line(snapshot)
     lots = portfolio.credit_lots(amount, snapshot)
-    after = portfolio.changed(accounts.listed(book, tx, account, snapshot), {line: lots})
+    after = portfolio.changed(accounts.listed(ledger, tx, account, snapshot), {line: lots})
     portfolio.check(after, [line], snapshot, field="amount")
     credit = secrets.token_hex(16)
     content = {
@@ -187,7 +188,7 @@ def reserve(book: Book, tx: Connection, venue: str, proved: Proved, amount: int,
     }  # fmt: skip
     exposed: list[Any] = []
     moved, state = epochs.advance(
-        book, tx, account, snapshot, after, "credit-issued", content, live=account.live + amount, now=now,
+        ledger, tx, account, snapshot, after, "credit-issued", content, live=account.live + amount, now=now,
         guard=lambda: exposed.append(venues.expose(tx, venue, amount)),
     )  # fmt: skip
     parts = Parts(amount, amount, 0, 0)
@@ -195,7 +196,7 @@ def reserve(book: Book, tx: Connection, venue: str, proved: Proved, amount: int,
         credit, account.id, venue, account.epoch, statement.digest.hex(), statement.snapshot.hex(), now, expires
     )
     entry = sign_credit_entry(
-        entry_of(book, fresh, parts, sequence=0, caip2=exposed[0].caip2, now=now), book.signing_key(tx, now).private
+        entry_of(ledger, fresh, parts, sequence=0, caip2=exposed[0].caip2, now=now), ledger.signing_key(tx, now).private
     ).decode()
     values = {
         "id": credit, "account": account.id, "venue": venue, "epoch": account.epoch, "statement": fresh.statement,
@@ -204,7 +205,7 @@ def reserve(book: Book, tx: Connection, venue: str, proved: Proved, amount: int,
     }  # fmt: skip
     row = tx.execute(_ISSUE, values).one()
     events.transfer(tx, moved.head, pledged(account.id), side(credit, "free"), amount)
-    return {**view(book, row), "attested": state.to_json()}
+    return {**view(ledger, row), "attested": state.to_json()}
 
 
 @dataclass(frozen=True)
@@ -221,35 +222,43 @@ class _Fresh:
     expires: int
 
 
-def _locked(book: Book, tx: Connection, credit: str, venue: str | None, sequence: int | None) -> tuple[Account, Any]:
+def _locked(
+    ledger: Ledger, tx: Connection, credit: str, venue: str | None, sequence: int | None
+) -> tuple[Account, Any]:
     """Account and credit, both locked; checks whose credit it is and that the report is the next one."""
     named = read(tx, credit)
     if venue is not None and named.venue != venue:
         raise NotFound("no such credit", field="credit")
-    account = epochs.read_account(book, tx, named.account, lock=True)
+    account = epochs.read_account(ledger, tx, named.account, lock=True)
     row = find(tx, tables.credits, lock=True, id=credit)
     if sequence is not None and sequence != row.sequence + 1:
         raise SequenceConflict("not the next report of this credit", field="sequence", expected=row.sequence + 1)
     return account, row
 
 
-def _settle(book: Book, tx: Connection, row: Any, parts: Parts, now: int) -> Tree:
+def _settle(ledger: Ledger, tx: Connection, row: Any, parts: Parts, now: int) -> Tree:
     """Write a credit's new parts, its transfers and its signed entry."""
     caip2 = venues.read(tx, row.venue).caip2
     sequence = row.sequence + 1
     entry = sign_credit_entry(
-        entry_of(book, row, parts, sequence=sequence, caip2=caip2, now=now), book.signing_key(tx, now).private
+        entry_of(ledger, row, parts, sequence=sequence, caip2=caip2, now=now), ledger.signing_key(tx, now).private
     ).decode()
     tx.execute(
         update(tables.credits)
         .where(tables.credits.c.id == row.id)
         .values(free=parts.free, used=parts.used, released=parts.released, sequence=sequence, entry=entry)
     )
-    return view(book, read(tx, row.id))
+    return view(ledger, read(tx, row.id))
 
 
 def consume(
-    book: Book, tx: Connection, venue: str, credit: str, sequence: int, amount: int, fills: Sequence[tuple[str, str]]
+    ledger: Ledger,
+    tx: Connection,
+    venue: str,
+    credit: str,
+    sequence: int,
+    amount: int,
+    fills: Sequence[tuple[str, str]],
 ) -> Tree:
     """Book what a venue reports: so much more of the credit is used, for these fills (instrument, quantity).
 
@@ -257,19 +266,19 @@ def consume(
     change no portfolio: positions at a venue are the venue's to margin, within the credit. A trade between two accounts
     of the hub is booked with both holders' proofs (:mod:`zkmargin.service.ledger.trades`).
     """
-    now = book.clock()
-    account, row = _locked(book, tx, credit, venue, sequence)
-    if now > row.expires + book.policy.report_grace:
+    now = ledger.clock()
+    account, row = _locked(ledger, tx, credit, venue, sequence)
+    if now > row.expires + ledger.policy.report_grace:
         raise CreditExpired("the time to report is over", field="credit")
     if amount > row.free:
-        raise AmountUnavailable("more than is free", field="amount", free=book.money(row.free))
+        raise AmountUnavailable("more than is free", field="amount", free=ledger.money(row.free))
     if not amount:
         raise MalformedInput("report what is used", field="amount")
     parts = Parts(row.amount, row.free - amount, row.used + amount, row.released)
     content: Tree = {"credit": credit, "used": str(amount), "fills": [list(fill) for fill in fills]}
-    moved = epochs.note(book, tx, account, "credit-consumed", content, now)
+    moved = epochs.note(ledger, tx, account, "credit-consumed", content, now)
     events.transfer(tx, moved.head, side(credit, "free"), side(credit, "used"), amount)
-    return {**_settle(book, tx, row, parts, now), "attested": None}
+    return {**_settle(ledger, tx, row, parts, now), "attested": None}
 
 
 def payable(venue: str) -> str:
@@ -278,7 +287,7 @@ def payable(venue: str) -> str:
 
 
 def _reduce(
-    book: Book, tx: Connection, account: Account, row: Any, free: int, used: int, paid: int, kind: Kind, now: int
+    ledger: Ledger, tx: Connection, account: Account, row: Any, free: int, used: int, paid: int, kind: Kind, now: int
 ) -> Tree:
     """Take parts of a credit out of the committed vector, and off venue and zone; ``paid`` of the used part in cash.
 
@@ -286,17 +295,17 @@ def _reduce(
     below what was proved on the same snapshot (``zkmargin.circuits.rules.paying``).
     """
     parts = Parts(row.amount, row.free - free, row.used - used, row.released + free + used)
-    snapshot, held = accounts.workable(book, tx, account)
+    snapshot, held = accounts.workable(ledger, tx, account)
     lots = portfolio.credit_lots(parts.live, snapshot) - portfolio.credit_lots(parts.live + free + used, snapshot)
     delta = {portfolio.credit_line(snapshot): lots}
     content: Tree = {"credit": row.id, "free": str(free), "used": str(used), "paid": str(paid)}
     if paid:
         cash = portfolio.cash_line(snapshot)
         inst = snapshot.instruments[snapshot.index[cash]]
-        delta[cash] = -to_lots(book.money(paid), inst.lot, field="paid")
-        content["delta"] = {cash: "-" + book.money(paid)}
+        delta[cash] = -to_lots(ledger.money(paid), inst.lot, field="paid")
+        content["delta"] = {cash: "-" + ledger.money(paid)}
     moved, state = epochs.advance(
-        book, tx, account, snapshot, portfolio.changed(held, delta), kind, content,
+        ledger, tx, account, snapshot, portfolio.changed(held, delta), kind, content,
         live=account.live - free - used, now=now, guard=lambda: venues.relieve(tx, row.venue, free + used),
     )  # fmt: skip
     for origin, target, amount in (
@@ -305,58 +314,58 @@ def _reduce(
         (side(row.id, "used"), payable(row.venue), paid),
     ):
         events.transfer(tx, moved.head, origin, target, amount)
-    return {**_settle(book, tx, row, parts, now), "attested": state.to_json()}
+    return {**_settle(ledger, tx, row, parts, now), "attested": state.to_json()}
 
 
 def release(
-    book: Book, tx: Connection, venue: str | None, credit: str, sequence: int, free: int, used: int, paid: int
+    ledger: Ledger, tx: Connection, venue: str | None, credit: str, sequence: int, free: int, used: int, paid: int
 ) -> Tree:
     """Give back parts of a credit; of the used part, ``paid`` goes to the venue from the account's cash.
 
     Only its venue can, or an operator (None) for a venue that is gone, who pays nothing out. ``AmountUnavailable``.
     """
-    account, row = _locked(book, tx, credit, venue, sequence)
+    account, row = _locked(ledger, tx, credit, venue, sequence)
     if free + used <= 0:
         raise MalformedInput("release something", field="free")
     if paid > used or (paid and venue is None):
         raise MalformedInput("at most the used part that is released, and to its venue", field="paid")
     if free > row.free or used > row.used:
         raise AmountUnavailable(
-            "more than the credit has", field="free" if free > row.free else "used", free=book.money(row.free),
-            used=book.money(row.used),
+            "more than the credit has", field="free" if free > row.free else "used", free=ledger.money(row.free),
+            used=ledger.money(row.used),
         )  # fmt: skip
-    return _reduce(book, tx, account, row, free, used, paid, "credit-released", book.clock())
+    return _reduce(ledger, tx, account, row, free, used, paid, "credit-released", ledger.clock())
 
 
-def expire(book: Book, tx: Connection, credit: str) -> Tree:
+def expire(ledger: Ledger, tx: Connection, credit: str) -> Tree:
     """Free what is unused of a credit whose time and report grace are over; ``NotExpired`` otherwise."""
-    now = book.clock()
-    account, row = _locked(book, tx, credit, None, None)
-    if now <= row.expires + book.policy.report_grace:
+    now = ledger.clock()
+    account, row = _locked(ledger, tx, credit, None, None)
+    if now <= row.expires + ledger.policy.report_grace:
         raise NotExpired("its venue may still use or report", field="credit")
     if row.free == 0:
-        return {**view(book, row), "attested": None}
-    return _reduce(book, tx, account, row, row.free, 0, 0, "credit-expired", now)
+        return {**view(ledger, row), "attested": None}
+    return _reduce(ledger, tx, account, row, row.free, 0, 0, "credit-expired", now)
 
 
-def due(book: Book, tx: Connection, limit: int = 100) -> list[str]:
+def due(ledger: Ledger, tx: Connection, limit: int = 100) -> list[str]:
     """Credits to expire now, oldest first."""
     c = tables.credits.c
     query = (
         select(c.id)
-        .where(c.free > 0, c.expires + book.policy.report_grace < book.clock())
+        .where(c.free > 0, c.expires + ledger.policy.report_grace < ledger.clock())
         .order_by(c.expires)
         .limit(limit)
     )
     return list(tx.execute(query).scalars())
 
 
-def sweep(book: Book) -> int:
+def sweep(ledger: Ledger) -> int:
     """Expire what is due, one transaction each; gives how many. Several processes may sweep at once."""
     done = 0
-    for credit in book.database.read(lambda tx: due(book, tx)):
+    for credit in ledger.database.read(lambda tx: due(ledger, tx)):
         try:
-            book.database.write(lambda tx, credit=credit: expire(book, tx, credit))  # type: ignore[misc]
+            ledger.database.write(lambda tx, credit=credit: expire(ledger, tx, credit))  # type: ignore[misc]
             done += 1
         except ZkMarginError as err:
             # One credit that cannot be expired must not keep the others alive. Its row is named, nothing else.
@@ -365,7 +374,7 @@ def sweep(book: Book) -> int:
 
 
 def listing(
-    book: Book, tx: Connection, *, account: str | None, venue: str | None, live: bool, after: int, limit: int
+    ledger: Ledger, tx: Connection, *, account: str | None, venue: str | None, live: bool, after: int, limit: int
 ) -> tuple[list[Tree], int | None]:
     """A page of credits by number, and where the next one begins."""
     c = tables.credits.c
@@ -378,4 +387,4 @@ def listing(
         query = query.where(c.free + c.used > 0)
     rows = list(tx.execute(query))
     more = rows[limit - 1].number if len(rows) > limit else None
-    return [view(book, row) for row in rows[:limit]], more
+    return [view(ledger, row) for row in rows[:limit]], more

@@ -15,7 +15,7 @@ from zkmargin.prover.commitment import commit
 from zkmargin.service.errors import NotFound
 from zkmargin.service.keys.signing import sign_attestation
 from zkmargin.service.ledger import portfolio, transparency
-from zkmargin.service.ledger.context import Book
+from zkmargin.service.ledger.context import Ledger
 from zkmargin.service.ledger.events import Event, Kind, Tree, record, salted
 from zkmargin.service.ledger.portfolio import Portfolio
 from zkmargin.service.refusals import StaleEpoch
@@ -66,12 +66,12 @@ def sealed_purpose(account: str, epoch: int) -> str:
     return f"account/{account}/{epoch}"
 
 
-def read_account(book: Book, tx: Connection, account: str, *, lock: bool = False) -> Account:
+def read_account(ledger: Ledger, tx: Connection, account: str, *, lock: bool = False) -> Account:
     """An account, with its row locked until the transaction ends if asked; ``NotFound``."""
     row = find(tx, tables.accounts, lock=lock, id=account)
     if row is None:
         raise NotFound("no such account", field="account")
-    opened = portfolio.from_bytes(book.vault.open(bytes(row.sealed), purpose=sealed_purpose(row.id, row.epoch)))
+    opened = portfolio.from_bytes(ledger.vault.open(bytes(row.sealed), purpose=sealed_purpose(row.id, row.epoch)))
     return Account(row.id, row.rule, row.jurisdiction, row.state, row.epoch, row.live, row.events, row.head, opened)
 
 
@@ -99,10 +99,10 @@ def expect_epoch(account: Account, epoch: int) -> None:
         )
 
 
-def note(book: Book, tx: Connection, account: Account, kind: Kind, content: Tree, now: int) -> Account:
+def note(ledger: Ledger, tx: Connection, account: Account, kind: Kind, content: Tree, now: int) -> Account:
     """Record a change that leaves the committed portfolio as it is."""
     event = Event(account.id, account.events + 1, account.epoch, kind, now, account.head, salted(content))
-    digest = record(book, tx, event)
+    digest = record(ledger, tx, event)
     tx.execute(
         update(tables.accounts)
         .where(tables.accounts.c.id == account.id, tables.accounts.c.events == account.events)
@@ -112,7 +112,7 @@ def note(book: Book, tx: Connection, account: Account, kind: Kind, content: Tree
 
 
 def advance(
-    book: Book,
+    ledger: Ledger,
     tx: Connection,
     account: Account,
     snapshot: Snapshot,
@@ -135,11 +135,11 @@ def advance(
     after = Portfolio(snapshot.registry_digest, domain, dict(lots), opening.blinding)
     epoch, sequence = account.epoch + 1, account.events + 1
     event = Event(account.id, sequence, epoch, kind, now, account.head, salted(content | after.commitment_data()))
-    digest = record(book, tx, event)
+    digest = record(ledger, tx, event)
     values: dict[str, Any] = {
         "epoch": epoch,
         "registry": snapshot.registry_digest.hex(),
-        "sealed": book.vault.seal(after.to_bytes(), purpose=sealed_purpose(account.id, epoch)),
+        "sealed": ledger.vault.seal(after.to_bytes(), purpose=sealed_purpose(account.id, epoch)),
         "live": live,
         "events": sequence,
         "head": digest,
@@ -148,16 +148,16 @@ def advance(
     moved = replace(account, epoch=epoch, live=live, events=sequence, head=digest, portfolio=after)
     if guard is not None:
         guard()
-    return moved, attest(book, tx, moved, commitment, now)
+    return moved, attest(ledger, tx, moved, commitment, now)
 
 
-def attest(book: Book, tx: Connection, account: Account, commitment: bytes, now: int) -> Attested:
+def attest(ledger: Ledger, tx: Connection, account: Account, commitment: bytes, now: int) -> Attested:
     """Sign the attestation of an account's present epoch and append it to the log."""
     held = account.portfolio
-    fact = Attestation(book.name, account.id, account.epoch, commitment, held.domain, held.registry, now)
-    key = book.signing_key(tx, now)
+    fact = Attestation(ledger.name, account.id, account.epoch, commitment, held.domain, held.registry, now)
+    key = ledger.signing_key(tx, now)
     document = sign_attestation(fact, key.private)
-    leaf = transparency.append(book, tx, parse_json(document, name="attestation")["jws"], now)
+    leaf = transparency.append(ledger, tx, parse_json(document, name="attestation")["jws"], now)
     put(
         tx, tables.attestations, account=account.id, epoch=account.epoch, commitment=commitment.hex(), leaf=leaf,
         time=now, document=document.decode(),

@@ -16,7 +16,7 @@ from sqlalchemy import Connection
 from zkmargin.circuits import canonical
 from zkmargin.circuits.canonical import canonical_bytes, parse_json
 from zkmargin.circuits.errors import InternalError
-from zkmargin.service.ledger.context import Book
+from zkmargin.service.ledger.context import Ledger
 from zkmargin.service.store import tables
 from zkmargin.service.store.queries import put
 
@@ -67,14 +67,14 @@ def purpose(account: str, sequence: int) -> str:
     return f"event/{account}/{sequence}"
 
 
-def record(book: Book, tx: Connection, event: Event) -> str:
+def record(ledger: Ledger, tx: Connection, event: Event) -> str:
     """Append an event; gives its digest. A lost race shows as the database's uniqueness of (account, sequence).
 
     ``InternalError`` for a kind that the audit could not replay.
     """
     if event.kind not in KINDS:
         raise InternalError("an event of no known kind", field="events.kind")
-    sealed = book.vault.seal(event.sealed_bytes(), purpose=purpose(event.account, event.sequence))
+    sealed = ledger.vault.seal(event.sealed_bytes(), purpose=purpose(event.account, event.sequence))
     digest = event.digest
     put(
         tx, tables.events, account=event.account, sequence=event.sequence, epoch=event.epoch, kind=event.kind,
@@ -83,9 +83,9 @@ def record(book: Book, tx: Connection, event: Event) -> str:
     return digest
 
 
-def read(book: Book, row: Any) -> Event:
+def read(ledger: Ledger, row: Any) -> Event:
     """An event from its row."""
-    content = parse_json(book.vault.open(bytes(row.sealed), purpose=purpose(row.account, row.sequence)), name="event")
+    content = parse_json(ledger.vault.open(bytes(row.sealed), purpose=purpose(row.account, row.sequence)), name="event")
     return Event(row.account, row.sequence, row.epoch, row.kind, row.time, row.previous, content)
 
 

@@ -22,7 +22,7 @@ from sqlalchemy import Connection, bindparam, delete, text, update
 
 from zkmargin.circuits.canonical import canonical_bytes, parse_json
 from zkmargin.circuits.errors import ZkMarginError
-from zkmargin.service.ledger.context import Book
+from zkmargin.service.ledger.context import Ledger
 from zkmargin.service.refusals import IdempotencyMismatch, Refusal, RequestInProgress, Unavailable
 from zkmargin.service.store import tables
 from zkmargin.service.store.queries import find
@@ -92,13 +92,13 @@ class Outcome:
         return self.result
 
 
-def _read(book: Book, call: Call, row: Any) -> Outcome | None:
+def _read(ledger: Ledger, call: Call, row: Any) -> Outcome | None:
     """The outcome of a row, None while it has none; ``IdempotencyMismatch`` for another request's."""
     if row.request != call.request.hex():
         raise IdempotencyMismatch("this key was used for another request", field="idempotency-key")
     if row.status == AT_WORK:
         return None
-    tree: Tree = parse_json(book.vault.open(bytes(row.sealed), purpose=call.purpose), name="answer")
+    tree: Tree = parse_json(ledger.vault.open(bytes(row.sealed), purpose=call.purpose), name="answer")
     if row.status != REFUSED:
         return Outcome(tree)
     refusal = Refusal(tree["message"], field=tree["field"], **tree["extensions"])
@@ -106,30 +106,30 @@ def _read(book: Book, call: Call, row: Any) -> Outcome | None:
     return Outcome(refusal)
 
 
-def _claimed(book: Book, tx: Connection, call: Call) -> Any:
+def _claimed(ledger: Ledger, tx: Connection, call: Call) -> Any:
     """None if this try has put its own row under the key, and the row that is there otherwise."""
-    now = book.clock()
+    now = ledger.clock()
     fresh = insert_new(
         tx, _TABLE, caller=call.caller, key=call.key, request=call.request.hex(), status=AT_WORK, sealed=b"",
-        created=now, owner=call.owner, until=now + book.policy.claim_seconds,
+        created=now, owner=call.owner, until=now + ledger.policy.claim_seconds,
     )  # fmt: skip
     return None if fresh else find(tx, _TABLE, caller=call.caller, key=call.key)
 
 
-def _write(book: Book, tx: Connection, call: Call, status: int, tree: Tree) -> None:
+def _write(ledger: Ledger, tx: Connection, call: Call, status: int, tree: Tree) -> None:
     """Write the outcome into this try's own row."""
-    sealed = book.vault.seal(canonical_bytes(tree), purpose=call.purpose)
-    tx.execute(_WRITE, call.place() | {"told": status, "answer": sealed, "now": book.clock()})
+    sealed = ledger.vault.seal(canonical_bytes(tree), purpose=call.purpose)
+    tx.execute(_WRITE, call.place() | {"told": status, "answer": sealed, "now": ledger.clock()})
 
 
-def _write_refusal(book: Book, tx: Connection, call: Call, refusal: ZkMarginError) -> Outcome:
+def _write_refusal(ledger: Ledger, tx: Connection, call: Call, refusal: ZkMarginError) -> Outcome:
     extensions = dict(getattr(refusal, "extensions", {}))
     tree = {"code": refusal.code, "message": refusal.message, "field": refusal.field, "extensions": extensions}
-    _write(book, tx, call, REFUSED, tree)
+    _write(ledger, tx, call, REFUSED, tree)
     return Outcome(refusal, earlier=False)
 
 
-def claim(book: Book, call: Call, check: Callable[[Connection], T]) -> T | Outcome:
+def claim(ledger: Ledger, call: Call, check: Callable[[Connection], T]) -> T | Outcome:
     """Claim the key for work outside a transaction, and ``check`` what can be checked before, at one moment: gives what
     ``check`` gives, or the outcome if there is one already or the check refuses.
 
@@ -137,42 +137,42 @@ def claim(book: Book, call: Call, check: Callable[[Connection], T]) -> T | Outco
     """
 
     def unit(tx: Connection) -> T | Outcome:
-        if (outcome := _earlier(book, tx, call)) is not None:
+        if (outcome := _earlier(ledger, tx, call)) is not None:
             return outcome
         try:
             checked = check(tx)
         except ZkMarginError as err:
             if err.code in NO_OUTCOME:
                 raise
-            return _write_refusal(book, tx, call, err)
-        if not book.database.sqlite:
+            return _write_refusal(ledger, tx, call, err)
+        if not ledger.database.sqlite:
             # A claim that a crash of the database loses was worth nothing any more: it need not wait for the disk.
             tx.execute(text("SET LOCAL synchronous_commit = off"))
         return checked
 
-    return book.database.exact(unit)
+    return ledger.database.exact(unit)
 
 
-def _earlier(book: Book, tx: Connection, call: Call) -> Outcome | None:
+def _earlier(ledger: Ledger, tx: Connection, call: Call) -> Outcome | None:
     """The outcome under the key if there is one; else the key is this try's. ``RequestInProgress``."""
-    row = _claimed(book, tx, call)
+    row = _claimed(ledger, tx, call)
     if row is None:
         return None
-    outcome = _read(book, call, row)
+    outcome = _read(ledger, call, row)
     # A commit that was repeated finds its own claim.
     if outcome is None and row.owner != call.owner:
-        _take(book, tx, call, row)
+        _take(ledger, tx, call, row)
     return outcome
 
 
-def _take(book: Book, tx: Connection, call: Call, row: Any) -> None:
-    now = book.clock()
-    place = call.place(row.owner) | {"taker": call.owner, "end": now + book.policy.claim_seconds}
+def _take(ledger: Ledger, tx: Connection, call: Call, row: Any) -> None:
+    now = ledger.clock()
+    place = call.place(row.owner) | {"taker": call.owner, "end": now + ledger.policy.claim_seconds}
     if now < row.until or tx.execute(_TAKE, place).rowcount == 0:
         raise RequestInProgress("an earlier try of this request is still at work", field="idempotency-key")
 
 
-def settle(book: Book, call: Call, work: Callable[[Connection], Tree]) -> Outcome:
+def settle(ledger: Ledger, call: Call, work: Callable[[Connection], Tree]) -> Outcome:
     """Run ``work`` in one transaction with its outcome, for a key that this try claimed.
 
     ``RequestInProgress`` when another try has taken the claim over.
@@ -182,20 +182,20 @@ def settle(book: Book, call: Call, work: Callable[[Connection], Tree]) -> Outcom
         row = find(tx, _TABLE, lock=True, caller=call.caller, key=call.key)
         if row is None:
             raise Unavailable("the claim on this key was lost with the database's last moments")
-        outcome = _read(book, call, row)
+        outcome = _read(ledger, call, row)
         if outcome is not None:
             return outcome
         if row.owner != call.owner:
             raise RequestInProgress("a later try of this request is at work", field="idempotency-key")
         answer = work(tx)
-        _write(book, tx, call, call.status, answer)
+        _write(ledger, tx, call, call.status, answer)
         return Outcome(answer, earlier=False)
 
-    return _run(book, call, unit)
+    return _run(ledger, call, unit)
 
 
 def once(
-    book: Book, caller: str, key: str, request: bytes, work: Callable[[Connection], Tree], *, status: int = 200
+    ledger: Ledger, caller: str, key: str, request: bytes, work: Callable[[Connection], Tree], *, status: int = 200
 ) -> tuple[Tree, bool]:
     """Run ``work`` in one transaction under an idempotency key; gives the answer and whether it is an earlier one.
 
@@ -205,26 +205,26 @@ def once(
     call = Call(caller, key, request, status)
 
     def unit(tx: Connection) -> Outcome:
-        if (outcome := _earlier(book, tx, call)) is not None:
+        if (outcome := _earlier(ledger, tx, call)) is not None:
             return outcome
         answer = work(tx)
-        _write(book, tx, call, status, answer)
+        _write(ledger, tx, call, status, answer)
         return Outcome(answer, earlier=False)
 
-    outcome = _run(book, call, unit)
+    outcome = _run(ledger, call, unit)
     return outcome.told(), outcome.earlier
 
 
-def _run(book: Book, call: Call, unit: Callable[[Connection], Outcome]) -> Outcome:
+def _run(ledger: Ledger, call: Call, unit: Callable[[Connection], Outcome]) -> Outcome:
     try:
-        return book.database.write(unit)
+        return ledger.database.write(unit)
     except ZkMarginError as err:
         if err.code in NO_OUTCOME:
             raise
-        return refuse(book, call, err)
+        return refuse(ledger, call, err)
 
 
-def refuse(book: Book, call: Call, error: ZkMarginError) -> Outcome:
+def refuse(ledger: Ledger, call: Call, error: ZkMarginError) -> Outcome:
     """End a try that failed: what it failed with becomes the request's outcome, unless there is one already, which is
     the one to tell. Raises what is no outcome, and gives the claim up.
 
@@ -232,25 +232,25 @@ def refuse(book: Book, call: Call, error: ZkMarginError) -> Outcome:
     """
     if error.code in NO_OUTCOME:
         with suppress(ZkMarginError):
-            book.database.write(lambda tx: tx.execute(_GIVE_UP, call.place()))
+            ledger.database.write(lambda tx: tx.execute(_GIVE_UP, call.place()))
         raise error
 
     def unit(tx: Connection) -> Outcome:
-        row = _claimed(book, tx, call)
+        row = _claimed(ledger, tx, call)
         if row is not None:
             row = find(tx, _TABLE, lock=True, caller=call.caller, key=call.key)
-            outcome = _read(book, call, row)
+            outcome = _read(ledger, call, row)
             if outcome is not None:
                 return outcome
             if row.owner != call.owner:
                 raise RequestInProgress("another try of this request is at work", field="idempotency-key")
-        return _write_refusal(book, tx, call, error)
+        return _write_refusal(ledger, tx, call, error)
 
-    return book.database.write(unit)
+    return ledger.database.write(unit)
 
 
-def forget(book: Book) -> int:
+def forget(ledger: Ledger) -> int:
     """Drop outcomes older than :data:`KEEP_SECONDS`; gives how many."""
-    return book.database.write(
-        lambda tx: tx.execute(delete(_TABLE).where(_TABLE.c.created < book.clock() - KEEP_SECONDS)).rowcount
+    return ledger.database.write(
+        lambda tx: tx.execute(delete(_TABLE).where(_TABLE.c.created < ledger.clock() - KEEP_SECONDS)).rowcount
     )

@@ -39,7 +39,7 @@ from zkmargin.verifier.facts.jws import open_token
 
 if TYPE_CHECKING:
     from zkmargin.circuits.snapshot import Snapshot
-    from zkmargin.service.ledger.context import Book
+    from zkmargin.service.ledger.context import Ledger
     from zkmargin.service.ledger.events import Tree
 
 SCHEMA = "zkmargin/import/1"
@@ -155,24 +155,24 @@ def _holdings(model: PayloadModel) -> dict[str, dict[str, str]]:
     return out
 
 
-def book_import(book: Book, tx: Connection, data: bytes) -> Tree:
+def book_import(ledger: Ledger, tx: Connection, data: bytes) -> Tree:
     """Take over a signed book: every account gets its contracts and the cash charged for them, under a new epoch.
 
     ``StatementMismatch`` for another hub, ``StaleStatement`` outside a day, ``Conflict`` for an account that has done
     anything since it was opened, ``Forbidden`` for a line that is no contract and not the quote currency.
     """
-    now = book.clock()
+    now = ledger.clock()
     taken = _signed(tx, data, now)
-    if taken.hub != book.name:
+    if taken.hub != ledger.name:
         raise StatementMismatch("is for another hub", field="import.hub")
     if not now - MAX_AGE_SECONDS <= taken.time <= now + CLOCK_SKEW:
         raise StaleStatement("was signed more than a day ago, or in the future", field="import.time")
-    snapshot = snapshots.in_force(book, tx, now)
+    snapshot = snapshots.in_force(ledger, tx, now)
     answer: Tree = {"import": taken.digest, "signer": taken.signer, "accounts": []}
     # Rows are locked in one order; the document is kept once, with the first, and with the key that signed it, since
     # the keys of operators and venues may be forgotten after their end.
     for i, name in enumerate(sorted(taken.holdings)):
-        account = epochs.read_account(book, tx, name, lock=True)
+        account = epochs.read_account(ledger, tx, name, lock=True)
         if account.events != 1 or account.state != "open":
             raise Conflict("only an account that was just opened can take over a book", field=f"import.{name}")
         lots = _lots(taken.holdings[name], snapshot, name)
@@ -180,7 +180,7 @@ def book_import(book: Book, tx: Connection, data: bytes) -> Tree:
         content: Tree = {"import": taken.digest, "delta": dict(taken.holdings[name])}
         if i == 0:
             content |= {"document": parse_json(data, name="import"), "key": taken.public.hex()}
-        moved, state = epochs.advance(book, tx, account, snapshot, lots, "imported", content, live=0, now=now)
+        moved, state = epochs.advance(ledger, tx, account, snapshot, lots, "imported", content, live=0, now=now)
         answer["accounts"].append({"account": moved.id, "epoch": moved.epoch, "leaf": state.leaf})
     return answer
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from sqlalchemy import Connection, select
 
 from zkmargin.circuits.purpose import ANY
-from zkmargin.service.ledger.context import Book
+from zkmargin.service.ledger.context import Ledger
 from zkmargin.service.refusals import Conflict
 from zkmargin.service.store import tables
 
@@ -15,14 +15,14 @@ RESERVED = (ANY,)
 _A = {"operator": "an operator", "oracle": "an oracle", "venue": "a venue", "account": "an account"}
 
 
-def expect_free(book: Book, tx: Connection, kind: str, name: str) -> None:
+def expect_free(ledger: Ledger, tx: Connection, kind: str, name: str) -> None:
     """``Conflict`` for a new operator, oracle, venue or account under a name that is not its own.
 
     The hub's: a statement for the hub as spoke is one of withdrawal, and a venue of this name could ask for it. Nor may
     it differ in case alone. A reserved word. And the name of another kind of caller: where people read a name, no kind
     stands beside it.
     """
-    if name.casefold() == book.name.casefold():
+    if name.casefold() == ledger.name.casefold():
         raise Conflict("the hub's own name", field=kind)
     if name.casefold() in RESERVED:
         raise Conflict("a word that stands for something else", field=kind)

@@ -17,17 +17,17 @@ from sqlalchemy import Connection, select
 from zkmargin.circuits.canonical import canonical_bytes, parse_json
 from zkmargin.circuits.errors import CorruptData, SignatureRejected
 from zkmargin.service.keys.signing import sign_credit_entry
-from zkmargin.service.ledger.context import Book
+from zkmargin.service.ledger.context import Ledger
 from zkmargin.service.ledger.events import Tree
 from zkmargin.service.store import tables
 from zkmargin.verifier.facts.credit_entry import CreditEntry, verify_credit_entry
 from zkmargin.verifier.facts.hub_keys import KEY_GRACE, public_key
 
 
-def shown(book: Book, tx: Connection, credit: Tree) -> Tree:
+def shown(ledger: Ledger, tx: Connection, credit: Tree) -> Tree:
     """A credit's view with its entry signed by the hub's newest key."""
-    now = book.clock()
-    key = book.signing_key(tx, now)
+    now = ledger.clock()
+    key = ledger.signing_key(tx, now)
     # Most entries are much younger than the key, and need no check of their signature.
     if _time_of(credit["entry"]) >= key.not_before + KEY_GRACE:
         return credit

@@ -19,7 +19,7 @@ from zkmargin.circuits.snapshot import Snapshot
 from zkmargin.circuits.statement import Statement, from_model
 from zkmargin.circuits.units import format_fraction, parse_decimal, to_lots, to_quanta
 from zkmargin.service.ledger import credits, events, portfolio
-from zkmargin.service.ledger.context import Book
+from zkmargin.service.ledger.context import Ledger
 from zkmargin.service.ledger.events import Event
 from zkmargin.service.ledger.imports import Replayed
 from zkmargin.verifier.facts.attestation import Attestation
@@ -73,7 +73,7 @@ class Replay:
     what no event made is left in it.
     """
 
-    book: Book
+    ledger: Ledger
     attested: Mapping[tuple[str, int], Attestation]
     transfers: dict[str, list[tuple[str, str, int]]]
     findings: list[str]
@@ -104,7 +104,7 @@ class Replay:
         """Replay one event's row; says whether it could be."""
         name = f"event {row.account}/{row.sequence}"
         try:
-            event = events.read(self.book, row)
+            event = events.read(self.ledger, row)
             self._event(event, name)
         except BROKEN as err:
             self.findings.append(f"{name}: cannot be replayed ({type(err).__name__})")
@@ -139,7 +139,7 @@ class Replay:
             return not moved
         snapshot = self.registries[event.content["registry"]]
         if event.kind == "credit-released":
-            paid = Fraction(int(event.content["paid"]), 10**self.book.decimals)
+            paid = Fraction(int(event.content["paid"]), 10**self.ledger.decimals)
             return moved == ({portfolio.cash_line(snapshot): -paid} if paid else {})
         kinds = [snapshot.instruments[snapshot.index[instrument]].kind for instrument in moved]
         return len(kinds) == 1 and kinds[0] in portfolio.ASSETS and min(moved.values()) > 0
@@ -177,7 +177,7 @@ class Replay:
             case "credit-issued":
                 amount = int(content["amount"])
                 statement = self._proved(event, state, content["venue"], name)
-                proved = to_quanta(statement.amount, self.book.decimals, field="statement.amount")
+                proved = to_quanta(statement.amount, self.ledger.decimals, field="statement.amount")
                 self.check(amount <= proved and not statement.delta, f"{name}: more than was proved")
                 self._granted(statement.purpose, amount, content["expires"], name)
                 credit = Credit(
@@ -209,7 +209,7 @@ class Replay:
                 ]  # fmt: skip
                 return [move for move in moves if move[2]]
             case "withdrawn":
-                statement = self._proved(event, state, self.book.name, name)
+                statement = self._proved(event, state, self.ledger.name, name)
                 self.check(dict(statement.delta) == content["delta"], f"{name}: took out other than was proved")
                 purpose = statement.purpose
                 paid_to = purpose.destination if isinstance(purpose, ForWithdrawal) else None
@@ -235,7 +235,7 @@ class Replay:
         if not isinstance(purpose, ForCredit):
             self.findings.append(f"{name}: the statement is for another use")
             return
-        granted = to_quanta(purpose.amount, self.book.decimals, field="statement.purpose.amount")
+        granted = to_quanta(purpose.amount, self.ledger.decimals, field="statement.purpose.amount")
         self.check(amount <= granted and expires <= purpose.expires, f"{name}: more than was authorised")
 
     def _authorised(self, event: Event, statement: Statement, name: str) -> None:
@@ -265,7 +265,7 @@ class Replay:
             statement.terms,
         )
         same = (context.hub, context.account, context.epoch, context.spoke, statement.rule_id) == (
-            self.book.name, event.account, event.epoch - 1, spoke, state.terms["rule"],
+            self.ledger.name, event.account, event.epoch - 1, spoke, state.terms["rule"],
         )  # fmt: skip
         self.check(same, f"{name}: the statement is about something else")
         jurisdiction = state.terms["jurisdiction"]

@@ -13,7 +13,7 @@ from zkmargin.circuits.errors import MalformedInput
 from zkmargin.service.keys.signing import raw_public, sign_hub_key
 from zkmargin.service.keys.vault import Vault
 from zkmargin.service.ledger import callers, epochs, events, names, transparency
-from zkmargin.service.ledger.context import Book
+from zkmargin.service.ledger.context import Ledger
 from zkmargin.service.ledger.events import Tree
 from zkmargin.service.refusals import Conflict
 from zkmargin.service.store import tables
@@ -75,7 +75,7 @@ def key_documents(tx: Connection) -> list[Tree]:
     return [parse_json(row.document.encode(), name="hub-key") for row in rows]
 
 
-def rotate_signing_key(book: Book, *, begins: int | None = None, seconds: int = KEY_SECONDS) -> Tree:
+def rotate_signing_key(ledger: Ledger, *, begins: int | None = None, seconds: int = KEY_SECONDS) -> Tree:
     """Appoint a new signing key, valid from ``begins`` (now by default); the present one stays valid to its end, so
     that readers have time to follow the chain. New facts are signed with the newest key that is valid.
 
@@ -83,7 +83,7 @@ def rotate_signing_key(book: Book, *, begins: int | None = None, seconds: int = 
     ends no earlier than the present one, which would else sign again after it, and readers take nothing of a superseded
     key.
     """
-    now = book.clock()
+    now = ledger.clock()
     start = now if begins is None else begins
     key = Ed25519PrivateKey.generate()
 
@@ -99,27 +99,27 @@ def rotate_signing_key(book: Book, *, begins: int | None = None, seconds: int = 
         if start + seconds < last.not_after:
             raise MalformedInput("must end no earlier than the present key", field="days")
         number = last.number + 1
-        fact = HubKey(book.name, raw_public(key), start, start + seconds, bytes.fromhex(last.public))
-        secret = book.vault.open(bytes(last.sealed), purpose=f"signing-key/{last.number}")
+        fact = HubKey(ledger.name, raw_public(key), start, start + seconds, bytes.fromhex(last.public))
+        secret = ledger.vault.open(bytes(last.sealed), purpose=f"signing-key/{last.number}")
         document = sign_hub_key(fact, Ed25519PrivateKey.from_private_bytes(secret))
-        _store_key(tx, book.vault, number, key, fact, document)
+        _store_key(tx, ledger.vault, number, key, fact, document)
         if start <= now:
-            book.forget_signing_key()
-            transparency.resign(book, tx)
+            ledger.forget_signing_key()
+            transparency.resign(ledger, tx)
         return {"key": fact.key.hex(), "not_before": fact.not_before, "not_after": fact.not_after}
 
-    return book.database.write(unit)
+    return ledger.database.write(unit)
 
 
-def admit(book: Book, kind: str, name: str, key: str) -> Tree:
+def admit(ledger: Ledger, kind: str, name: str, key: str) -> Tree:
     """Register an operator or an oracle, or one more key of theirs."""
 
     def unit(tx: Connection) -> Tree:
-        now = book.clock()
-        names.expect_free(book, tx, kind, name)
+        now = ledger.clock()
+        names.expect_free(ledger, tx, kind, name)
         return callers.admit(tx, kind, name, key, now=now, not_before=now)
 
-    return book.database.write(unit)
+    return ledger.database.write(unit)
 
 
 def _purposes() -> list[tuple[Table, Callable[[Any], str]]]:
@@ -133,7 +133,7 @@ def _purposes() -> list[tuple[Table, Callable[[Any], str]]]:
     ]
 
 
-def reseal(book: Book, progress: Callable[[str], None] = lambda step: None) -> dict[str, int]:
+def reseal(ledger: Ledger, progress: Callable[[str], None] = lambda step: None) -> dict[str, int]:
     """Seal every value that is under an older storage key anew under the first; gives how many by table.
 
     Each row in its own small transaction under its lock, so the service goes on meanwhile. Until it is done, and while
@@ -143,17 +143,17 @@ def reseal(book: Book, progress: Callable[[str], None] = lambda step: None) -> d
     for table, purpose in _purposes():
         progress(table.name)
         keys = list(table.primary_key.columns)
-        rows = book.database.read(
+        rows = ledger.database.read(
             lambda tx, table=table, keys=keys: [  # type: ignore[misc]
                 tuple(row[:-1])
                 for row in tx.execute(select(*keys, table.c.sealed))
-                if row[-1] and not book.vault.current(bytes(row[-1]))
+                if row[-1] and not ledger.vault.current(bytes(row[-1]))
             ]
         )
         for place in rows:
-            book.database.write(
+            ledger.database.write(
                 lambda tx, table=table, keys=keys, place=place, purpose=purpose: _reseal_row(  # type: ignore[misc]
-                    book, tx, table, keys, place, purpose
+                    ledger, tx, table, keys, place, purpose
                 )
             )
         done[table.name] = len(rows)
@@ -161,11 +161,11 @@ def reseal(book: Book, progress: Callable[[str], None] = lambda step: None) -> d
 
 
 def _reseal_row(
-    book: Book, tx: Connection, table: Table, keys: list[Any], place: tuple[Any, ...], purpose: Callable[[Any], str]
+    ledger: Ledger, tx: Connection, table: Table, keys: list[Any], place: tuple[Any, ...], purpose: Callable[[Any], str]
 ) -> None:
     chosen = [column == value for column, value in zip(keys, place, strict=True)]
     row = tx.execute(select(table).where(*chosen).with_for_update(key_share=True)).one_or_none()
-    if row is None or book.vault.current(bytes(row.sealed)):
+    if row is None or ledger.vault.current(bytes(row.sealed)):
         return
-    plain = book.vault.open(bytes(row.sealed), purpose=purpose(row))
-    tx.execute(update(table).where(*chosen).values(sealed=book.vault.seal(plain, purpose=purpose(row))))
+    plain = ledger.vault.open(bytes(row.sealed), purpose=purpose(row))
+    tx.execute(update(table).where(*chosen).values(sealed=ledger.vault.seal(plain, purpose=purpose(row))))

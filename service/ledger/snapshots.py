@@ -13,7 +13,7 @@ from zkmargin.circuits.statement import CLOCK_SKEW
 from zkmargin.circuits.units import PPM
 from zkmargin.service.errors import NotFound
 from zkmargin.service.ledger import breakers
-from zkmargin.service.ledger.context import Book
+from zkmargin.service.ledger.context import Ledger
 from zkmargin.service.ledger.events import Tree
 from zkmargin.service.ledger.portfolio import cash_line, credit_line
 from zkmargin.service.refusals import Conflict, SnapshotRefused, StaleSnapshot
@@ -81,15 +81,15 @@ def documents(tx: Connection, digest: str) -> Tree:
     }
 
 
-def in_force(book: Book, tx: Connection, now: int) -> Snapshot:
+def in_force(ledger: Ledger, tx: Connection, now: int) -> Snapshot:
     """The newest snapshot, if it is in force; ``StaleSnapshot`` otherwise: without prices exposure only falls."""
     newest = latest(tx)
     if not newest.time - CLOCK_SKEW <= now <= newest.valid_until:
         raise StaleSnapshot("no snapshot is in force: wait for the oracle's next", field="snapshot")
-    return book.snapshot(tx, newest.digest)
+    return ledger.snapshot(tx, newest.digest)
 
 
-def usable(book: Book, tx: Connection, digest: str, now: int, *, grace: int | None = None) -> Snapshot:
+def usable(ledger: Ledger, tx: Connection, digest: str, now: int, *, grace: int | None = None) -> Snapshot:
     """The snapshot that a statement names, if a proof may rest on it now.
 
     It must be the newest, or have been superseded at most ``grace`` seconds ago (the policy's), and be in force:
@@ -111,28 +111,28 @@ def usable(book: Book, tx: Connection, digest: str, now: int, *, grace: int | No
             .order_by(tables.snapshots.c.time)
             .limit(1)
         ).scalar_one()
-        allowed = book.policy.snapshot_grace if grace is None else grace
+        allowed = ledger.policy.snapshot_grace if grace is None else grace
         # Without grace not even in the second of its arrival, which another host's clock could make longer.
         if not allowed or now > successor + allowed:
             raise StaleSnapshot("superseded: prove on the newest", field="statement.snapshot", newest=newest.digest)
-    return book.snapshot(tx, digest)
+    return ledger.snapshot(tx, digest)
 
 
-def publish(book: Book, tx: Connection, snapshot: Snapshot, signed: SnapshotSignature, document: bytes) -> Tree:
+def publish(ledger: Ledger, tx: Connection, snapshot: Snapshot, signed: SnapshotSignature, document: bytes) -> Tree:
     """Take over an oracle's snapshot. A jump of any mark beyond the policy opens the hub's breaker: exposure may then
     only fall until an operator closes it.
 
     The time must be later than the last one's. ``SnapshotRefused`` for another currency, no credit line, or lots of
     cash or credits that do not divide a quantum; ``Conflict`` for a time that is not newer.
     """
-    if (snapshot.currency, snapshot.decimals) != (book.currency, book.decimals):
+    if (snapshot.currency, snapshot.decimals) != (ledger.currency, ledger.decimals):
         raise SnapshotRefused("the hub's currency and decimals are others", field="snapshot.quote")
     for name in (credit_line(snapshot), cash_line(snapshot)):
         row = snapshot.index[name]
         if (Fraction(1, 10**snapshot.decimals) / snapshot.instruments[row].lot).denominator != 1:
             # A payment would take cash, and of a credit in coarser lots nothing: less would be left than was proved.
             raise SnapshotRefused("does not divide a quote quantum", field=f"snapshot.instruments.{row}.lot")
-    now = book.clock()
+    now = ledger.clock()
     # Publishing is rare: one at a time.
     tx.execute(select(tables.hub).with_for_update(key_share=True))
     digest = snapshot.digest.hex()
@@ -149,8 +149,8 @@ def publish(book: Book, tx: Connection, snapshot: Snapshot, signed: SnapshotSign
                 valid_until=signed.valid_until, received=now, document=snapshot.to_bytes(), signature=document.decode(),
             )
         )  # fmt: skip
-        if last is not None and jumped(book.snapshot(tx, last.digest), snapshot, book.policy.jump_ppm):
-            breakers.open_breaker(book, tx, breakers.HUB, "price-jump")
+        if last is not None and jumped(ledger.snapshot(tx, last.digest), snapshot, ledger.policy.jump_ppm):
+            breakers.open_breaker(ledger, tx, breakers.HUB, "price-jump")
     return by_digest(tx, digest).to_json()
 
 

@@ -19,7 +19,7 @@ from zkmargin.circuits.statement import Statement
 from zkmargin.service.errors import NotFound
 from zkmargin.service.ledger import accounts, breakers, consent, epochs, portfolio, venues
 from zkmargin.service.ledger.consent import Proved
-from zkmargin.service.ledger.context import Book
+from zkmargin.service.ledger.context import Ledger
 from zkmargin.service.ledger.epochs import Account, Attested
 from zkmargin.service.ledger.events import Tree
 from zkmargin.service.refusals import NotAuthorised, StatementRefused, VenueSuspended
@@ -27,7 +27,7 @@ from zkmargin.service.refusals import NotAuthorised, StatementRefused, VenueSusp
 SIDES = ("maker", "taker")
 
 
-def precheck(book: Book, tx: Connection, venue: str, sides: tuple[Proved, Proved], side: int) -> Attested:
+def precheck(ledger: Ledger, tx: Connection, venue: str, sides: tuple[Proved, Proved], side: int) -> Attested:
     """All that can be said of one side before its proof is verified; gives the attestation to verify against."""
     proved, statement = sides[side], sides[side].statement
     claimed = statement.context
@@ -37,7 +37,7 @@ def precheck(book: Book, tx: Connection, venue: str, sides: tuple[Proved, Proved
         named = None
     if named is None or named.commitment != statement.commitment:
         raise StatementMismatch("not a commitment that this hub attested", field=f"{SIDES[side]}.statement.commitment")
-    _eligible(book, tx, epochs.read_account(book, tx, claimed.account), venue, proved, book.clock())
+    _eligible(ledger, tx, epochs.read_account(ledger, tx, claimed.account), venue, proved, ledger.clock())
     _expect_counterparty(statement, sides[1 - side].statement, SIDES[side])
     return named
 
@@ -49,29 +49,29 @@ def _expect_counterparty(mine: Statement, other: Statement, side: str) -> None:
         raise NotAuthorised("the holder trades with another account", field=f"{side}.statement.purpose.counterparty")
 
 
-def _eligible(book: Book, tx: Connection, account: Account, venue: str, proved: Proved, now: int) -> Snapshot:
-    snapshot = accounts.expect_movable(book, tx, account, proved.statement, spoke=venue, now=now)
+def _eligible(ledger: Ledger, tx: Connection, account: Account, venue: str, proved: Proved, now: int) -> Snapshot:
+    snapshot = accounts.expect_movable(ledger, tx, account, proved.statement, spoke=venue, now=now)
     consent.expect_purpose(proved.statement, ForTrade)
-    consent.expect_authorised(book, tx, proved)
+    consent.expect_authorised(ledger, tx, proved)
     breakers.expect_closed(tx, breakers.venue_scope(venue))
     if venues.read(tx, venue).state != "active":
         raise VenueSuspended("a suspended venue books no trade", field="venue")
     return snapshot
 
 
-def book_trade(book: Book, tx: Connection, venue: str, sides: tuple[Proved, Proved]) -> Tree:
+def book_trade(ledger: Ledger, tx: Connection, venue: str, sides: tuple[Proved, Proved]) -> Tree:
     """Book a trade whose two proofs were verified: both accounts' legs, in one transaction, each under a new epoch.
 
     Raises what makes either side ineligible; ``StatementRefused`` unless the legs are each other's opposite.
     """
-    now = book.clock()
+    now = ledger.clock()
     names = [side.statement.context.account for side in sides]
     if names[0] == names[1]:
         raise MalformedInput("two sides of one account", field="taker.statement.context.account")
     # Both rows are locked in one order, whoever is maker.
-    held = {name: epochs.read_account(book, tx, name, lock=True) for name in sorted(names)}
+    held = {name: epochs.read_account(ledger, tx, name, lock=True) for name in sorted(names)}
     parts = [(side, held[name]) for side, name in zip(sides, names, strict=True)]
-    markets = [_eligible(book, tx, account, venue, side, now) for side, account in parts]
+    markets = [_eligible(ledger, tx, account, venue, side, now) for side, account in parts]
     for i, role in enumerate(SIDES):
         _expect_counterparty(sides[i].statement, sides[1 - i].statement, role)
     moves = [accounts.legs(side.statement, market) for (side, _), market in zip(parts, markets, strict=True)]
@@ -82,12 +82,12 @@ def book_trade(book: Book, tx: Connection, venue: str, sides: tuple[Proved, Prov
     trade = secrets.token_hex(16)
     answer: Tree = {"trade": trade, "venue": venue}
     for (side, account), market, move, role in zip(parts, markets, moves, SIDES, strict=True):
-        after = portfolio.changed(accounts.listed(book, tx, account, market), move)
+        after = portfolio.changed(accounts.listed(ledger, tx, account, market), move)
         portfolio.check(after, list(move), market, field=f"{role}.statement.delta")
         content = {
             "trade": trade, "venue": venue, "delta": dict(side.statement.delta),
             **side.evidence(),
         }  # fmt: skip
-        _, state = epochs.advance(book, tx, account, market, after, "traded", content, live=account.live, now=now)
+        _, state = epochs.advance(ledger, tx, account, market, after, "traded", content, live=account.live, now=now)
         answer[role] = state.to_json()
     return answer

@@ -17,7 +17,7 @@ from zkmargin.circuits.errors import CorruptData, SignatureRejected
 from zkmargin.service.errors import NotFound
 from zkmargin.service.keys.signing import sign_tree_head
 from zkmargin.service.ledger import merkle_tree
-from zkmargin.service.ledger.context import Book
+from zkmargin.service.ledger.context import Ledger
 from zkmargin.service.ledger.events import Tree
 from zkmargin.service.store import tables
 from zkmargin.service.store.queries import find, put
@@ -33,7 +33,7 @@ _INSERT_NODES, _GROW = insert(tables.log_nodes), update(tables.log_state)
 _NEWEST = select(tables.tree_heads).order_by(tables.tree_heads.c.size.desc()).limit(1)
 
 
-def append(book: Book, tx: Connection, token: str, now: int) -> int:
+def append(ledger: Ledger, tx: Connection, token: str, now: int) -> int:
     """Append an attestation's token; gives its index. Signs and stores the head of the new size."""
     state = find(tx, tables.log_state, lock=True, id=1)
     raw = bytes(state.frontier)
@@ -44,8 +44,8 @@ def append(book: Book, tx: Connection, token: str, now: int) -> int:
         [{"level": level, "position": position, "hash": value} for level, position, value in nodes],
     )
     tx.execute(_GROW, {"size": grown.size, "frontier": b"".join(grown.nodes)})
-    head = TreeHead(book.name, grown.size, merkle_tree.root(grown), max(now, _time_of(tx, state.size)))
-    put(tx, tables.tree_heads, size=head.size, root=head.root.hex(), time=head.time, document=_signed(book, tx, head))
+    head = TreeHead(ledger.name, grown.size, merkle_tree.root(grown), max(now, _time_of(tx, state.size)))
+    put(tx, tables.tree_heads, size=head.size, root=head.root.hex(), time=head.time, document=_signed(ledger, tx, head))
     return int(state.size)
 
 
@@ -55,24 +55,24 @@ def _time_of(tx: Connection, size: int) -> int:
     return 0 if row is None else int(row.time)
 
 
-def _signed(book: Book, tx: Connection, head: TreeHead) -> str:
+def _signed(ledger: Ledger, tx: Connection, head: TreeHead) -> str:
     """The document of a head, signed with the newest key that is valid at the head's own time."""
-    return sign_tree_head(head, book.signing_key(tx, head.time).private).decode()
+    return sign_tree_head(head, ledger.signing_key(tx, head.time).private).decode()
 
 
-def refresh(book: Book) -> bool:
+def refresh(ledger: Ledger) -> bool:
     """Sign the newest head anew if it is old, or of a key that has been superseded; gives whether it was.
 
     Only reads while there is nothing to do, so that every process of a hub may call it every few seconds.
     """
-    return book.database.read(lambda tx: _is_due(book, tx)) and book.database.write(lambda tx: resign(book, tx))
+    return ledger.database.read(lambda tx: _is_due(ledger, tx)) and ledger.database.write(lambda tx: resign(ledger, tx))
 
 
-def _is_due(book: Book, tx: Connection) -> bool:
-    now, row = book.clock(), tx.execute(_NEWEST).one_or_none()
+def _is_due(ledger: Ledger, tx: Connection) -> bool:
+    now, row = ledger.clock(), tx.execute(_NEWEST).one_or_none()
     if row is None:
         return False
-    newest = public_key(bytes.fromhex(book.signing_key(tx, max(now, row.time)).public))
+    newest = public_key(bytes.fromhex(ledger.signing_key(tx, max(now, row.time)).public))
     try:
         verify_tree_head(row.document.encode(), newest)
     except SignatureRejected:
@@ -80,15 +80,15 @@ def _is_due(book: Book, tx: Connection) -> bool:
     return bool(row.time <= now - REFRESH_SECONDS)
 
 
-def resign(book: Book, tx: Connection) -> bool:
+def resign(ledger: Ledger, tx: Connection) -> bool:
     """Sign the newest head anew, now. The log's row is locked, so that no larger head gets an earlier time."""
     state = find(tx, tables.log_state, lock=True, id=1)
     row = find(tx, tables.tree_heads, size=state.size)
     if row is None:
         return False
-    head = TreeHead(book.name, row.size, bytes.fromhex(row.root), max(book.clock(), row.time))
+    head = TreeHead(ledger.name, row.size, bytes.fromhex(row.root), max(ledger.clock(), row.time))
     chosen = tables.tree_heads.c.size == row.size
-    tx.execute(update(tables.tree_heads).where(chosen).values(time=head.time, document=_signed(book, tx, head)))
+    tx.execute(update(tables.tree_heads).where(chosen).values(time=head.time, document=_signed(ledger, tx, head)))
     return True
 
 

@@ -11,7 +11,7 @@ from typing import Any
 from sqlalchemy import BigInteger, ColumnElement, Connection, Table, bindparam, select, update
 
 from zkmargin.service.ledger import callers, names
-from zkmargin.service.ledger.context import Book
+from zkmargin.service.ledger.context import Ledger
 from zkmargin.service.ledger.events import Tree
 from zkmargin.service.ledger.idempotency import insert_new
 from zkmargin.service.refusals import CapBelowExposure, CapExceeded, Conflict, UnknownVenue, VenueSuspended
@@ -19,11 +19,11 @@ from zkmargin.service.store import tables
 from zkmargin.service.store.queries import find
 
 
-def view(book: Book, row: Any) -> Tree:
+def view(ledger: Ledger, row: Any) -> Tree:
     """A venue as operators and the venue itself see it."""
     return {
-        "venue": row.id, "caip2": row.caip2, "zone": row.zone, "cap": book.money(row.cap),
-        "exposure": book.money(row.exposure), "state": row.state, "registered": row.registered,
+        "venue": row.id, "caip2": row.caip2, "zone": row.zone, "cap": ledger.money(row.cap),
+        "exposure": ledger.money(row.exposure), "state": row.state, "registered": row.registered,
     }  # fmt: skip
 
 
@@ -35,49 +35,51 @@ def read(tx: Connection, venue: str, *, lock: bool = False) -> Any:
     return row
 
 
-def listing(book: Book, tx: Connection) -> list[Tree]:
+def listing(ledger: Ledger, tx: Connection) -> list[Tree]:
     """All venues, by name."""
-    return [view(book, row) for row in tx.execute(select(tables.venues).order_by(tables.venues.c.id))]
+    return [view(ledger, row) for row in tx.execute(select(tables.venues).order_by(tables.venues.c.id))]
 
 
-def set_zone(book: Book, tx: Connection, zone: str, cap: int) -> Tree:
+def set_zone(ledger: Ledger, tx: Connection, zone: str, cap: int) -> Tree:
     """Make a zone or change its cap; ``CapBelowExposure``."""
     insert_new(tx, tables.zones, id=zone, cap=cap)
     row = tx.execute(select(tables.zones).where(tables.zones.c.id == zone).with_for_update(key_share=True)).one()
     if cap < row.exposure:
-        raise CapBelowExposure("more is out already", field="cap", exposure=book.money(row.exposure))
+        raise CapBelowExposure("more is out already", field="cap", exposure=ledger.money(row.exposure))
     tx.execute(update(tables.zones).where(tables.zones.c.id == zone).values(cap=cap))
-    return {"zone": zone, "cap": book.money(cap), "exposure": book.money(row.exposure)}
+    return {"zone": zone, "cap": ledger.money(cap), "exposure": ledger.money(row.exposure)}
 
 
-def register(book: Book, tx: Connection, venue: str, caip2: str, zone: str, cap: int, key: str) -> Tree:
+def register(ledger: Ledger, tx: Connection, venue: str, caip2: str, zone: str, cap: int, key: str) -> Tree:
     """Admit a venue with its signing key; ``Conflict`` for a name or key that it cannot have, ``UnknownVenue`` for no
     zone.
     """
-    names.expect_free(book, tx, "venue", venue)
+    names.expect_free(ledger, tx, "venue", venue)
     if tx.execute(select(tables.zones.c.id).where(tables.zones.c.id == zone)).one_or_none() is None:
         raise UnknownVenue("no such zone: set its cap first", field="zone")
-    now = book.clock()
+    now = ledger.clock()
     if not insert_new(tx, tables.venues, id=venue, caip2=caip2, zone=zone, cap=cap, state="active", registered=now):
         raise Conflict("a venue of this name is registered", field="venue")
     callers.admit(tx, "venue", venue, key, now=now, not_before=now)
-    return view(book, read(tx, venue))
+    return view(ledger, read(tx, venue))
 
 
-def set_cap(book: Book, tx: Connection, venue: str, cap: int) -> Tree:
+def set_cap(ledger: Ledger, tx: Connection, venue: str, cap: int) -> Tree:
     """Change a venue's cap; ``CapBelowExposure``."""
     row = read(tx, venue, lock=True)
     if cap < row.exposure:
-        raise CapBelowExposure("more is out already: suspend the venue", field="cap", exposure=book.money(row.exposure))
+        raise CapBelowExposure(
+            "more is out already: suspend the venue", field="cap", exposure=ledger.money(row.exposure)
+        )
     tx.execute(update(tables.venues).where(tables.venues.c.id == venue).values(cap=cap))
-    return view(book, read(tx, venue))
+    return view(ledger, read(tx, venue))
 
 
-def set_state(book: Book, tx: Connection, venue: str, state: str) -> Tree:
+def set_state(ledger: Ledger, tx: Connection, venue: str, state: str) -> Tree:
     """Suspend or resume a venue. A suspended one still reports, releases and expires."""
     read(tx, venue, lock=True)
     tx.execute(update(tables.venues).where(tables.venues.c.id == venue).values(state=state))
-    return view(book, read(tx, venue))
+    return view(ledger, read(tx, venue))
 
 
 def _shift(table: Table, chosen: ColumnElement[bool], *conditions: ColumnElement[bool], **besides: Any) -> Any:

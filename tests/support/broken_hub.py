@@ -17,19 +17,19 @@ def no_epoch_check() -> None:
 def no_idempotency() -> None:
     """A repeated request is a new one."""
 
-    def forgetful(book: Any, caller: str, key: str, request: bytes, work: Any, *, status: int = 200) -> Any:
-        return book.database.write(work), False
+    def forgetful(ledger: Any, caller: str, key: str, request: bytes, work: Any, *, status: int = 200) -> Any:
+        return ledger.database.write(work), False
 
     idempotency.once = forgetful
-    idempotency.claim = lambda book, call, check: book.database.read(check)
-    idempotency.settle = lambda book, call, work: idempotency.Outcome(book.database.write(work))
-    idempotency.refuse = lambda book, call, error: idempotency.Outcome(error)
+    idempotency.claim = lambda ledger, call, check: ledger.database.read(check)
+    idempotency.settle = lambda ledger, call, work: idempotency.Outcome(ledger.database.write(work))
+    idempotency.refuse = lambda ledger, call, error: idempotency.Outcome(error)
 
 
 def no_record_of_refusals() -> None:
     """A refusal stores nothing: another try of the same request may book."""
 
-    def forgotten(book: Any, tx: Any, one: Any, refusal: Any) -> Any:
+    def forgotten(ledger: Any, tx: Any, one: Any, refusal: Any) -> Any:
         tx.execute(idempotency._GIVE_UP, one.place())
         return idempotency.Outcome(refusal, earlier=False)
 

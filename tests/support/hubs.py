@@ -37,7 +37,7 @@ from zkmargin.service.keys.sealing import open_sealed
 from zkmargin.service.keys.signing import raw_public, sign_document
 from zkmargin.service.keys.vault import Vault, new_key, vault
 from zkmargin.service.ledger import setup
-from zkmargin.service.ledger.context import Book
+from zkmargin.service.ledger.context import Ledger
 from zkmargin.service.settings import Settings
 from zkmargin.service.store.database import Database
 from zkmargin.verifier.facts.attestation import verify_attestation
@@ -99,8 +99,8 @@ class Hub:
             self.database, self.ring, name="hub-1", currency="USD", decimals=2,
             operator=("ops", self.operator.public), now=self.now - 60,
         )  # fmt: skip
-        self.book = Book.open(self.database, self.ring)
-        setup.admit(self.book, "oracle", "feed", self.oracle.public)
+        self.ledger = Ledger.open(self.database, self.ring)
+        setup.admit(self.ledger, "oracle", "feed", self.oracle.public)
         keys = SecretStr(",".join(k.secret.hex() for k in self.ring.keys))
         chosen: dict[str, Any] = {"pool_processes": 1, "log_level": "error"} | settings
         self.settings = Settings(role="hub", database_url=SecretStr(url), storage_keys=keys, **chosen)

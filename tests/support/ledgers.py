@@ -21,7 +21,7 @@ from tests.support.hubs import DAY, Clock, Hub, Session, hub_snapshot, postgres_
 from tests.support.toy import Tree, load_snapshot
 from zkmargin.circuits.snapshot import Snapshot
 from zkmargin.service.keys.signing import sign_document
-from zkmargin.service.ledger.context import Book
+from zkmargin.service.ledger.context import Ledger
 from zkmargin.service.ledger.idempotency import REFUSED
 from zkmargin.service.store import tables
 from zkmargin.service.store.database import Database
@@ -90,10 +90,10 @@ class World:
         return self.session.hub
 
     @property
-    def book(self) -> Book:
+    def ledger(self) -> Ledger:
         """The running application's own book."""
-        book: Book = self.session.http.app.state.service.parts["book"]  # type: ignore[union-attr]
-        return book
+        ledger: Ledger = self.session.http.app.state.service.parts["book"]  # type: ignore[union-attr]
+        return ledger
 
     def digest(self) -> str:
         """Of the ledger."""
@@ -151,13 +151,13 @@ def started(url: str, **settings: Any) -> Iterator[World]:
     """A hub with its first snapshot published, on a clock of its own. It never sweeps by itself."""
     hub = Hub(url, **({"sweep_seconds": 3600} | settings))
     clock = Clock(int(time.time()))
-    hub.book.clock = clock
+    hub.ledger.clock = clock
     snapshot = snapshot_at(clock.now - 5)
     try:
         with hub.client() as http:
             session = Session(hub, http, clock)
             world = World(session, snapshot, clock)
-            world.book.clock = clock
+            world.ledger.clock = clock
             session.publish(snapshot)
             yield world
     finally:

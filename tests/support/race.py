@@ -28,7 +28,7 @@ from tests.support.racers import ACCOUNT, EQUITY, Plan
 from tests.support.servers import ROOT, SERVE, ServerProcess
 from zkmargin.circuits.canonical import canonical_bytes
 from zkmargin.service.ledger import audit, events, transparency
-from zkmargin.service.ledger.context import Book
+from zkmargin.service.ledger.context import Ledger
 from zkmargin.service.store import tables
 from zkmargin.verifier.facts.hub_keys import public_key
 from zkmargin.verifier.facts.transparency import (
@@ -211,12 +211,12 @@ def run(
             server.kill()
     progress("comparing")
     notes = [json.loads(line) for path in sorted(directory.glob("racer-*.jsonl")) for line in path.open()]
-    hub.book.database.consistent(lambda tx: Comparison(hub.book, tx, notes, report, hub.made["key"]).run())
+    hub.ledger.database.consistent(lambda tx: Comparison(hub.ledger, tx, notes, report, hub.made["key"]).run())
     progress("auditing")
-    found = audit.run(hub.book)
+    found = audit.run(hub.ledger)
     report.findings.extend(f"audit: {finding}" for finding in found.findings)
     report.counts["proofs verified by the audit"] = found.counts["proofs"]
-    hub.book.database.close()
+    hub.ledger.database.close()
     report.seconds = time.monotonic() - begin
     return report
 
@@ -234,8 +234,8 @@ def _prepare(hub: Hub, port: int, snapshot: Any) -> None:
 class Comparison:
     """What the clients were told against what the ledger holds."""
 
-    def __init__(self, book: Book, tx: Connection, notes: list[Tree], report: Report, key: str) -> None:
-        self.book, self.tx, self.report = book, tx, report
+    def __init__(self, ledger: Ledger, tx: Connection, notes: list[Tree], report: Report, key: str) -> None:
+        self.ledger, self.tx, self.report = ledger, tx, report
         self.hub_key = public_key(bytes.fromhex(key))
         self.notes: dict[str, list[Tree]] = defaultdict(list)
         for note in notes:
@@ -317,7 +317,7 @@ class Comparison:
         live = 0
         changes: dict[str, list[Tree]] = defaultdict(list)
         for row in self.tx.execute(select(tables.events).order_by(tables.events.c.number)):
-            event = events.read(self.book, row)
+            event = events.read(self.ledger, row)
             content = event.content
             if event.kind == "credit-issued":
                 live += int(content["amount"])

@@ -10,7 +10,7 @@ from sqlalchemy import Connection
 from zkmargin.circuits.errors import MalformedInput
 from zkmargin.circuits.purpose import ForWithdrawal
 from zkmargin.service.errors import NotFound
-from zkmargin.service.http.auth import Caller, IdempotencyKey, Ledger, RequestDigest
+from zkmargin.service.http.auth import Caller, HubLedger, IdempotencyKey, RequestDigest
 from zkmargin.service.http.describe import signed
 from zkmargin.service.http.proving import PROOF_PROBLEMS, Part, change_on_proofs, proved_of
 from zkmargin.service.http.routes.models import (
@@ -29,7 +29,7 @@ from zkmargin.service.http.routing import StrictRoute
 from zkmargin.service.keys.sealing import check_encryption_key
 from zkmargin.service.ledger import accounts, callers, consent, epochs, idempotency, venues
 from zkmargin.service.ledger.callers import Principal
-from zkmargin.service.ledger.context import Book
+from zkmargin.service.ledger.context import Ledger
 from zkmargin.service.ledger.events import Tree
 
 router = APIRouter(prefix="/v1/accounts", tags=["accounts"], route_class=StrictRoute)
@@ -50,7 +50,7 @@ def expect_owner(caller: Principal, account: str, *others: str) -> None:
     ),
 )
 def open_account(
-    caller: Caller, key: IdempotencyKey, request: RequestDigest, book: Ledger, body: AccountBody
+    caller: Caller, key: IdempotencyKey, request: RequestDigest, ledger: HubLedger, body: AccountBody
 ) -> AccountView:
     """Open an account under the newest snapshot's rule. Operators only."""
     caller.expect("operator")
@@ -58,23 +58,23 @@ def open_account(
 
     def unit(tx: Connection) -> Tree:
         return accounts.open_account(
-            book, tx, body.account, key=body.key, encryption_key=body.encryption_key, jurisdiction=body.jurisdiction
+            ledger, tx, body.account, key=body.key, encryption_key=body.encryption_key, jurisdiction=body.jurisdiction
         )
 
-    answer, _ = idempotency.once(book, caller.caller, key, request, unit, status=201)
+    answer, _ = idempotency.once(ledger, caller.caller, key, request, unit, status=201)
     return AccountView.model_validate(answer)
 
 
 @router.get("/{account}", **signed("get_account", "accounts", "not-found"))
-def get(caller: Caller, book: Ledger, account: AccountId) -> AccountView:
+def get(caller: Caller, ledger: HubLedger, account: AccountId) -> AccountView:
     """An account without its positions: for its owner and operators."""
     expect_owner(caller, account, "operator")
 
     def unit(tx: Connection) -> Tree:
-        found = epochs.read_account(book, tx, account)
-        return accounts.view(book, found, epochs.attested(tx, account, found.epoch))
+        found = epochs.read_account(ledger, tx, account)
+        return accounts.view(ledger, found, epochs.attested(tx, account, found.epoch))
 
-    return AccountView.model_validate(book.database.read(unit))
+    return AccountView.model_validate(ledger.database.read(unit))
 
 
 @router.post(
@@ -82,13 +82,18 @@ def get(caller: Caller, book: Ledger, account: AccountId) -> AccountView:
     **signed("deposit", "accounts", "not-found", "conflict", "position-limit", changes=True, body=True, status=201),
 )
 def deposit(
-    caller: Caller, key: IdempotencyKey, request: RequestDigest, book: Ledger, account: AccountId, body: DepositBody
+    caller: Caller,
+    key: IdempotencyKey,
+    request: RequestDigest,
+    ledger: HubLedger,
+    account: AccountId,
+    body: DepositBody,
 ) -> AccountView:
     """Book what custody received, under a new epoch. Operators only."""
     caller.expect("operator")
     answer, _ = idempotency.once(
-        book, caller.caller, key, request,
-        lambda tx: accounts.deposit(book, tx, account, body.instrument, body.quantity, body.reference), status=201,
+        ledger, caller.caller, key, request,
+        lambda tx: accounts.deposit(ledger, tx, account, body.instrument, body.quantity, body.reference), status=201,
     )  # fmt: skip
     return AccountView.model_validate(answer)
 
@@ -104,7 +109,7 @@ async def withdraw(
     caller: Caller,
     key: IdempotencyKey,
     digest: RequestDigest,
-    book: Ledger,
+    ledger: HubLedger,
     account: AccountId,
     body: WithdrawalBody,
     request: Request,
@@ -117,18 +122,18 @@ async def withdraw(
         raise MalformedInput("names another account", field="statement.context.account")
 
     def before(tx: Connection) -> epochs.Attested:
-        held = epochs.read_account(book, tx, account)
-        accounts.expect_terms(book, held, statement, spoke=book.name)
+        held = epochs.read_account(ledger, tx, account)
+        accounts.expect_terms(ledger, held, statement, spoke=ledger.name)
         epochs.expect_epoch(held, statement.context.epoch)
         consent.expect_purpose(statement, ForWithdrawal)
-        consent.expect_authorised(book, tx, proved)
+        consent.expect_authorised(ledger, tx, proved)
         return epochs.attested(tx, account, held.epoch)
 
     def unit(tx: Connection) -> Tree:
-        return accounts.withdraw(book, tx, account, body.instrument, body.quantity, proved)
+        return accounts.withdraw(ledger, tx, account, body.instrument, body.quantity, proved)
 
     call = idempotency.Call(caller.caller, key, digest, 201)
-    answer = await change_on_proofs(request, book, call, [Part(before, proved)], unit)
+    answer = await change_on_proofs(request, ledger, call, [Part(before, proved)], unit)
     return AccountView.model_validate(answer)
 
 
@@ -137,50 +142,50 @@ async def withdraw(
     **signed("recommit", "accounts", "not-found", "position-limit", changes=True, status=201),
 )
 def recommit(
-    caller: Caller, key: IdempotencyKey, request: RequestDigest, book: Ledger, account: AccountId
+    caller: Caller, key: IdempotencyKey, request: RequestDigest, ledger: HubLedger, account: AccountId
 ) -> AccountView:
     """A new epoch of the same positions, on the newest registry: when the snapshot lists other instruments."""
     expect_owner(caller, account, "operator")
     answer, _ = idempotency.once(
-        book, caller.caller, key, request, lambda tx: accounts.recommit(book, tx, account), status=201
+        ledger, caller.caller, key, request, lambda tx: accounts.recommit(ledger, tx, account), status=201
     )
     return AccountView.model_validate(answer)
 
 
-def _set_state(caller: Principal, key: str, request: bytes, book: Book, account: str, state: str) -> AccountView:
+def _set_state(caller: Principal, key: str, request: bytes, ledger: Ledger, account: str, state: str) -> AccountView:
     caller.expect("operator")
     answer, _ = idempotency.once(
-        book, caller.caller, key, request, lambda tx: accounts.set_state(book, tx, account, state)
+        ledger, caller.caller, key, request, lambda tx: accounts.set_state(ledger, tx, account, state)
     )
     return AccountView.model_validate(answer)
 
 
 @router.post("/{account}/freeze", **signed("freeze_account", "accounts", "not-found", changes=True))
 def freeze(
-    caller: Caller, key: IdempotencyKey, request: RequestDigest, book: Ledger, account: AccountId
+    caller: Caller, key: IdempotencyKey, request: RequestDigest, ledger: HubLedger, account: AccountId
 ) -> AccountView:
     """No new credit and no withdrawal; what is out may be reported, released, expired. Operators only."""
-    return _set_state(caller, key, request, book, account, "frozen")
+    return _set_state(caller, key, request, ledger, account, "frozen")
 
 
 @router.post("/{account}/unfreeze", **signed("unfreeze_account", "accounts", "not-found", changes=True))
 def unfreeze(
-    caller: Caller, key: IdempotencyKey, request: RequestDigest, book: Ledger, account: AccountId
+    caller: Caller, key: IdempotencyKey, request: RequestDigest, ledger: HubLedger, account: AccountId
 ) -> AccountView:
     """Open a frozen account again. Operators only."""
-    return _set_state(caller, key, request, book, account, "open")
+    return _set_state(caller, key, request, ledger, account, "open")
 
 
 @router.get("/{account}/opening", **signed("get_opening", "accounts", "not-found"))
-def opening(caller: Caller, book: Ledger, account: AccountId) -> OpeningView:
+def opening(caller: Caller, ledger: HubLedger, account: AccountId) -> OpeningView:
     """The holder's own opening of the latest epoch, encrypted to the holder's key. Nobody else gets it."""
     expect_owner(caller, account)
-    return OpeningView.model_validate(book.database.read(lambda tx: accounts.encrypted_opening(book, tx, account)))
+    return OpeningView.model_validate(ledger.database.read(lambda tx: accounts.encrypted_opening(ledger, tx, account)))
 
 
 @router.get("/{account}/attestation", **signed("get_attestation", "accounts", "not-found"))
 def attestation(
-    caller: Caller, book: Ledger, account: AccountId, epoch: Epoch = None, size: Size = None
+    caller: Caller, ledger: HubLedger, account: AccountId, epoch: Epoch = None, size: Size = None
 ) -> AttestationProof:
     """The attestation of an epoch with its inclusion proof: for the owner, operators, and venues with a grant."""
 
@@ -189,35 +194,35 @@ def attestation(
         found = epochs.attested(tx, account, epoch)
         return {**found.to_json(), "inclusion": inclusion_of(tx, found.leaf, size)}
 
-    return AttestationProof.model_validate(book.database.read(unit))
+    return AttestationProof.model_validate(ledger.database.read(unit))
 
 
 @router.put("/{account}/grants/{venue}", **signed("grant", "accounts", "not-found", "unknown-venue", changes=True))
 def grant(
-    caller: Caller, key: IdempotencyKey, request: RequestDigest, book: Ledger, account: AccountId, venue: VenueId
+    caller: Caller, key: IdempotencyKey, request: RequestDigest, ledger: HubLedger, account: AccountId, venue: VenueId
 ) -> GrantView:
     """Let a venue see the account's attestations. Owner only."""
-    return _grant(caller, key, request, book, account, venue, granted=True)
+    return _grant(caller, key, request, ledger, account, venue, granted=True)
 
 
 @router.delete("/{account}/grants/{venue}", **signed("revoke", "accounts", "not-found", "unknown-venue", changes=True))
 def revoke(
-    caller: Caller, key: IdempotencyKey, request: RequestDigest, book: Ledger, account: AccountId, venue: VenueId
+    caller: Caller, key: IdempotencyKey, request: RequestDigest, ledger: HubLedger, account: AccountId, venue: VenueId
 ) -> GrantView:
     """Take the grant back. Owner only."""
-    return _grant(caller, key, request, book, account, venue, granted=False)
+    return _grant(caller, key, request, ledger, account, venue, granted=False)
 
 
 def _grant(
-    caller: Principal, key: str, request: bytes, book: Book, account: str, venue: str, *, granted: bool
+    caller: Principal, key: str, request: bytes, ledger: Ledger, account: str, venue: str, *, granted: bool
 ) -> GrantView:
     expect_owner(caller, account)
 
     def unit(tx: Connection) -> Tree:
-        epochs.read_account(book, tx, account)
+        epochs.read_account(ledger, tx, account)
         venues.read(tx, venue)
         (callers.grant if granted else callers.revoke)(tx, account, venue)
         return {"account": account, "venue": venue, "granted": granted}
 
-    answer, _ = idempotency.once(book, caller.caller, key, request, unit)
+    answer, _ = idempotency.once(ledger, caller.caller, key, request, unit)
     return GrantView.model_validate(answer)

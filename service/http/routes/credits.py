@@ -9,7 +9,7 @@ from fastapi import APIRouter, Path, Query, Request
 from zkmargin.circuits.errors import MalformedInput
 from zkmargin.circuits.units import to_quanta
 from zkmargin.service.errors import NotFound
-from zkmargin.service.http.auth import Caller, IdempotencyKey, Ledger, RequestDigest
+from zkmargin.service.http.auth import Caller, HubLedger, IdempotencyKey, RequestDigest
 from zkmargin.service.http.describe import signed
 from zkmargin.service.http.proving import PROOF_PROBLEMS, Part, change_on_proofs, proved_of
 from zkmargin.service.http.routes.models import (
@@ -23,15 +23,15 @@ from zkmargin.service.http.routes.models import (
 from zkmargin.service.http.routing import StrictRoute
 from zkmargin.service.ledger import breakers, credits, idempotency, renewal
 from zkmargin.service.ledger.callers import Principal
-from zkmargin.service.ledger.context import Book
+from zkmargin.service.ledger.context import Ledger
 from zkmargin.service.store.tables import MAX_QUANTA
 
 router = APIRouter(prefix="/v1/credits", route_class=StrictRoute)
 CreditPath = Annotated[str, Path(pattern=r"^[0-9a-f]{32}$", description="id of a credit")]
 
 
-def _quanta(book: Book, text: str, field: str) -> int:
-    amount = to_quanta(text, book.decimals, field=field)
+def _quanta(ledger: Ledger, text: str, field: str) -> int:
+    amount = to_quanta(text, ledger.decimals, field=field)
     if amount > MAX_QUANTA:
         raise MalformedInput("must be below 2^63 quanta", field=field)
     return amount
@@ -46,19 +46,19 @@ def _quanta(book: Book, text: str, field: str) -> int:
     ),
 )  # fmt: skip
 async def reserve(
-    caller: Caller, key: IdempotencyKey, digest: RequestDigest, book: Ledger, body: CreditBody, request: Request
+    caller: Caller, key: IdempotencyKey, digest: RequestDigest, ledger: HubLedger, body: CreditBody, request: Request
 ) -> CreditChange:
     """Reserve a credit on a proof of the account's latest epoch, as its key authorises: one transaction, one winner.
 
     ``stale-epoch`` means that another change came first: the holder fetches the new opening and proves again.
     """
     caller.expect("venue")
-    amount, proved = book.quanta(body.amount, field="amount"), proved_of(body)
+    amount, proved = ledger.quanta(body.amount, field="amount"), proved_of(body)
     answer = await change_on_proofs(
-        request, book, idempotency.Call(caller.caller, key, digest, 201),
-        [Part(lambda tx: credits.precheck(book, tx, caller.name, proved, amount, body.expires), proved)],
-        lambda tx: credits.reserve(book, tx, caller.name, proved, amount, body.expires),
-        rejected=lambda: breakers.count_failure(book, caller.name),
+        request, ledger, idempotency.Call(caller.caller, key, digest, 201),
+        [Part(lambda tx: credits.precheck(ledger, tx, caller.name, proved, amount, body.expires), proved)],
+        lambda tx: credits.reserve(ledger, tx, caller.name, proved, amount, body.expires),
+        rejected=lambda: breakers.count_failure(ledger, caller.name),
     )  # fmt: skip
     return CreditChange.model_validate(answer)
 
@@ -72,7 +72,7 @@ def _may_see(caller: Principal, row: Any) -> None:
 @router.get("", **signed("list_credits", "credits"))
 def listing(
     caller: Caller,
-    book: Ledger,
+    ledger: HubLedger,
     live: Annotated[bool, Query(description="only credits that are live")] = False,
     after: Annotated[int, Query(ge=0, le=2**53 - 1, description="`next` of the page before")] = 0,
     limit: Annotated[int, Query(ge=1, le=500)] = 100,
@@ -83,22 +83,22 @@ def listing(
     venue = caller.name if caller.kind == "venue" else None
 
     def unit(tx: Any) -> dict[str, Any]:
-        page, more = credits.listing(book, tx, account=account, venue=venue, live=live, after=after, limit=limit)
-        return {"credits": [renewal.shown(book, tx, credit) for credit in page], "next": more}
+        page, more = credits.listing(ledger, tx, account=account, venue=venue, live=live, after=after, limit=limit)
+        return {"credits": [renewal.shown(ledger, tx, credit) for credit in page], "next": more}
 
-    return CreditList.model_validate(book.database.read(unit))
+    return CreditList.model_validate(ledger.database.read(unit))
 
 
 @router.get("/{credit}", **signed("get_credit", "credits", "not-found"))
-def get(caller: Caller, book: Ledger, credit: CreditPath) -> CreditView:
+def get(caller: Caller, ledger: HubLedger, credit: CreditPath) -> CreditView:
     """One credit: for its venue, its account and operators."""
 
     def unit(tx: Any) -> dict[str, Any]:
         row = credits.read(tx, credit)
         _may_see(caller, row)
-        return renewal.shown(book, tx, credits.view(book, row))
+        return renewal.shown(ledger, tx, credits.view(ledger, row))
 
-    return CreditView.model_validate(book.database.read(unit))
+    return CreditView.model_validate(ledger.database.read(unit))
 
 
 @router.post(
@@ -109,15 +109,20 @@ def get(caller: Caller, book: Ledger, credit: CreditPath) -> CreditView:
     ),
 )  # fmt: skip
 def consume(
-    caller: Caller, key: IdempotencyKey, request: RequestDigest, book: Ledger, credit: CreditPath, body: ConsumeBody
+    caller: Caller,
+    key: IdempotencyKey,
+    request: RequestDigest,
+    ledger: HubLedger,
+    credit: CreditPath,
+    body: ConsumeBody,
 ) -> CreditChange:
     """Report what is used, and for which fills. The journal keeps it; the credit stays live."""
     caller.expect("venue")
-    amount = _quanta(book, body.amount, "amount")
+    amount = _quanta(ledger, body.amount, "amount")
     fills = [(fill.instrument, fill.quantity) for fill in body.fills]
     answer, _ = idempotency.once(
-        book, caller.caller, key, request,
-        lambda tx: credits.consume(book, tx, caller.name, credit, body.sequence, amount, fills),
+        ledger, caller.caller, key, request,
+        lambda tx: credits.consume(ledger, tx, caller.name, credit, body.sequence, amount, fills),
     )  # fmt: skip
     return CreditChange.model_validate(answer)
 
@@ -129,31 +134,36 @@ def consume(
     ),
 )
 def release(
-    caller: Caller, key: IdempotencyKey, request: RequestDigest, book: Ledger, credit: CreditPath, body: ReleaseBody
+    caller: Caller,
+    key: IdempotencyKey,
+    request: RequestDigest,
+    ledger: HubLedger,
+    credit: CreditPath,
+    body: ReleaseBody,
 ) -> CreditChange:
     """Give back parts of a credit; of the used part, ``paid`` goes to the venue from the account's cash.
 
     Only its venue can, or an operator for a venue that is gone, without payment.
     """
     caller.expect("venue", "operator")
-    free, used, paid = (_quanta(book, getattr(body, name), name) for name in ("free", "used", "paid"))
+    free, used, paid = (_quanta(ledger, getattr(body, name), name) for name in ("free", "used", "paid"))
     venue = caller.name if caller.kind == "venue" else None
     answer, _ = idempotency.once(
-        book, caller.caller, key, request,
-        lambda tx: credits.release(book, tx, venue, credit, body.sequence, free, used, paid),
+        ledger, caller.caller, key, request,
+        lambda tx: credits.release(ledger, tx, venue, credit, body.sequence, free, used, paid),
     )  # fmt: skip
     return CreditChange.model_validate(answer)
 
 
 @router.post("/{credit}/expire", **signed("expire_credit", "credits", "not-found", "not-expired", changes=True))
 def expire(
-    caller: Caller, key: IdempotencyKey, request: RequestDigest, book: Ledger, credit: CreditPath
+    caller: Caller, key: IdempotencyKey, request: RequestDigest, ledger: HubLedger, credit: CreditPath
 ) -> CreditChange:
     """Free what is unused of a credit whose time is over. The hub does so by itself; this does it now."""
 
     def unit(tx: Any) -> dict[str, Any]:
         _may_see(caller, credits.read(tx, credit))
-        return renewal.shown(book, tx, credits.expire(book, tx, credit))
+        return renewal.shown(ledger, tx, credits.expire(ledger, tx, credit))
 
-    answer, _ = idempotency.once(book, caller.caller, key, request, unit)
+    answer, _ = idempotency.once(ledger, caller.caller, key, request, unit)
     return CreditChange.model_validate(answer)

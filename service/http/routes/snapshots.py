@@ -11,13 +11,13 @@ from zkmargin.circuits import snapshot as snapshots
 from zkmargin.circuits.canonical import canonical_bytes
 from zkmargin.circuits.errors import SignatureRejected
 from zkmargin.circuits.schema import dump
-from zkmargin.service.http.auth import Caller, IdempotencyKey, Ledger, RequestDigest
+from zkmargin.service.http.auth import Caller, HubLedger, IdempotencyKey, RequestDigest
 from zkmargin.service.http.describe import public, signed
 from zkmargin.service.http.routes.models import PublishBody, PublishedView, SnapshotView
 from zkmargin.service.http.routing import StrictRoute
 from zkmargin.service.ledger import callers, idempotency
-from zkmargin.service.ledger import snapshots as ledger
-from zkmargin.service.ledger.context import Book
+from zkmargin.service.ledger import snapshots as published
+from zkmargin.service.ledger.context import Ledger
 from zkmargin.service.ledger.events import Tree
 from zkmargin.verifier.facts.hub_keys import public_key
 from zkmargin.verifier.facts.snapshot_signature import SnapshotSignature, verify_snapshot_signature
@@ -32,7 +32,7 @@ Digest = Annotated[str, Path(pattern=r"^[0-9a-f]{64}$", description="digest of a
              "snapshot-refused", "rule-refused", changes=True, body=True),
 )  # fmt: skip
 def publish(
-    caller: Caller, key: IdempotencyKey, request: RequestDigest, book: Ledger, body: PublishBody
+    caller: Caller, key: IdempotencyKey, request: RequestDigest, ledger: HubLedger, body: PublishBody
 ) -> PublishedView:
     """Publish a signed snapshot, as its oracle. It is in force until a newer one, and no longer than it says."""
     caller.expect("oracle")
@@ -40,17 +40,17 @@ def publish(
     document = canonical_bytes(dump(body.signed))
 
     def unit(tx: Connection) -> Tree:
-        return ledger.publish(book, tx, snapshot, _verify(book, tx, caller.name, document, snapshot), document)
+        return published.publish(ledger, tx, snapshot, _verify(ledger, tx, caller.name, document, snapshot), document)
 
-    answer, _ = idempotency.once(book, caller.caller, key, request, unit)
+    answer, _ = idempotency.once(ledger, caller.caller, key, request, unit)
     return PublishedView.model_validate(answer)
 
 
 def _verify(
-    book: Book, tx: Connection, oracle: str, document: bytes, snapshot: snapshots.Snapshot
+    ledger: Ledger, tx: Connection, oracle: str, document: bytes, snapshot: snapshots.Snapshot
 ) -> SnapshotSignature:
     """The signature under any of the oracle's keys that is valid now."""
-    now = book.clock()
+    now = ledger.clock()
     for row in callers.keys_of(tx, "oracle", oracle):
         if not row.not_before <= now <= row.not_after:
             continue
@@ -64,21 +64,21 @@ def _verify(
     raise SignatureRejected("not signed by this oracle", field="signed.jws")
 
 
-def _view(book: Book, digest: str | None) -> SnapshotView:
+def _view(ledger: Ledger, digest: str | None) -> SnapshotView:
     def unit(tx: Any) -> dict[str, Any]:
-        found = ledger.latest(tx) if digest is None else ledger.by_digest(tx, digest)
-        return found.to_json() | ledger.documents(tx, found.digest)
+        found = published.latest(tx) if digest is None else published.by_digest(tx, digest)
+        return found.to_json() | published.documents(tx, found.digest)
 
-    return SnapshotView.model_validate(book.database.read(unit))
+    return SnapshotView.model_validate(ledger.database.read(unit))
 
 
 @router.get("/latest", **public("latest_snapshot", "snapshots", "not-found"))
-def latest(book: Ledger) -> SnapshotView:
+def latest(ledger: HubLedger) -> SnapshotView:
     """The newest snapshot with its oracle's signature. Check the signature and that it is in force."""
-    return _view(book, None)
+    return _view(ledger, None)
 
 
 @router.get("/{digest}", **public("get_snapshot", "snapshots", "not-found"))
-def by_digest(book: Ledger, digest: Digest) -> SnapshotView:
+def by_digest(ledger: HubLedger, digest: Digest) -> SnapshotView:
     """A published snapshot by its digest."""
-    return _view(book, digest)
+    return _view(ledger, digest)

@@ -7,14 +7,14 @@ from functools import partial
 from fastapi import APIRouter, Request
 from sqlalchemy import Connection
 
-from zkmargin.service.http.auth import Caller, IdempotencyKey, Ledger, RequestDigest
+from zkmargin.service.http.auth import Caller, HubLedger, IdempotencyKey, RequestDigest
 from zkmargin.service.http.describe import signed
 from zkmargin.service.http.proving import PROOF_PROBLEMS, Part, change_on_proofs, proved_of
 from zkmargin.service.http.routes.models import TradeBody, TradeView
 from zkmargin.service.http.routing import StrictRoute
 from zkmargin.service.ledger import breakers, idempotency, trades
 from zkmargin.service.ledger.consent import Proved
-from zkmargin.service.ledger.context import Book
+from zkmargin.service.ledger.context import Ledger
 from zkmargin.service.ledger.epochs import Attested
 
 router = APIRouter(prefix="/v1/trades", route_class=StrictRoute)
@@ -29,7 +29,7 @@ router = APIRouter(prefix="/v1/trades", route_class=StrictRoute)
     ),
 )  # fmt: skip
 async def book_trade(
-    caller: Caller, key: IdempotencyKey, digest: RequestDigest, book: Ledger, body: TradeBody, request: Request
+    caller: Caller, key: IdempotencyKey, digest: RequestDigest, ledger: HubLedger, body: TradeBody, request: Request
 ) -> TradeView:
     """Book a trade between two accounts, which both holders prove to be solvent after, and authorise.
 
@@ -38,13 +38,13 @@ async def book_trade(
     caller.expect("venue")
     sides = (proved_of(body.maker), proved_of(body.taker))
     answer = await change_on_proofs(
-        request, book, idempotency.Call(caller.caller, key, digest, 201),
-        [Part(partial(_before, book, caller.name, sides, i), proved) for i, proved in enumerate(sides)],
-        lambda tx: trades.book_trade(book, tx, caller.name, sides),
-        rejected=lambda: breakers.count_failure(book, caller.name),
+        request, ledger, idempotency.Call(caller.caller, key, digest, 201),
+        [Part(partial(_before, ledger, caller.name, sides, i), proved) for i, proved in enumerate(sides)],
+        lambda tx: trades.book_trade(ledger, tx, caller.name, sides),
+        rejected=lambda: breakers.count_failure(ledger, caller.name),
     )  # fmt: skip
     return TradeView.model_validate(answer)
 
 
-def _before(book: Book, venue: str, sides: tuple[Proved, Proved], side: int, tx: Connection) -> Attested:
-    return trades.precheck(book, tx, venue, sides, side)
+def _before(ledger: Ledger, venue: str, sides: tuple[Proved, Proved], side: int, tx: Connection) -> Attested:
+    return trades.precheck(ledger, tx, venue, sides, side)

@@ -7,7 +7,7 @@ from typing import Annotated
 from fastapi import APIRouter, Query
 from sqlalchemy import Connection
 
-from zkmargin.service.http.auth import Caller, IdempotencyKey, Ledger, RequestDigest
+from zkmargin.service.http.auth import Caller, HubLedger, IdempotencyKey, RequestDigest
 from zkmargin.service.http.describe import public, signed
 from zkmargin.service.http.routes.models import (
     ConsistencyView,
@@ -28,9 +28,9 @@ Number = Annotated[int, Query(ge=1, le=2**53 - 1)]
 
 
 @router.get("/log/head", **public("log_head", "log", "not-found"))
-def head(book: Ledger, size: Size = None) -> HeadView:
+def head(ledger: HubLedger, size: Size = None) -> HeadView:
     """A signed tree head. Compare it with what others got."""
-    found, document = book.database.read(lambda tx: transparency.head(tx, size))
+    found, document = ledger.database.read(lambda tx: transparency.head(tx, size))
     return HeadView.model_validate({"size": found, "head": document})
 
 
@@ -42,54 +42,58 @@ def inclusion_of(tx: Connection, leaf: int, size: int | None) -> Tree:
 
 @router.get("/log/inclusion", **public("log_inclusion", "log", "not-found"))
 def inclusion(
-    book: Ledger, leaf: Annotated[int, Query(ge=0, le=2**53 - 1, description="index from 0")], size: Size = None
+    ledger: HubLedger, leaf: Annotated[int, Query(ge=0, le=2**53 - 1, description="index from 0")], size: Size = None
 ) -> InclusionView:
     """That a leaf is under a tree head (RFC 9162)."""
-    return InclusionView.model_validate(book.database.read(lambda tx: inclusion_of(tx, leaf, size)))
+    return InclusionView.model_validate(ledger.database.read(lambda tx: inclusion_of(tx, leaf, size)))
 
 
 @router.get("/log/consistency", **public("log_consistency", "log", "not-found"))
-def consistency(book: Ledger, first: Number, second: Number) -> ConsistencyView:
+def consistency(ledger: HubLedger, first: Number, second: Number) -> ConsistencyView:
     """That the tree of one size begins with the tree of another (RFC 9162)."""
-    path = book.database.read(lambda tx: transparency.consistency(tx, first, second))
+    path = ledger.database.read(lambda tx: transparency.consistency(tx, first, second))
     return ConsistencyView.model_validate({"first": first, "second": second, "path": path})
 
 
 @router.get("/keys", **public("hub_keys", "keys"))
-def hub_keys(book: Ledger) -> HubKeys:
+def hub_keys(ledger: HubLedger) -> HubKeys:
     """The chain of the hub's signing keys. Pin the first and follow."""
-    documents = book.database.read(setup.key_documents)
-    return HubKeys.model_validate({"hub": book.name, "keys": documents})
+    documents = ledger.database.read(setup.key_documents)
+    return HubKeys.model_validate({"hub": ledger.name, "keys": documents})
 
 
 @router.post("/keys", **signed("add_key", "keys", "conflict", changes=True, body=True, status=201))
-def add_key(caller: Caller, key: IdempotencyKey, request: RequestDigest, book: Ledger, body: KeyBody) -> KeyView:
+def add_key(caller: Caller, key: IdempotencyKey, request: RequestDigest, ledger: HubLedger, body: KeyBody) -> KeyView:
     """Register one more public key of the caller: the first half of a rotation. Both are valid meanwhile."""
-    now = book.clock()
+    now = ledger.clock()
     begins = now if body.not_before is None else body.not_before
     ends = callers.FOREVER if body.not_after is None else body.not_after
 
     def unit(tx: Connection) -> Tree:
         return callers.admit(tx, caller.kind, caller.name, body.key, now=now, not_before=begins, not_after=ends)
 
-    answer, _ = idempotency.once(book, caller.caller, key, request, unit, status=201)
+    answer, _ = idempotency.once(ledger, caller.caller, key, request, unit, status=201)
     return KeyView.model_validate(answer)
 
 
 @router.post("/keys/{kid}/retire", **signed("retire_key", "keys", "not-found", "conflict", changes=True))
-def retire_key(caller: Caller, key: IdempotencyKey, request: RequestDigest, book: Ledger, kid: Kid) -> KeyView:
+def retire_key(caller: Caller, key: IdempotencyKey, request: RequestDigest, ledger: HubLedger, kid: Kid) -> KeyView:
     """End a key of the caller's now: the second half of a rotation."""
     answer, _ = idempotency.once(
-        book, caller.caller, key, request, lambda tx: callers.retire(tx, caller.kind, caller.name, kid, book.clock())
+        ledger,
+        caller.caller,
+        key,
+        request,
+        lambda tx: callers.retire(tx, caller.kind, caller.name, kid, ledger.clock()),
     )
     return KeyView.model_validate(answer)
 
 
 @router.post("/keys/{kid}/revoke", **signed("revoke_key", "keys", "not-found", "conflict", changes=True))
-def revoke_key(caller: Caller, key: IdempotencyKey, request: RequestDigest, book: Ledger, kid: Kid) -> KeyView:
+def revoke_key(caller: Caller, key: IdempotencyKey, request: RequestDigest, ledger: HubLedger, kid: Kid) -> KeyView:
     """End anybody's key now, when it is lost or stolen. Operators only."""
     caller.expect("operator")
     answer, _ = idempotency.once(
-        book, caller.caller, key, request, lambda tx: callers.revoke_key(tx, kid, book.clock())
+        ledger, caller.caller, key, request, lambda tx: callers.revoke_key(tx, kid, ledger.clock())
     )
     return KeyView.model_validate(answer)

@@ -9,7 +9,7 @@ from sqlalchemy import Connection
 
 from zkmargin.circuits.errors import MalformedInput
 from zkmargin.circuits.units import to_quanta
-from zkmargin.service.http.auth import Caller, IdempotencyKey, Ledger, RequestDigest
+from zkmargin.service.http.auth import Caller, HubLedger, IdempotencyKey, RequestDigest
 from zkmargin.service.http.describe import signed
 from zkmargin.service.http.routes.models import (
     ID_PATTERN,
@@ -23,7 +23,7 @@ from zkmargin.service.http.routes.models import (
 )
 from zkmargin.service.http.routing import StrictRoute
 from zkmargin.service.ledger import breakers, idempotency, venues
-from zkmargin.service.ledger.context import Book
+from zkmargin.service.ledger.context import Ledger
 from zkmargin.service.refusals import Forbidden
 from zkmargin.service.store.tables import MAX_QUANTA
 
@@ -32,8 +32,8 @@ VenueId = Annotated[str, Path(pattern=ID_PATTERN, description="name of a venue")
 ZoneId = Annotated[str, Path(pattern=ID_PATTERN, description="name of a zone")]
 
 
-def _cap(book: Book, text: str) -> int:
-    cap = to_quanta(text, book.decimals, field="cap")
+def _cap(ledger: Ledger, text: str) -> int:
+    cap = to_quanta(text, ledger.decimals, field="cap")
     if not 0 <= cap <= MAX_QUANTA:
         raise MalformedInput("must be below 2^63 quanta", field="cap")
     return cap
@@ -41,42 +41,44 @@ def _cap(book: Book, text: str) -> int:
 
 @router.put("/zones/{zone}", **signed("set_zone", "venues", "cap-below-exposure", changes=True, body=True))
 def set_zone(
-    caller: Caller, key: IdempotencyKey, request: RequestDigest, book: Ledger, zone: ZoneId, body: CapBody
+    caller: Caller, key: IdempotencyKey, request: RequestDigest, ledger: HubLedger, zone: ZoneId, body: CapBody
 ) -> ZoneView:
     """Make a zone, or change its cap. Operators only."""
     caller.expect("operator")
-    cap = _cap(book, body.cap)
-    answer, _ = idempotency.once(book, caller.caller, key, request, lambda tx: venues.set_zone(book, tx, zone, cap))
+    cap = _cap(ledger, body.cap)
+    answer, _ = idempotency.once(ledger, caller.caller, key, request, lambda tx: venues.set_zone(ledger, tx, zone, cap))
     return ZoneView.model_validate(answer)
 
 
 @router.post(
     "/venues", **signed("register_venue", "venues", "conflict", "unknown-venue", changes=True, body=True, status=201)
 )
-def register(caller: Caller, key: IdempotencyKey, request: RequestDigest, book: Ledger, body: VenueBody) -> VenueView:
+def register(
+    caller: Caller, key: IdempotencyKey, request: RequestDigest, ledger: HubLedger, body: VenueBody
+) -> VenueView:
     """Admit a venue. Operators only."""
     caller.expect("operator")
-    cap = _cap(book, body.cap)
+    cap = _cap(ledger, body.cap)
     answer, _ = idempotency.once(
-        book, caller.caller, key, request,
-        lambda tx: venues.register(book, tx, body.venue, body.caip2, body.zone, cap, body.key), status=201,
+        ledger, caller.caller, key, request,
+        lambda tx: venues.register(ledger, tx, body.venue, body.caip2, body.zone, cap, body.key), status=201,
     )  # fmt: skip
     return VenueView.model_validate(answer)
 
 
 @router.get("/venues", **signed("list_venues", "venues"))
-def listing(caller: Caller, book: Ledger) -> VenueList:
+def listing(caller: Caller, ledger: HubLedger) -> VenueList:
     """All venues. Operators only."""
     caller.expect("operator")
-    return VenueList.model_validate({"venues": book.database.read(lambda tx: venues.listing(book, tx))})
+    return VenueList.model_validate({"venues": ledger.database.read(lambda tx: venues.listing(ledger, tx))})
 
 
 @router.get("/venues/{venue}", **signed("get_venue", "venues", "unknown-venue"))
-def get(caller: Caller, book: Ledger, venue: VenueId) -> VenueView:
+def get(caller: Caller, ledger: HubLedger, venue: VenueId) -> VenueView:
     """One venue: for operators and the venue itself."""
     if caller.kind != "operator" and (caller.kind, caller.name) != ("venue", venue):
         raise Forbidden("only for operators and the venue itself")
-    return VenueView.model_validate(book.database.read(lambda tx: venues.view(book, venues.read(tx, venue))))
+    return VenueView.model_validate(ledger.database.read(lambda tx: venues.view(ledger, venues.read(tx, venue))))
 
 
 @router.put(
@@ -84,69 +86,73 @@ def get(caller: Caller, book: Ledger, venue: VenueId) -> VenueView:
     **signed("set_venue_cap", "venues", "unknown-venue", "cap-below-exposure", changes=True, body=True),
 )
 def set_cap(
-    caller: Caller, key: IdempotencyKey, request: RequestDigest, book: Ledger, venue: VenueId, body: CapBody
+    caller: Caller, key: IdempotencyKey, request: RequestDigest, ledger: HubLedger, venue: VenueId, body: CapBody
 ) -> VenueView:
     """Change a venue's cap. Operators only."""
     caller.expect("operator")
-    cap = _cap(book, body.cap)
-    answer, _ = idempotency.once(book, caller.caller, key, request, lambda tx: venues.set_cap(book, tx, venue, cap))
+    cap = _cap(ledger, body.cap)
+    answer, _ = idempotency.once(ledger, caller.caller, key, request, lambda tx: venues.set_cap(ledger, tx, venue, cap))
     return VenueView.model_validate(answer)
 
 
-def _set_state(caller: Caller, key: str, request: bytes, book: Book, venue: str, state: str) -> VenueView:
+def _set_state(caller: Caller, key: str, request: bytes, ledger: Ledger, venue: str, state: str) -> VenueView:
     caller.expect("operator")
-    answer, _ = idempotency.once(book, caller.caller, key, request, lambda tx: venues.set_state(book, tx, venue, state))
+    answer, _ = idempotency.once(
+        ledger, caller.caller, key, request, lambda tx: venues.set_state(ledger, tx, venue, state)
+    )
     return VenueView.model_validate(answer)
 
 
 @router.post("/venues/{venue}/suspend", **signed("suspend_venue", "venues", "unknown-venue", changes=True))
-def suspend(caller: Caller, key: IdempotencyKey, request: RequestDigest, book: Ledger, venue: VenueId) -> VenueView:
+def suspend(
+    caller: Caller, key: IdempotencyKey, request: RequestDigest, ledger: HubLedger, venue: VenueId
+) -> VenueView:
     """No new credit for this venue; it still reports, releases and expires. Operators only."""
-    return _set_state(caller, key, request, book, venue, "suspended")
+    return _set_state(caller, key, request, ledger, venue, "suspended")
 
 
 @router.post("/venues/{venue}/resume", **signed("resume_venue", "venues", "unknown-venue", changes=True))
-def resume(caller: Caller, key: IdempotencyKey, request: RequestDigest, book: Ledger, venue: VenueId) -> VenueView:
+def resume(caller: Caller, key: IdempotencyKey, request: RequestDigest, ledger: HubLedger, venue: VenueId) -> VenueView:
     """New credit for this venue again. Operators only."""
-    return _set_state(caller, key, request, book, venue, "active")
+    return _set_state(caller, key, request, ledger, venue, "active")
 
 
 @router.get("/breakers", **signed("list_breakers", "breakers"))
-def list_breakers(caller: Caller, book: Ledger) -> BreakerList:
+def list_breakers(caller: Caller, ledger: HubLedger) -> BreakerList:
     """Open circuit breakers: all for operators, the hub's and its own for a venue."""
     caller.expect("operator", "venue")
     venue = caller.name if caller.kind == "venue" else None
-    return BreakerList.model_validate({"breakers": book.database.read(lambda tx: breakers.listing(tx, venue=venue))})
+    return BreakerList.model_validate({"breakers": ledger.database.read(lambda tx: breakers.listing(tx, venue=venue))})
 
 
-def _breakers(work: Any, caller: Caller, key: str, request: bytes, book: Book) -> BreakerList:
+def _breakers(work: Any, caller: Caller, key: str, request: bytes, ledger: Ledger) -> BreakerList:
     caller.expect("operator")
 
     def unit(tx: Connection) -> dict[str, Any]:
         work(tx)
         return {"breakers": breakers.listing(tx)}
 
-    answer, _ = idempotency.once(book, caller.caller, key, request, unit)
+    answer, _ = idempotency.once(ledger, caller.caller, key, request, unit)
     return BreakerList.model_validate(answer)
 
 
 @router.post("/breakers/open", **signed("open_breaker", "breakers", "unknown-venue", changes=True, body=True))
 def open_breaker(
-    caller: Caller, key: IdempotencyKey, request: RequestDigest, book: Ledger, body: BreakerBody
+    caller: Caller, key: IdempotencyKey, request: RequestDigest, ledger: HubLedger, body: BreakerBody
 ) -> BreakerList:
     """Open a breaker by hand: exposure in its scope may only fall. Operators only."""
 
     def work(tx: Connection) -> None:
         if body.scope != breakers.HUB:
             venues.read(tx, body.scope.removeprefix("venue/"))
-        breakers.open_breaker(book, tx, body.scope, "operator")
+        breakers.open_breaker(ledger, tx, body.scope, "operator")
 
-    return _breakers(work, caller, key, request, book)
+    return _breakers(work, caller, key, request, ledger)
 
 
 @router.post("/breakers/close", **signed("close_breaker", "breakers", "not-found", changes=True, body=True))
 def close_breaker(
-    caller: Caller, key: IdempotencyKey, request: RequestDigest, book: Ledger, body: BreakerBody
+    caller: Caller, key: IdempotencyKey, request: RequestDigest, ledger: HubLedger, body: BreakerBody
 ) -> BreakerList:
     """Close a breaker, after looking at what opened it. Operators only."""
-    return _breakers(lambda tx: breakers.close(tx, body.scope), caller, key, request, book)
+    return _breakers(lambda tx: breakers.close(tx, body.scope), caller, key, request, ledger)

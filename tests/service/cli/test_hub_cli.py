@@ -199,11 +199,11 @@ def test_a_trade_from_two_offers(w: World) -> None:
         )  # fmt: skip
         files += [f"--{side}-demand", w / f"{side}.json", f"--{side}-offer", out]
     before = [w("account", "show", name, by=name)["epoch"] for name in ("alice", "bob")]
-    book = ("trade", "book", *files, "--idempotency-key", "t-1")
-    done = w(*book, by="spoke-a")
+    ledger = ("trade", "book", *files, "--idempotency-key", "t-1")
+    done = w(*ledger, by="spoke-a")
     assert [done[side]["account"] for side in ("maker", "taker")] == ["alice", "bob"]
     assert [done[side]["epoch"] for side in ("maker", "taker")] == [epoch + 1 for epoch in before]
-    assert w(*book, by="spoke-a") == done
+    assert w(*ledger, by="spoke-a") == done
     assert w("trade", "book", *files, by="spoke-a", code=12)["error"]["code"] == "stale-epoch"
 
 
@@ -290,12 +290,12 @@ def test_a_fork_is_reported_with_its_evidence(w: World, tmp_path: Path, monkeypa
     monkeypatch.setenv("ZKMARGIN_DATABASE_URL", sqlite_url(w.dir))
     monkeypatch.setenv("ZKMARGIN_STORAGE_KEYS_FILE", str(w / "storage.key"))
     monkeypatch.setenv("ZKMARGIN_PASSPHRASE", PASSPHRASE)
-    from zkmargin.service.http.hub_role import open_book
+    from zkmargin.service.http.hub_role import open_ledger
     from zkmargin.service.settings import load_settings
 
-    book = open_book(load_settings(None, role="hub"))
+    ledger = open_ledger(load_settings(None, role="hub"))
     now = int(time.time())
-    key = book.database.read(lambda tx: book.signing_key(tx, now)).private
+    key = ledger.database.read(lambda tx: ledger.signing_key(tx, now)).private
     held = w("log", "head", by="victim", ZKMARGIN_KEY="")
     fork = TreeHead("hub-1", held["size"], bytes(32), now)
     (tmp_path / "fork.json").write_bytes(signing.sign_tree_head(fork, key))

@@ -116,7 +116,7 @@ class World:
     @property
     def key(self) -> Any:
         """The hub's signing key: a lying hub has it."""
-        return self.hub.book.database.read(lambda tx: self.hub.book.signing_key(tx, int(time.time()))).private
+        return self.hub.ledger.database.read(lambda tx: self.hub.ledger.signing_key(tx, int(time.time()))).private
 
     def fresh(self) -> Trust:
         """A trust of its own for a test, as a file would keep it."""
@@ -450,7 +450,7 @@ def test_a_new_signing_key_is_followed(tmp_path: Path) -> None:
         world.run("oracle/feed", hubs.publish_snapshot(world.snapshot.to_bytes(), signed))
         world.open("alice")
         before, kept = len(world.trust.keys), world.fresh()
-        made = setup.rotate_signing_key(hub.book)
+        made = setup.rotate_signing_key(hub.ledger)
         size = 2
         while len(world.trust.keys) == before:  # the server looks for a new key every few seconds
             document = world.run("account/alice", hubs.recommit(world.trust, "alice")).document
@@ -465,7 +465,7 @@ def test_a_new_signing_key_is_followed(tmp_path: Path) -> None:
             world.run(None, hubs.follow_keys(world.trust), lambda _, tree: tree | {"keys": tree["keys"][:1]})
         first = world.trust.chain.keys[0]
         other = HubKey("hub-1", b"\7" * 32, made["not_before"], made["not_after"], first.key)
-        row = hub.book.database.read(lambda tx: hub.book.signing_key(tx, hub.now - 30))
+        row = hub.ledger.database.read(lambda tx: hub.ledger.signing_key(tx, hub.now - 30))
         fork = json.loads(sign_hub_key(other, row.private))
         with pytest.raises(StatementMismatch):
             world.run(None, hubs.follow_keys(world.trust), lambda _, tree: tree | {"keys": [tree["keys"][0], fork]})

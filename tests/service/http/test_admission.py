@@ -270,7 +270,7 @@ def signed(signer: Signer, path: str, body: bytes = b"", method: str = "GET") ->
 
 
 def test_the_door_knows_callers_by_their_signature_alone(session: Session) -> None:
-    door, signers = Door(session.hub.book), session.hub.signers
+    door, signers = Door(session.hub.ledger), session.hub.signers
     path = "/v1/credits"
 
     def lane(headers: dict[str, str], path: str = path, method: str = "GET") -> str:
@@ -302,7 +302,7 @@ def test_the_door_knows_callers_by_their_signature_alone(session: Session) -> No
 
 def test_a_slow_body_takes_the_strangers_room_once(session: Session) -> None:
     """Whoever never finished a first request stayed a stranger, and held their room with each."""
-    door, path = Door(session.hub.book), "/v1/credits"
+    door, path = Door(session.hub.ledger), "/v1/credits"
     alice = scope(path, "GET", signed(session.hub.signers["account/alice"], path))
     assert door.lane(alice) == PUBLIC
     door.verify(alice)
@@ -315,7 +315,7 @@ def test_a_slow_body_takes_the_strangers_room_once(session: Session) -> None:
 
 def test_what_the_door_remembers_is_bounded(session: Session, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("zkmargin.service.http.door.KNOWN", 2)
-    door = Door(session.hub.book)
+    door = Door(session.hub.ledger)
     for number in range(4):
         door.met(str(number), Signer().key.public_key(), "account")
     assert list(door._met) == ["2", "3"]

@@ -21,7 +21,7 @@ from zkmargin.prover.commitment import Opening
 from zkmargin.service.client.signing import RequestSigner
 from zkmargin.service.keys.vault import new_key, vault
 from zkmargin.service.ledger import audit, callers, credits, setup
-from zkmargin.service.ledger.context import Book
+from zkmargin.service.ledger.context import Ledger
 from zkmargin.service.store import tables
 from zkmargin.verifier.facts.attestation import verify_attestation
 from zkmargin.verifier.facts.credit_entry import CreditEntry, check_follows, verify_credit_entry
@@ -47,7 +47,7 @@ def world(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFacto
         for name in ("alice", "bob"):
             made.session.account(name)
         yield made
-        assert audit.run(made.hub.book).findings == []
+        assert audit.run(made.hub.ledger).findings == []
 
 
 def pinned(world: World) -> Ed25519PublicKey:
@@ -149,15 +149,15 @@ def test_the_sweep_expires_what_is_due(world: World) -> None:
         s.ok(SPOKE_A, "POST", "/v1/credits", s.credit_body(name, world.snapshot, spoke="spoke-a", amount="5"))["credit"]
         for name in ("alice", "bob")
     ]
-    assert credits.sweep(world.book) == 0
+    assert credits.sweep(world.ledger) == 0
     with world.later(3600 + 61):
-        assert credits.sweep(world.book) == 2
-        assert credits.sweep(world.book) == 0
+        assert credits.sweep(world.ledger) == 2
+        assert credits.sweep(world.ledger) == 0
     for credit in ids:
         assert s.ok(OPS, "GET", f"/v1/credits/{credit}")["state"] == "closed"
-    assert callers.forget_nonces(world.book) == 0
+    assert callers.forget_nonces(world.ledger) == 0
     with world.later(10_000):
-        assert callers.forget_nonces(world.book) > 10
+        assert callers.forget_nonces(world.ledger) > 10
 
 
 def test_a_withdrawal_of_what_stays_proved(world: World) -> None:
@@ -306,7 +306,7 @@ def test_the_hub_changes_its_signing_key(world: World) -> None:
     body = s.credit_body("alice", world.snapshot, spoke="spoke-a", amount="10")
     before = s.ok(SPOKE_A, "POST", "/v1/credits", body)
     start = world.clock() + 100
-    made = setup.rotate_signing_key(world.hub.book, begins=start)
+    made = setup.rotate_signing_key(world.hub.ledger, begins=start)
     path = f"/v1/credits/{before['credit']}/release"
     still = s.ok(SPOKE_A, "POST", path, {"sequence": 1, "free": "1"})
     with world.later(100):
@@ -323,7 +323,7 @@ def test_the_hub_changes_its_signing_key(world: World) -> None:
         keys.verify(verify_attestation, attested)
     # A third key, from the second's time on; then the second hand again after both have begun.
     with world.later(200):
-        setup.rotate_signing_key(world.hub.book)
+        setup.rotate_signing_key(world.hub.ledger)
         assert len(chain(world).keys) == 3
         s.ok(SPOKE_A, "POST", path, {"sequence": 3, "free": "1"})
         newest = chain(world)
@@ -341,24 +341,24 @@ def test_the_hub_changes_its_storage_key(world: World) -> None:
     s.ok(SPOKE_A, "POST", "/v1/credits", s.credit_body("alice", world.snapshot, spoke="spoke-a", amount="10"), key="k")
     old = world.hub.ring.keys[0].secret.hex()
     ring = vault([new_key(), old])
-    book = Book.open(world.hub.database, ring, clock=world.clock)
-    world.book.vault = ring
-    done = setup.reseal(book)
+    ledger = Ledger.open(world.hub.database, ring, clock=world.clock)
+    world.ledger.vault = ring
+    done = setup.reseal(ledger)
     assert done["signing_keys"] == 1
     assert done["accounts"] == 2
     assert done["events"] == 5
     assert done["idempotency"] >= 9
-    assert sum(setup.reseal(book).values()) == 0
-    alone = Book.open(world.hub.database, vault([ring.keys[0].secret.hex()]), clock=world.clock)
+    assert sum(setup.reseal(ledger).values()) == 0
+    alone = Ledger.open(world.hub.database, vault([ring.keys[0].secret.hex()]), clock=world.clock)
     assert audit.run(alone).findings == []
-    world.book.vault = alone.vault
+    world.ledger.vault = alone.vault
     s.opening("alice", world.snapshot)
     s.ok(ALICE, "POST", "/v1/accounts/alice/epochs")
     sealed = world.hub.database.read(lambda tx: tx.execute(select(tables.accounts.c.sealed)).scalars().first())
     assert sealed is not None
     with pytest.raises(CorruptData):
         vault([old]).open(bytes(sealed), purpose="account/alice/4")
-    world.hub.book.vault = alone.vault
+    world.hub.ledger.vault = alone.vault
 
 
 def test_operators_rule_over_venues_accounts_and_breakers(world: World) -> None:

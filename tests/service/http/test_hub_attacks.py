@@ -25,7 +25,7 @@ from zkmargin.prover.commitment import Opening
 from zkmargin.service.client.signing import RequestSigner
 from zkmargin.service.ledger import accounts, audit, callers, credits, epochs, portfolio, trades
 from zkmargin.service.ledger.consent import Proved
-from zkmargin.service.ledger.context import Book
+from zkmargin.service.ledger.context import Ledger
 from zkmargin.service.refusals import Conflict, PositionLimit
 
 OPS, ALICE, BOB, EVIL, HONEST = "operator/ops", "account/alice", "account/bob", "venue/evil", "venue/honest"
@@ -49,7 +49,7 @@ def tampered(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFa
 def world(tampered: World) -> Iterator[World]:
     """The same, whose ledger must be clean at the end, proofs and all."""
     yield tampered
-    assert audit.run(tampered.hub.book).findings == []
+    assert audit.run(tampered.hub.ledger).findings == []
 
 
 def held(world: World, account: str, snapshot: Any = None) -> dict[str, Any]:
@@ -175,7 +175,7 @@ def test_a_trade_moves_both_accounts_at_once(world: World) -> None:
         assert s.ok(OPS, "GET", f"/v1/accounts/{name}")["attested"] == made[role]
     assert held(world, "alice") == {"QUOTE-0": 936, "PERPETUAL-2": 1, "CREDIT-1": 300}
     assert held(world, "bob") == {"QUOTE-0": 1064, "PERPETUAL-2": -1}
-    assert audit.run(world.hub.book).counts["trades"] == 1
+    assert audit.run(world.hub.ledger).counts["trades"] == 1
 
 
 def test_a_trade_that_breaks_in_the_middle_moves_nobody(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -184,17 +184,17 @@ def test_a_trade_that_breaks_in_the_middle_moves_nobody(world: World, monkeypatc
     parts = [sided(body[role]) for role in trades.SIDES]
     real, seen = epochs.advance, []
 
-    def breaks(book: Book, tx: Connection, account: epochs.Account, *a: Any, **k: Any) -> Any:
+    def breaks(ledger: Ledger, tx: Connection, account: epochs.Account, *a: Any, **k: Any) -> Any:
         seen.append(account.id)
         if len(seen) == 2:
             raise Conflict("power cut")
-        return real(book, tx, account, *a, **k)
+        return real(ledger, tx, account, *a, **k)
 
     before = world.digest()
     with monkeypatch.context() as patched:
         patched.setattr(epochs, "advance", breaks)
         with pytest.raises(Conflict):
-            world.book.database.write(lambda tx: trades.book_trade(world.book, tx, "evil", (parts[0], parts[1])))
+            world.ledger.database.write(lambda tx: trades.book_trade(world.ledger, tx, "evil", (parts[0], parts[1])))
     assert seen == ["alice", "bob"]
     assert world.digest() == before
     s.ok(EVIL, "POST", TRADES, body)
@@ -426,7 +426,7 @@ def test_a_delisted_instrument_keeps_nobodys_exposure_up(world: World) -> None:
     s.ok(OPS, "POST", "/v1/accounts/alice/deposits", {"instrument": "QUOTE-0", "quantity": "5", "reference": "r-2"})
     s.ok(HONEST, "POST", f"{path}/release", {"sequence": 2, "used": "10", "paid": "4"})
     with world.later(3600 + 61):
-        assert credits.sweep(world.book) == 2
+        assert credits.sweep(world.ledger) == 2
     assert s.ok(OPS, "GET", "/v1/venues/honest")["exposure"] == "0"
     assert held(world, "alice") == {"QUOTE-0": 1001, "SPOT-3": 1}
 
@@ -435,14 +435,14 @@ def test_a_credit_that_cannot_expire_stops_no_other(world: World, monkeypatch: p
     stuck, free = (credit(world, name, "honest", "10").rpartition("/")[2] for name in ("alice", "bob"))
     real = credits.expire
 
-    def expire(book: Book, tx: Connection, name: str) -> Tree:
+    def expire(ledger: Ledger, tx: Connection, name: str) -> Tree:
         if name == stuck:
             raise PositionLimit("stuck", field="account")
-        return real(book, tx, name)
+        return real(ledger, tx, name)
 
     monkeypatch.setattr(credits, "expire", expire)
     with world.later(3600 + 61):
-        assert credits.sweep(world.book) == 1
+        assert credits.sweep(world.ledger) == 1
     states = [world.session.ok(OPS, "GET", f"{CREDITS}/{name}")["state"] for name in (stuck, free)]
     assert states == ["live", "closed"]
 
@@ -463,7 +463,7 @@ def test_an_asset_listed_again_as_another_kind_moves_nobody(world: World) -> Non
 
 def findings(world: World) -> list[str]:
     """Of a book that remembers nothing."""
-    return audit.run(Book.open(world.hub.database, world.hub.ring, clock=world.clock)).findings
+    return audit.run(Ledger.open(world.hub.database, world.hub.ring, clock=world.clock)).findings
 
 
 def test_a_false_commitment_of_a_middle_epoch_is_found(tampered: World, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -487,11 +487,11 @@ def test_an_attestation_that_no_event_made_is_found(tampered: World) -> None:
     """Signed by the hub's own key and logged, for an epoch that the account has not reached."""
 
     def unit(tx: Connection) -> None:
-        account = epochs.read_account(tampered.book, tx, "alice", lock=True)
+        account = epochs.read_account(tampered.ledger, tx, "alice", lock=True)
         named = epochs.attested(tx, "alice", account.epoch)
-        epochs.attest(tampered.book, tx, replace(account, epoch=99), named.commitment, tampered.clock())
+        epochs.attest(tampered.ledger, tx, replace(account, epoch=99), named.commitment, tampered.clock())
 
-    tampered.book.database.write(unit)
+    tampered.ledger.database.write(unit)
     assert findings(tampered) == ["attestations that no event made, or none of an event"]
 
 
@@ -500,8 +500,8 @@ def test_a_credit_on_a_looser_statement_is_found(tampered: World, monkeypatch: p
     s = tampered.session
     body = s.credit_body("alice", tampered.snapshot, spoke="honest", amount="100", level="maintenance")
     monkeypatch.setattr(credits, "_expect_eligible", lambda *a: tampered.snapshot)
-    tampered.book.database.write(
-        lambda tx: credits.reserve(tampered.book, tx, "honest", sided(body), 10_000, tampered.clock() + 100)
+    tampered.ledger.database.write(
+        lambda tx: credits.reserve(tampered.ledger, tx, "honest", sided(body), 10_000, tampered.clock() + 100)
     )
     assert findings(tampered) == ["event alice/3: the statement is a looser one"]
 
@@ -523,7 +523,7 @@ def test_a_trade_that_an_insider_books_unconserved_is_found(tampered: World, mon
             return not self == other
 
     monkeypatch.setattr(accounts, "legs", lambda *a: Opposite(real(*a)))
-    tampered.book.database.write(lambda tx: trades.book_trade(tampered.book, tx, "evil", (maker, taker)))
+    tampered.ledger.database.write(lambda tx: trades.book_trade(tampered.ledger, tx, "evil", (maker, taker)))
     assert seen
     found = findings(tampered)
     assert len(found) == 1
@@ -541,7 +541,7 @@ def test_two_keys_that_retire_each_other_leave_one(kind: str, tmp_path: Any) -> 
         world.hub.signers["venue/evil"] = pair[0]
         world.session.venue("evil")
         pair = (world.hub.signers[EVIL], pair[1])
-        world.book.database.write(
+        world.ledger.database.write(
             lambda tx: callers.admit(tx, "venue", "evil", pair[1].public, now=now, not_before=now)
         )
         kids = [RequestSigner(signer.key, "hub-1").keyid for signer in pair]
@@ -561,7 +561,7 @@ def test_two_keys_that_retire_each_other_leave_one(kind: str, tmp_path: Any) -> 
                 return callers.retire(tx, "venue", "evil", kid, now)
 
             try:
-                world.book.database.write(unit)
+                world.ledger.database.write(unit)
             except Conflict:
                 return "refused"
             return "retired"
@@ -569,7 +569,7 @@ def test_two_keys_that_retire_each_other_leave_one(kind: str, tmp_path: Any) -> 
         with ThreadPoolExecutor(2) as pool:
             assert sorted(pool.map(retire, kids)) == ["refused", "retired"]
         left = [
-            r for r in world.book.database.read(lambda tx: callers.keys_of(tx, "venue", "evil")) if r.not_after > now
+            r for r in world.ledger.database.read(lambda tx: callers.keys_of(tx, "venue", "evil")) if r.not_after > now
         ]
         assert len(left) == 1
 
@@ -580,7 +580,7 @@ def test_a_nonce_survives_a_host_whose_clock_is_ahead(world: World) -> None:
     headers = signer.sign("GET", "/v1/venues", "", {}, b"", now=world.clock() - 55)
     assert http.get("/v1/venues", headers=headers).status_code == 200
     ahead = world.clock() + callers.NONCE_MARGIN - 10
-    callers.forget_nonces(Book.open(world.hub.database, world.hub.ring, clock=lambda: ahead))
+    callers.forget_nonces(Ledger.open(world.hub.database, world.hub.ring, clock=lambda: ahead))
     world.is_problem(http.get("/v1/venues", headers=headers).json(), "request-replayed", 409)
 
 

@@ -635,7 +635,7 @@ def test_a_snapshot_that_its_oracle_did_not_sign(world: Refusing) -> None:
     body = publish_body(fresh, world.hub.oracle.key, oracle="other")
     world.refused("signature-rejected", 401, "oracle/feed", "POST", "/v1/snapshots", body)
     other = Signer()
-    setup.admit(world.hub.book, "oracle", f"other-{secrets.token_hex(4)}", other.public)
+    setup.admit(world.hub.ledger, "oracle", f"other-{secrets.token_hex(4)}", other.public)
     body = publish_body(fresh, other.key)
     world.refused("signature-rejected", 401, "oracle/feed", "POST", "/v1/snapshots", body)
     body = publish_body(fresh, world.hub.oracle.key, valid=1)

@@ -161,7 +161,7 @@ def test_no_secret_leaves_the_vault(url: str, tmp_path: Path) -> None:
                     str(int.from_bytes(raw, order)).encode() for order in ("big", "little")  # type: ignore[arg-type]
                 }  # fmt: skip
             s.ok("account/bob", "POST", "/v1/accounts/bob/epochs")
-        setup.rotate_signing_key(hub.book)
+        setup.rotate_signing_key(hub.ledger)
         s.ok("account/bob", "POST", "/v1/accounts/bob/epochs")
         for key in hub.ring.keys:
             planted["storage key"] = encoded(key.secret)

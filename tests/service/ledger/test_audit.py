@@ -12,7 +12,7 @@ from sqlalchemy.exc import IntegrityError, PendingRollbackError
 from tests.support.hubs import Hub
 from tests.support.ledgers import DATABASES, World, fresh_url, snapshot_at, started
 from zkmargin.service.ledger import audit, events, setup
-from zkmargin.service.ledger.context import Book
+from zkmargin.service.ledger.context import Ledger
 from zkmargin.service.refusals import Conflict, Unavailable
 from zkmargin.service.store import tables
 from zkmargin.service.store.database import Database
@@ -67,7 +67,7 @@ def populate(world: World) -> None:
     s.ok(OPS, "POST", "/v1/accounts/eve/unfreeze")
     s.ok(OPS, "POST", "/v1/breakers/open", {"scope": "venue/spoke-b"})
     world.clock.now += 5
-    setup.rotate_signing_key(world.hub.book)
+    setup.rotate_signing_key(world.hub.ledger)
     s.publish(snapshot_at(world.clock()))
     s.ok(ALICE, "POST", "/v1/accounts/alice/epochs")
     with world.later(3600 + 61):
@@ -100,8 +100,8 @@ def tampered(hub: Hub, change: Callable[[Connection], None]) -> list[str]:
             tx.exec_driver_sql("PRAGMA defer_foreign_keys = ON")
         change(tx)
         # A book of its own: nothing remembered from before. Proofs are tampered with in a test of their own.
-        book = Book(hub.database, hub.ring, "hub-1", "USD", 2)
-        found.extend(audit._Auditor(book, tx, audit.Audit(), None).run(False, lambda step: None).findings)
+        ledger = Ledger(hub.database, hub.ring, "hub-1", "USD", 2)
+        found.extend(audit._Auditor(ledger, tx, audit.Audit(), None).run(False, lambda step: None).findings)
         raise Undo
 
     with pytest.raises(Undo):
@@ -145,14 +145,14 @@ def columns() -> list[tuple[Table, str]]:
 def test_a_clean_ledger_has_no_findings(hub: Hub) -> None:
     steps: list[str] = []
     pinned = bytes.fromhex(hub.made["key"])
-    done = audit.run(hub.book, pinned=pinned, progress=steps.append)
+    done = audit.run(hub.ledger, pinned=pinned, progress=steps.append)
     assert done.findings == []
     assert steps == list(audit.STEPS)
     # Two credits, two sides of a trade, a withdrawal.
     assert (done.counts["proofs"], done.counts["credits"], done.counts["trades"]) == (5, 2, 1)
     assert (done.counts["accounts"], done.counts["live credits"], done.counts["signing keys"]) == (3, 2, 2)
     # Another hub's history would be clean in itself.
-    assert audit.run(hub.book, pinned=bytes.fromhex(hub.operator.public)).findings
+    assert audit.run(hub.ledger, pinned=bytes.fromhex(hub.operator.public)).findings
 
 
 def test_every_unchecked_column_exists() -> None:
@@ -295,7 +295,7 @@ def test_a_proof_that_is_not_the_statements_is_found(hub: Hub, kind: str, number
         mine = [row for row in rows(tx, t) if row.account == "bob"]
         previous = events.GENESIS
         for row in mine:
-            event = events.read(hub.book, row)
+            event = events.read(hub.ledger, row)
             if event.kind == kind:
                 proof = event.content["proof"]
                 event.content["proof"] = proof[:-2] + ("00" if proof[-2:] != "00" else "01")
@@ -309,7 +309,7 @@ def test_a_proof_that_is_not_the_statements_is_found(hub: Hub, kind: str, number
             tx.execute(update(tables.receipts).where(tables.receipts.c.event == row.digest).values(event=made.digest))
             previous = made.digest
         tx.execute(update(tables.accounts).where(tables.accounts.c.id == "bob").values(head=previous))
-        found = audit._Auditor(hub.book, tx, audit.Audit(), None).run(True, lambda step: None).findings
+        found = audit._Auditor(hub.ledger, tx, audit.Audit(), None).run(True, lambda step: None).findings
         assert found == [f"event bob/{number}: the proof does not hold"]
         raise Undo
 
@@ -388,7 +388,7 @@ def postgresql(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
 
 def cut(world: World, at: int, *, always: bool = False) -> audit.Audit:
     """An audit whose connection is ended by an administrator before one statement, or before every one from there."""
-    database, seen = world.book.database, 0
+    database, seen = world.ledger.database, 0
     killer = Database(world.hub.url)
 
     def kill(connection: Connection, *_: object) -> None:
@@ -401,7 +401,7 @@ def cut(world: World, at: int, *, always: bool = False) -> audit.Audit:
 
     event.listen(database.engine, "before_cursor_execute", kill)
     try:
-        return audit.run(world.book, proofs=False)
+        return audit.run(world.ledger, proofs=False)
     finally:
         event.remove(database.engine, "before_cursor_execute", kill)
         killer.close()
@@ -423,7 +423,7 @@ def test_a_database_that_does_not_answer_is_no_finding(postgresql: World, monkey
         cut(postgresql, 5, always=True)
     monkeypatch.setattr(audit._Auditor, "_log", slow)
     with pytest.raises(Unavailable):
-        audit.run(postgresql.book, proofs=False)
+        audit.run(postgresql.ledger, proofs=False)
 
 
 def test_control_what_the_database_says_of_itself_was_a_finding(
@@ -433,4 +433,4 @@ def test_control_what_the_database_says_of_itself_was_a_finding(
     with pytest.raises(PendingRollbackError):
         cut(postgresql, 7)
     monkeypatch.setattr(audit._Auditor, "_log", slow)
-    assert "log: cannot be audited (OperationalError)" in audit.run(postgresql.book, proofs=False).findings
+    assert "log: cannot be audited (OperationalError)" in audit.run(postgresql.ledger, proofs=False).findings

@@ -33,7 +33,7 @@ from zkmargin.service.client import (
 )
 from zkmargin.service.client.holder import Attested, Holding, Prices
 from zkmargin.service.ledger import audit, consent
-from zkmargin.service.ledger.context import Book
+from zkmargin.service.ledger.context import Ledger
 from zkmargin.verifier.facts.attestation import Attestation, verify_attestation
 from zkmargin.verifier.facts.hub_keys import public_key
 from zkmargin.verifier.facts.snapshot_signature import SnapshotSignature
@@ -216,10 +216,10 @@ def test_nothing_is_booked_on_a_proof_alone(world: World, kind: str, monkeypatch
     with world.later(1):
         world.refused("not-authorised", 403, caller, "POST", path, put(good, by("account/spare")))
     # The control: a hub that does not ask for it books the venue's signature. The audit finds it.
-    before = audit.run(Book.open(world.hub.database, world.hub.ring, clock=world.clock)).findings
+    before = audit.run(Ledger.open(world.hub.database, world.hub.ring, clock=world.clock)).findings
     unlocked(monkeypatch)
     s.ok(caller, "POST", path, put(good, by(EVIL)))
-    found = audit.run(Book.open(world.hub.database, world.hub.ring, clock=world.clock)).findings
+    found = audit.run(Ledger.open(world.hub.database, world.hub.ring, clock=world.clock)).findings
     assert not before
     assert len(found) == 1
     assert found[0].endswith("no key of the account authorises it")
@@ -228,7 +228,7 @@ def test_nothing_is_booked_on_a_proof_alone(world: World, kind: str, monkeypatch
 def _kids(world: World, owner: str) -> list[str]:
     from zkmargin.service.ledger import callers
 
-    rows = world.book.database.read(lambda tx: callers.keys_of(tx, "account", owner.partition("/")[2]))
+    rows = world.ledger.database.read(lambda tx: callers.keys_of(tx, "account", owner.partition("/")[2]))
     return [row.kid for row in rows]
 
 
@@ -262,7 +262,7 @@ def test_a_withdrawal_goes_where_the_account_said(world: World) -> None:
     moved["proof"]["statement"] = stated.digest.hex()
     world.refused("statement-mismatch", 422, ALICE, "POST", "/v1/accounts/alice/withdrawals", moved)
     s.ok(ALICE, "POST", "/v1/accounts/alice/withdrawals", body)
-    replayed = audit.run(Book.open(world.hub.database, world.hub.ring, clock=world.clock))
+    replayed = audit.run(Ledger.open(world.hub.database, world.hub.ring, clock=world.clock))
     assert not replayed.findings
 
 

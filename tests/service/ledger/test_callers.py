@@ -18,7 +18,7 @@ from zkmargin.circuits.errors import InternalError
 from zkmargin.service.client.signing import RequestSigner
 from zkmargin.service.keys.vault import new_key, vault
 from zkmargin.service.ledger import audit, breakers, callers, events, setup
-from zkmargin.service.ledger.context import Book
+from zkmargin.service.ledger.context import Ledger
 from zkmargin.service.ledger.replay import Account, Replay
 from zkmargin.service.refusals import Conflict
 from zkmargin.service.store import tables
@@ -35,7 +35,7 @@ def world(request: pytest.FixtureRequest, tmp_path: Any) -> Iterator[World]:
         made.session.venue("spoke-b")
         made.session.account("alice")
         yield made
-        assert audit.run(made.hub.book).findings == []
+        assert audit.run(made.hub.ledger).findings == []
 
 
 # What a venue sees.
@@ -56,7 +56,7 @@ def test_a_venue_is_not_shown_another_ones_breaker(world: World) -> None:
     assert scopes(world, SPOKE_B) == ["venue/spoke-b"]
     world.refused("forbidden", 403, ALICE, "GET", "/v1/breakers")
     # Control: without the filter it would be.
-    assert len(world.book.database.read(breakers.listing)) == 2
+    assert len(world.ledger.database.read(breakers.listing)) == 2
 
 
 # Names.
@@ -81,11 +81,11 @@ def test_nobody_bears_a_name_that_stands_for_somebody_else(world: World) -> None
     for kind in ("operator", "oracle"):
         for name in ("hub-1", "any", "spoke-a", "alice"):
             with pytest.raises(Conflict) as refused:
-                setup.admit(world.hub.book, kind, name, Signer().public)
+                setup.admit(world.hub.ledger, kind, name, Signer().public)
             assert refused.value.field == kind
     # One's own name takes further keys, and one that is only like it is another.
     for kind, name in (("operator", "ops"), ("oracle", "feed"), ("operator", "hub-10"), ("oracle", "many")):
-        assert setup.admit(world.hub.book, kind, name, Signer().public)["kid"]
+        assert setup.admit(world.hub.ledger, kind, name, Signer().public)["kid"]
     world.session.ok(OPS, "POST", "/v1/venues", venue_body("hub-2"))
 
 
@@ -130,7 +130,7 @@ def test_keys_added_at_once_are_counted_one_after_the_other(world: World) -> Non
 
     def one(_: int) -> str:
         try:
-            world.book.database.write(
+            world.ledger.database.write(
                 lambda tx: callers.admit(tx, "account", "alice", Signer().public, now=now, not_before=now)
             )
         except Conflict:
@@ -140,7 +140,7 @@ def test_keys_added_at_once_are_counted_one_after_the_other(world: World) -> Non
     with ThreadPoolExecutor(4) as pool:
         outcomes = list(pool.map(one, range(12)))
     assert outcomes.count("added") == callers.MAX_VALID_KEYS - 1
-    assert len(world.book.database.read(lambda tx: callers.keys_of(tx, "account", "alice"))) == callers.MAX_VALID_KEYS
+    assert len(world.ledger.database.read(lambda tx: callers.keys_of(tx, "account", "alice"))) == callers.MAX_VALID_KEYS
 
 
 def test_keys_become_many_only_slowly_and_none_is_refused_for_ever(world: World) -> None:
@@ -156,7 +156,7 @@ def test_keys_become_many_only_slowly_and_none_is_refused_for_ever(world: World)
     add(world, SPOKE_B)  # nobody else's affair
     world.clock.now += DAY - callers.MAX_ENDED_A_DAY
     add(world, SPOKE_A)
-    held = world.book.database.read(lambda tx: callers.keys_of(tx, "venue", "spoke-a"))
+    held = world.ledger.database.read(lambda tx: callers.keys_of(tx, "venue", "spoke-a"))
     assert len(held) == callers.MAX_ENDED_A_DAY + 2
 
 
@@ -240,22 +240,22 @@ def test_an_event_of_no_known_kind_is_not_recorded(world: World) -> None:
     def unit(tx: Connection) -> str:
         row = tx.execute(select(tables.accounts).where(tables.accounts.c.id == "alice")).one()
         event = events.Event("alice", row.events + 1, row.epoch, "renamed", world.clock(), row.head, {})
-        return events.record(world.book, tx, event)
+        return events.record(world.ledger, tx, event)
 
     before = world.digest()
     with pytest.raises(InternalError):
-        world.book.database.write(unit)
+        world.ledger.database.write(unit)
     assert world.digest() == before
 
 
 def test_the_audit_replays_every_kind_and_no_other(tmp_path: Any) -> None:
     """An event of each, however wrong its content, is known to the replay."""
 
-    book = Book(Database(sqlite_url(tmp_path)), vault([new_key()]), "hub-1", "USD", 2)
+    ledger = Ledger(Database(sqlite_url(tmp_path)), vault([new_key()]), "hub-1", "USD", 2)
 
     def known(kind: str) -> bool:
         found: list[str] = []
-        replay = Replay(book, {}, {}, found, {}, {})
+        replay = Replay(ledger, {}, {}, found, {}, {})
         event = events.Event("alice", 1, 1, kind, 1, events.GENESIS, {})
         with suppress(KeyError):
             replay._change(event, Account(), "event")

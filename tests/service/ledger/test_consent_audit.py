@@ -21,12 +21,12 @@ from zkmargin.service.client.signing import RequestSigner
 from zkmargin.service.http.proving import proved_of
 from zkmargin.service.http.routes.models import WithdrawalBody
 from zkmargin.service.ledger import accounts, audit, callers, credits, epochs, events, portfolio, venues
-from zkmargin.service.ledger.context import Book
+from zkmargin.service.ledger.context import Ledger
 from zkmargin.service.store import tables
 from zkmargin.service.store.queries import find
 
 ALICE, SPOKE = "account/alice", "venue/spoke-a"
-Forge = Callable[[Book, Connection], None]
+Forge = Callable[[Ledger, Connection], None]
 
 
 @pytest.fixture(scope="module", params=DATABASES)
@@ -50,9 +50,9 @@ def forged(world: World, forge: Forge) -> list[str]:
     found: list[str] = []
 
     def unit(tx: Connection) -> None:
-        forge(world.book, tx)
-        book = Book(world.hub.database, world.hub.ring, "hub-1", "USD", 2)
-        found.extend(audit._Auditor(book, tx, audit.Audit(), None).run(True, lambda step: None).findings)
+        forge(world.ledger, tx)
+        ledger = Ledger(world.hub.database, world.hub.ring, "hub-1", "USD", 2)
+        found.extend(audit._Auditor(ledger, tx, audit.Audit(), None).run(True, lambda step: None).findings)
         raise Undo
 
     with pytest.raises(Undo):
@@ -60,26 +60,28 @@ def forged(world: World, forge: Forge) -> list[str]:
     return found
 
 
-def moved(book: Book, tx: Connection, name: str, kind: events.Kind, delta: Tree, *, now: int = 0, **more: Any) -> str:
+def moved(
+    ledger: Ledger, tx: Connection, name: str, kind: events.Kind, delta: Tree, *, now: int = 0, **more: Any
+) -> str:
     """An event of a kind with a delta, in whole lots of the snapshot's registry, made by the hub's own code."""
-    account = epochs.read_account(book, tx, name, lock=True)
-    snapshot, held = accounts.workable(book, tx, account)
+    account = epochs.read_account(ledger, tx, name, lock=True)
+    snapshot, held = accounts.workable(ledger, tx, account)
     lots = {
         instrument: int(int(quantity) / snapshot.instruments[snapshot.index[instrument]].lot)
         for instrument, quantity in delta.items()
     }
     content = ({"delta": delta} if delta else {}) | more
     after, state = epochs.advance(
-        book, tx, account, snapshot, portfolio.changed(held, lots), kind, content, live=account.live,
-        now=now or book.clock(),
+        ledger, tx, account, snapshot, portfolio.changed(held, lots), kind, content, live=account.live,
+        now=now or ledger.clock(),
     )  # fmt: skip
     assert state.epoch == account.epoch + 1
     return after.head
 
 
 def by_kind(kind: events.Kind, delta: Tree) -> Forge:
-    def forge(book: Book, tx: Connection) -> None:
-        moved(book, tx, "bob", kind, delta)
+    def forge(ledger: Ledger, tx: Connection) -> None:
+        moved(ledger, tx, "bob", kind, delta)
 
     return forge
 
@@ -87,22 +89,22 @@ def by_kind(kind: events.Kind, delta: Tree) -> Forge:
 def by_deposit(delta: Tree) -> Forge:
     """With its receipt, as every deposit has."""
 
-    def forge(book: Book, tx: Connection) -> None:
-        head = moved(book, tx, "bob", "deposited", delta, reference="forged")
+    def forge(ledger: Ledger, tx: Connection) -> None:
+        head = moved(ledger, tx, "bob", "deposited", delta, reference="forged")
         tx.execute(tables.receipts.insert().values(reference="forged", account="bob", event=head))
 
     return forge
 
 
-def by_note(book: Book, tx: Connection) -> None:
+def by_note(ledger: Ledger, tx: Connection) -> None:
     """A delta in an event that leaves the commitment alone, and is committed by the next one."""
-    account = epochs.read_account(book, tx, "bob", lock=True)
-    epochs.note(book, tx, account, "unfrozen", {"delta": {"QUOTE-0": "-5"}}, book.clock())
-    account = epochs.read_account(book, tx, "bob")
-    snapshot, held = accounts.workable(book, tx, account)
+    account = epochs.read_account(ledger, tx, "bob", lock=True)
+    epochs.note(ledger, tx, account, "unfrozen", {"delta": {"QUOTE-0": "-5"}}, ledger.clock())
+    account = epochs.read_account(ledger, tx, "bob")
+    snapshot, held = accounts.workable(ledger, tx, account)
     cash = int(5 / snapshot.instruments[snapshot.index["QUOTE-0"]].lot)
     after = portfolio.changed(held, {"QUOTE-0": -cash})
-    epochs.advance(book, tx, account, snapshot, after, "recommitted", {}, live=account.live, now=book.clock())
+    epochs.advance(ledger, tx, account, snapshot, after, "recommitted", {}, live=account.live, now=ledger.clock())
 
 
 def reduced(
@@ -110,10 +112,10 @@ def reduced(
 ) -> Forge:
     """A credit's change by the ledger's own code, past the checks of its callers."""
 
-    def forge(book: Book, tx: Connection) -> None:
+    def forge(ledger: Ledger, tx: Connection) -> None:
         row = tx.execute(select(tables.credits)).one()
-        account = epochs.read_account(book, tx, payer, lock=True)
-        credits._reduce(book, tx, account, row, free, used, paid, kind, book.clock())
+        account = epochs.read_account(ledger, tx, payer, lock=True)
+        credits._reduce(ledger, tx, account, row, free, used, paid, kind, ledger.clock())
 
     return forge
 
@@ -132,7 +134,7 @@ THEFTS: dict[str, Forge] = {
 
 
 def test_the_ledger_is_clean_before(world: World) -> None:
-    assert forged(world, lambda book, tx: None) == []
+    assert forged(world, lambda ledger, tx: None) == []
     # The control: what the same helpers make in the hub's own way is clean too.
     assert forged(world, by_kind("recommitted", {})) == []
     assert forged(world, by_deposit({"QUOTE-0": "500"})) == []
@@ -147,22 +149,22 @@ def test_value_that_moves_without_consent_is_found(world: World, theft: str) -> 
 def test_a_credit_that_another_account_pays_is_found(world: World) -> None:
     """Alice's credit, paid out of bob's cash: he never authorised one."""
 
-    def forge(book: Book, tx: Connection) -> None:
+    def forge(ledger: Ledger, tx: Connection) -> None:
         row = tx.execute(select(tables.credits)).one()
-        owed, payer = (epochs.read_account(book, tx, name, lock=True) for name in ("alice", "bob"))
-        snapshot, held = accounts.workable(book, tx, payer)
+        owed, payer = (epochs.read_account(ledger, tx, name, lock=True) for name in ("alice", "bob"))
+        snapshot, held = accounts.workable(ledger, tx, payer)
         cash = int(10 / snapshot.instruments[snapshot.index["QUOTE-0"]].lot)
         content = {"credit": row.id, "free": "0", "used": "1000", "paid": "1000", "delta": {"QUOTE-0": "-10"}}
         after = portfolio.changed(held, {"QUOTE-0": -cash})
         paid, _ = epochs.advance(
-            book, tx, payer, snapshot, after, "credit-released", content, live=payer.live, now=book.clock(),
+            ledger, tx, payer, snapshot, after, "credit-released", content, live=payer.live, now=ledger.clock(),
             guard=lambda: venues.relieve(tx, row.venue, 10_00),
         )  # fmt: skip
         events.transfer(tx, paid.head, credits.side(row.id, "used"), credits.payable(row.venue), 10_00)
         parts = credits.Parts(row.amount, row.free, row.used - 10_00, row.released + 10_00)
-        credits._settle(book, tx, row, parts, book.clock())
-        snapshot, held = accounts.workable(book, tx, owed)
-        epochs.advance(book, tx, owed, snapshot, held, "recommitted", {}, live=owed.live - 10_00, now=book.clock())
+        credits._settle(ledger, tx, row, parts, ledger.clock())
+        snapshot, held = accounts.workable(ledger, tx, owed)
+        epochs.advance(ledger, tx, owed, snapshot, held, "recommitted", {}, live=owed.live - 10_00, now=ledger.clock())
 
     found = forged(world, forge)
     assert any("another account's" in finding for finding in found), found
@@ -172,15 +174,15 @@ def test_what_leaves_a_frozen_account_is_found(world: World) -> None:
     """With the holder's consent and a proof, and the freeze passed over."""
     body = world.session.withdrawal_body("bob", world.snapshot, instrument="QUOTE-0", quantity="10")
 
-    def forge(book: Book, tx: Connection, *, frozen: bool = True) -> None:
+    def forge(ledger: Ledger, tx: Connection, *, frozen: bool = True) -> None:
         if frozen:
-            accounts.set_state(book, tx, "bob", "frozen")
+            accounts.set_state(ledger, tx, "bob", "frozen")
         tx.execute(update(tables.accounts).where(tables.accounts.c.id == "bob").values(state="open"))
-        accounts.withdraw(book, tx, "bob", "QUOTE-0", "10", proved_of(WithdrawalBody.model_validate(body)))
+        accounts.withdraw(ledger, tx, "bob", "QUOTE-0", "10", proved_of(WithdrawalBody.model_validate(body)))
         if frozen:
             tx.execute(update(tables.accounts).where(tables.accounts.c.id == "bob").values(state="frozen"))
 
-    assert forged(world, lambda book, tx: forge(book, tx, frozen=False)) == []
+    assert forged(world, lambda ledger, tx: forge(ledger, tx, frozen=False)) == []
     assert any("frozen" in finding for finding in forged(world, forge))
 
 
@@ -191,7 +193,7 @@ def test_an_event_backdated_into_the_time_of_a_retired_key_is_found(
     s, spare = world.session, Signer()
     s.ok(ALICE, "POST", "/v1/keys", {"key": spare.public})
     world.hub.signers["account/spare"] = spare
-    kids = [row.kid for row in world.book.database.read(lambda tx: callers.keys_of(tx, "account", "alice"))]
+    kids = [row.kid for row in world.ledger.database.read(lambda tx: callers.keys_of(tx, "account", "alice"))]
     kid = next(k for k in kids if k == _kid(spare))
     begin = world.clock()
     s.ok(ALICE, "POST", f"/v1/keys/{kid}/retire")
@@ -204,10 +206,10 @@ def test_an_event_backdated_into_the_time_of_a_retired_key_is_found(
     stolen = body | s.authorised(stated, body["proof"], by="account/spare")
 
     def forge(at: int, request: Tree) -> Forge:
-        def unit(book: Book, tx: Connection) -> None:
+        def unit(ledger: Ledger, tx: Connection) -> None:
             proved = proved_of(WithdrawalBody.model_validate(request))
             content = {"destination": "vault-1", **proved.evidence()}
-            moved(book, tx, "alice", "withdrawn", {"QUOTE-0": "-10"}, now=at, **content)
+            moved(ledger, tx, "alice", "withdrawn", {"QUOTE-0": "-10"}, now=at, **content)
 
         return unit
 
@@ -217,7 +219,9 @@ def test_an_event_backdated_into_the_time_of_a_retired_key_is_found(
     assert any("before the head" in finding for finding in forged(world, forge(begin, stolen)))
     # The event alone dated back, and attested in its own time.
     attest = epochs.attest
-    monkeypatch.setattr(epochs, "attest", lambda book, tx, account, c, now: attest(book, tx, account, c, book.clock()))
+    monkeypatch.setattr(
+        epochs, "attest", lambda ledger, tx, account, c, now: attest(ledger, tx, account, c, ledger.clock())
+    )
     assert any("at another time" in finding for finding in forged(world, forge(begin, stolen)))
 
 
@@ -228,12 +232,12 @@ def _kid(signer: Signer) -> str:
 def test_a_withdrawal_written_otherwise_than_proved_is_no_finding(world: World) -> None:
     """``10.00`` asked for and ``-10`` proved are one quantity: no holder can make the audit cry for ever."""
     s = world.session
-    snapshot = world.book.database.read(lambda tx: accounts.workable(world.book, tx, _read(world, tx, "bob"))[0])
+    snapshot = world.ledger.database.read(lambda tx: accounts.workable(world.ledger, tx, _read(world, tx, "bob"))[0])
     body = s.withdrawal_body("bob", snapshot, instrument="QUOTE-0", quantity="10")
     s.ok("account/bob", "POST", "/v1/accounts/bob/withdrawals", body | {"quantity": "10.00"})
-    assert audit.run(Book.open(world.hub.database, world.hub.ring, clock=world.clock)).findings == []
+    assert audit.run(Ledger.open(world.hub.database, world.hub.ring, clock=world.clock)).findings == []
 
 
 def _read(world: World, tx: Connection, name: str) -> epochs.Account:
     assert find(tx, tables.accounts, id=name) is not None
-    return epochs.read_account(world.book, tx, name)
+    return epochs.read_account(world.ledger, tx, name)

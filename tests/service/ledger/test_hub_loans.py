@@ -26,7 +26,7 @@ def world(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[World]:
     with fresh_url(request.param, tmp_path) as url, started(url) as made:
         made.session.venue("v")
         yield made
-        assert audit.run(made.hub.book).findings == []
+        assert audit.run(made.hub.ledger).findings == []
 
 
 def market(world: World) -> Snapshot:

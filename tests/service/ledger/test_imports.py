@@ -42,11 +42,11 @@ def payload(world: World, **changes: Any) -> dict[str, Any]:
     holdings = {"alice": {PERP: "5", CASH: "-321.25"}, "clearing": {PERP: "-5", CASH: "321.25"}}
     return {
         "schema": "zkmargin/import/1", "hub": "hub-1", "signer": "operator/ops", "time": world.clock(),
-        "accounts": book(holdings),
+        "accounts": ledger(holdings),
     } | changes  # fmt: skip
 
 
-def book(holdings: dict[str, dict[str, str]]) -> list[dict[str, Any]]:
+def ledger(holdings: dict[str, dict[str, str]]) -> list[dict[str, Any]]:
     return [
         {"account": name, "positions": [{"instrument": i, "quantity": q} for i, q in lines.items()]}
         for name, lines in holdings.items()
@@ -58,7 +58,7 @@ def take(world: World, tree: dict[str, Any], by: str = "operator/ops") -> dict[s
 
 
 def booked(world: World, document: bytes) -> dict[str, Any]:
-    return world.hub.database.write(lambda tx: book_import(world.hub.book, tx, document))
+    return world.hub.database.write(lambda tx: book_import(world.hub.ledger, tx, document))
 
 
 def refused(world: World, kind: type[ZkMarginError] | str, work: Callable[[], object]) -> ZkMarginError:
@@ -72,7 +72,7 @@ def refused(world: World, kind: type[ZkMarginError] | str, work: Callable[[], ob
 
 
 def found(world: World) -> list[str]:
-    return audit.run(world.hub.book, proofs=False, pinned=None, progress=lambda step: None).findings
+    return audit.run(world.hub.ledger, proofs=False, pinned=None, progress=lambda step: None).findings
 
 
 def held(world: World, account: str) -> dict[str, str]:
@@ -134,7 +134,7 @@ OPEN: list[dict[str, dict[str, str]]] = [
 
 def test_a_book_that_is_not_conserved_is_refused_by_signer_and_hub(world: World) -> None:
     for holdings in OPEN:
-        tree = payload(world, accounts=book(holdings))
+        tree = payload(world, accounts=ledger(holdings))
         with pytest.raises(MalformedInput, match="not conserved"):
             sign_import(tree, world.hub.operator.key)
         document = unchecked(world, tree)
@@ -147,7 +147,7 @@ def test_a_book_that_is_not_conserved_is_refused_by_signer_and_hub(world: World)
 def test_conserved_is_exactly_a_sum_of_zero(parts: list[int], off: int) -> None:
     last = -sum(parts) + off
     lines = {f"a{i}": {PERP: str(Fraction(0) + part)} for i, part in enumerate([*parts, last])}
-    tree = {"schema": "zkmargin/import/1", "hub": "h", "signer": "operator/o", "time": 1, "accounts": book(lines)}
+    tree = {"schema": "zkmargin/import/1", "hub": "h", "signer": "operator/o", "time": 1, "accounts": ledger(lines)}
     if off:
         with pytest.raises(MalformedInput, match="not conserved"):
             sign_import(tree, Signer().key)
@@ -163,11 +163,11 @@ def test_only_fresh_accounts_take_over_a_book_and_only_once(world: World) -> Non
     s.account("rich", cash="1000")
     s.account("other", cash="0")
     robbery = {"rich": {CASH: "-900"}, "other": {CASH: "900"}}
-    refused(world, "conflict", lambda: take(world, payload(world, accounts=book(robbery))))
+    refused(world, "conflict", lambda: take(world, payload(world, accounts=ledger(robbery))))
     s.ok("operator/ops", "POST", "/v1/accounts/other/freeze")
     s.account("third", cash="0")
     frozen = {"other": {PERP: "1"}, "third": {PERP: "-1"}}
-    refused(world, "conflict", lambda: take(world, payload(world, accounts=book(frozen))))
+    refused(world, "conflict", lambda: take(world, payload(world, accounts=ledger(frozen))))
 
 
 #: What is wrong, and the code of the refusal.
@@ -194,7 +194,7 @@ def test_a_bad_import_changes_nothing(world: World) -> None:
         tree = payload(world) | changes
         if "accounts" in changes:
             lines = {a: {names.get(i, i): q for i, q in held.items()} for a, held in changes["accounts"].items()}
-            tree["accounts"] = book(lines)
+            tree["accounts"] = ledger(lines)
         tree["time"] = {"late": world.clock() - 86_401, "early": world.clock() + 120}.get(tree["time"], tree["time"])
         refused(world, code, lambda tree=tree: take(world, tree))
     assert take(world, payload(world))  # control
@@ -202,7 +202,7 @@ def test_a_bad_import_changes_nothing(world: World) -> None:
 
 def test_the_audit_finds_an_import_that_was_changed_behind_the_hubs_back(world: World) -> None:
     take(world, payload(world))
-    vault, database = world.hub.book.vault, world.hub.database
+    vault, database = world.hub.ledger.vault, world.hub.database
 
     def edit(account: str, change: Callable[[dict[str, Any]], None]) -> list[str]:
         with database.engine.connect() as tx:

@@ -14,7 +14,7 @@ from tests.support.toy import Tree
 from zkmargin.circuits.canonical import canonical_bytes
 from zkmargin.circuits.errors import MalformedInput, SignatureRejected
 from zkmargin.service.ledger import accounts, audit, setup, transparency
-from zkmargin.service.ledger.context import Book
+from zkmargin.service.ledger.context import Ledger
 from zkmargin.verifier.facts.credit_entry import CreditEntry, check_follows, verify_credit_entry
 from zkmargin.verifier.facts.hub_keys import KEY_GRACE, KeyChain, public_key
 from zkmargin.verifier.facts.transparency import (
@@ -36,7 +36,7 @@ def world(request: pytest.FixtureRequest, tmp_path: Any, monkeypatch: pytest.Mon
         made.session.venue("spoke-a")
         made.session.account("alice")
         yield made
-        assert audit.run(made.hub.book).findings == []
+        assert audit.run(made.hub.ledger).findings == []
 
 
 def chain(world: World) -> KeyChain:
@@ -76,8 +76,8 @@ def test_heads_do_not_go_back_when_a_clock_does(world: World, back: int) -> None
     after = chain(world).verify(verify_tree_head, document)
     assert (after.size, after.time) == (before.size + 1, before.time)
     check_extends(before, after, path(world, before.size, after.size))
-    transparency.refresh(world.book)
-    assert transparency.refresh(world.book) is False
+    transparency.refresh(world.ledger)
+    assert transparency.refresh(world.ledger) is False
     world.clock.now += back
     assert head(world) == after
 
@@ -88,19 +88,19 @@ def test_hosts_whose_clocks_disagree_sign_heads_in_order(world: World) -> None:
     """
     now = world.clock()
     books = [
-        Book.open(world.hub.database, world.hub.ring, clock=lambda shift=shift: now + shift) for shift in (0, 45, -45)
+        Ledger.open(world.hub.database, world.hub.ring, clock=lambda shift=shift: now + shift) for shift in (0, 45, -45)
     ]
     world.session.account("bob")
     first = head(world).size
 
     def work(host: int) -> None:
-        book = books[host]
+        ledger = books[host]
         for _ in range(8):
             if host == 2:
-                book.database.write(lambda tx: transparency.resign(book, tx))
+                ledger.database.write(lambda tx: transparency.resign(ledger, tx))
             else:
                 name = ("alice", "bob")[host]
-                book.database.write(lambda tx, name=name: accounts.recommit(book, tx, name))
+                ledger.database.write(lambda tx, name=name: accounts.recommit(ledger, tx, name))
 
     with ThreadPoolExecutor(3) as pool:
         list(pool.map(work, range(3)))
@@ -117,11 +117,11 @@ def test_hosts_whose_clocks_disagree_sign_heads_in_order(world: World) -> None:
 
 def test_the_head_of_an_idle_log_is_signed_anew(world: World) -> None:
     first = head(world)
-    assert transparency.refresh(world.book) is False
+    assert transparency.refresh(world.ledger) is False
     with world.later(transparency.REFRESH_SECONDS - 1):
-        assert transparency.refresh(world.book) is False
+        assert transparency.refresh(world.ledger) is False
     world.clock.now += transparency.REFRESH_SECONDS
-    assert transparency.refresh(world.book) is True
+    assert transparency.refresh(world.ledger) is True
     again = head(world)
     assert (again.size, again.root, again.time) == (first.size, first.root, world.clock())
     check_extends(first, again, [])
@@ -132,45 +132,45 @@ def test_without_it_readers_would_take_no_head_of_an_idle_hub(world: World) -> N
     world.clock.now += MAX_HEAD_AGE + 60
     with pytest.raises(Exception, match="older"):
         head(world)
-    transparency.refresh(world.book)
+    transparency.refresh(world.ledger)
     assert head(world).time == world.clock()
 
 
 def test_a_new_key_signs_the_head_in_the_moment_it_begins(world: World) -> None:
     before = head(world)
-    setup.rotate_signing_key(world.book)
+    setup.rotate_signing_key(world.ledger)
     world.clock.now += KEY_GRACE
     after = head(world)
     assert (after.size, after.root) == (before.size, before.root)
-    assert transparency.refresh(world.book) is False
+    assert transparency.refresh(world.ledger) is False
 
 
 def test_a_key_that_begins_later_signs_the_head_soon_after(world: World) -> None:
     begins = world.clock() + 100
-    setup.rotate_signing_key(world.book, begins=begins)
-    assert (head(world).time < begins, transparency.refresh(world.book)) == (True, False)
+    setup.rotate_signing_key(world.ledger, begins=begins)
+    assert (head(world).time < begins, transparency.refresh(world.ledger)) == (True, False)
     world.clock.now = begins
-    assert transparency.refresh(world.book) is True
+    assert transparency.refresh(world.ledger) is True
     world.clock.now += KEY_GRACE
     assert head(world).time == begins
 
 
 def test_a_hub_without_a_leaf_has_no_head_to_sign(tmp_path: Any) -> None:
     with fresh_url("sqlite", tmp_path) as url, started(url) as made:
-        book: Book = made.book
-        assert transparency.refresh(book) is False
-        setup.rotate_signing_key(book)
-        assert transparency.refresh(book) is False
+        ledger: Ledger = made.ledger
+        assert transparency.refresh(ledger) is False
+        setup.rotate_signing_key(ledger)
+        assert transparency.refresh(ledger) is False
         assert made.session.call(None, "GET", "/v1/log/head").json()["code"] == "not-found"
 
 
 def test_a_new_key_ends_no_earlier_than_the_one_before(world: World) -> None:
     """Else the superseded key would be the hub's newest again, and readers take nothing of it."""
     with pytest.raises(MalformedInput) as refused:
-        setup.rotate_signing_key(world.book, seconds=setup.KEY_SECONDS - 3600)
+        setup.rotate_signing_key(world.ledger, seconds=setup.KEY_SECONDS - 3600)
     assert refused.value.field == "days"
     assert len(chain(world).keys) == 1
-    setup.rotate_signing_key(world.book)
+    setup.rotate_signing_key(world.ledger)
 
 
 def entry_of(world: World, tree: Tree) -> CreditEntry:
@@ -196,7 +196,7 @@ def test_entries_are_shown_under_the_newest_key_and_stay_the_same_credit(world: 
     stored = world.digest()
     for show in shown(world, held.credit):
         assert entry_of(world, show()) == held
-    setup.rotate_signing_key(world.book)
+    setup.rotate_signing_key(world.ledger)
     first = world.digest()
     world.clock.now += KEY_GRACE
     with pytest.raises(Exception, match="superseded"):  # control: what is stored is the old key's
@@ -223,9 +223,9 @@ def test_a_stored_entry_of_nobodys_key_is_not_signed_anew(world: World) -> None:
     s = world.session
     issued = s.ok(VENUE, "POST", CREDITS, s.credit_body("alice", world.snapshot, spoke="spoke-a", amount="10"))
     false = sign_credit_entry(entry_of(world, issued), Signer().key)
-    setup.rotate_signing_key(world.book)
+    setup.rotate_signing_key(world.ledger)
     credit = issued | {"entry": json.loads(false)}
     with pytest.raises(Exception, match="no key of the hub"):
-        world.book.database.read(lambda tx: renewal.shown(world.book, tx, credit))
+        world.ledger.database.read(lambda tx: renewal.shown(world.ledger, tx, credit))
     with pytest.raises(SignatureRejected):
         entry_of(world, credit)

@@ -41,7 +41,7 @@ OPS, ALICE, SPOKE_A = "operator/ops", "account/alice", "venue/spoke-a"
 @pytest.fixture(scope="module", params=DATABASES)
 def world(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
     with fresh_url(request.param, tmp_path_factory.mktemp("hub")) as url, started(url) as made:
-        made.book.database.write(lambda tx: tx.execute(text("CREATE TABLE booked (k VARCHAR(64))")))
+        made.ledger.database.write(lambda tx: tx.execute(text("CREATE TABLE booked (k VARCHAR(64))")))
         yield made
 
 
@@ -63,7 +63,7 @@ def booking(key: str, refusal: ZkMarginError | None = None) -> Any:
 
 def booked(world: World, key: str) -> int:
     query = text("SELECT count(*) FROM booked WHERE k = :k")
-    return int(world.book.database.read(lambda tx: tx.execute(query, {"k": key})).scalar_one())
+    return int(world.ledger.database.read(lambda tx: tx.execute(query, {"k": key})).scalar_one())
 
 
 def heard(run: Any) -> str:
@@ -81,27 +81,27 @@ def test_a_first_try_cannot_book_after_its_retry_was_refused(world: World) -> No
     """The first one claimed its key and verifies its proof, slowly; the account moves on; the retry is refused."""
     key = secrets.token_hex(8)
     first, retry = call(key), call(key)
-    assert idempotency.claim(world.book, first, lambda tx: "checked") == "checked"
+    assert idempotency.claim(world.ledger, first, lambda tx: "checked") == "checked"
 
     def moved_on(tx: Connection) -> None:
         raise StaleEpoch("the account has moved on", field="statement.context.epoch")
 
-    with world.later(world.book.policy.claim_seconds):
-        assert heard(lambda: idempotency.claim(world.book, retry, moved_on)) == "stale-epoch"
-    assert heard(lambda: idempotency.settle(world.book, first, booking(key))) == "stale-epoch"
-    assert heard(lambda: idempotency.once(world.book, CALLER, key, DIGEST, booking(key))) == "stale-epoch"
+    with world.later(world.ledger.policy.claim_seconds):
+        assert heard(lambda: idempotency.claim(world.ledger, retry, moved_on)) == "stale-epoch"
+    assert heard(lambda: idempotency.settle(world.ledger, first, booking(key))) == "stale-epoch"
+    assert heard(lambda: idempotency.once(world.ledger, CALLER, key, DIGEST, booking(key))) == "stale-epoch"
     assert booked(world, key) == 0
 
 
 def test_a_retry_waits_for_the_first_try_and_is_told_its_answer(world: World) -> None:
     key = secrets.token_hex(8)
     first = call(key)
-    idempotency.claim(world.book, first, lambda tx: None)
+    idempotency.claim(world.ledger, first, lambda tx: None)
     for _ in range(3):
         with pytest.raises(RequestInProgress):
-            idempotency.claim(world.book, call(key), lambda tx: pytest.fail("was checked"))
-    assert heard(lambda: idempotency.settle(world.book, first, booking(key))) == "201"
-    again = idempotency.claim(world.book, call(key), lambda tx: pytest.fail("was checked"))
+            idempotency.claim(world.ledger, call(key), lambda tx: pytest.fail("was checked"))
+    assert heard(lambda: idempotency.settle(world.ledger, first, booking(key))) == "201"
+    again = idempotency.claim(world.ledger, call(key), lambda tx: pytest.fail("was checked"))
     assert isinstance(again, Outcome)
     assert (again.told(), again.earlier, booked(world, key)) == ({"booked": key}, True, 1)
 
@@ -110,13 +110,13 @@ def test_no_refusal_is_told_while_another_try_may_book(world: World) -> None:
     """The first try was overtaken, and fails: the second one books, and the first one's refusal is told to nobody."""
     key = secrets.token_hex(8)
     first, second = call(key), call(key)
-    idempotency.claim(world.book, first, lambda tx: None)
-    with world.later(world.book.policy.claim_seconds):
-        idempotency.claim(world.book, second, lambda tx: None)
-        assert heard(lambda: idempotency.refuse(world.book, first, Conflict("no"))) == "request-in-progress"
-        assert heard(lambda: idempotency.settle(world.book, first, booking(key))) == "request-in-progress"
-        assert heard(lambda: idempotency.settle(world.book, second, booking(key))) == "201"
-    assert heard(lambda: idempotency.refuse(world.book, first, Conflict("no"))) == "201"
+    idempotency.claim(world.ledger, first, lambda tx: None)
+    with world.later(world.ledger.policy.claim_seconds):
+        idempotency.claim(world.ledger, second, lambda tx: None)
+        assert heard(lambda: idempotency.refuse(world.ledger, first, Conflict("no"))) == "request-in-progress"
+        assert heard(lambda: idempotency.settle(world.ledger, first, booking(key))) == "request-in-progress"
+        assert heard(lambda: idempotency.settle(world.ledger, second, booking(key))) == "201"
+    assert heard(lambda: idempotency.refuse(world.ledger, first, Conflict("no"))) == "201"
     assert booked(world, key) == 1
 
 
@@ -124,7 +124,7 @@ def test_a_retry_beside_a_booking_that_is_about_to_commit_is_told_its_answer(wor
     """Both at once: the first stands in its booking transaction, its claim is over, and the account has moved on."""
     key = secrets.token_hex(8)
     first, inside, go = call(key), threading.Event(), threading.Event()
-    idempotency.claim(world.book, first, lambda tx: None)
+    idempotency.claim(world.ledger, first, lambda tx: None)
 
     def slow(tx: Connection) -> Tree:
         inside.set()
@@ -138,13 +138,13 @@ def test_a_retry_beside_a_booking_that_is_about_to_commit_is_told_its_answer(wor
     told: dict[str, str] = {}
     tries = [
         threading.Thread(
-            target=lambda: told.update(a=heard(lambda: idempotency.settle(world.book, first, slow))),
+            target=lambda: told.update(a=heard(lambda: idempotency.settle(world.ledger, first, slow))),
         ),
         threading.Thread(
-            target=lambda: told.update(b=heard(lambda: idempotency.claim(world.book, call(key), refused))),
+            target=lambda: told.update(b=heard(lambda: idempotency.claim(world.ledger, call(key), refused))),
         ),
     ]
-    with world.later(world.book.policy.claim_seconds):
+    with world.later(world.ledger.policy.claim_seconds):
         tries[0].start()
         assert inside.wait(20)
         tries[1].start()
@@ -160,25 +160,25 @@ def test_a_retry_beside_a_booking_that_is_about_to_commit_is_told_its_answer(wor
 def test_what_is_no_outcome_leaves_the_key_free(world: World) -> None:
     key = secrets.token_hex(8)
     first = call(key)
-    idempotency.claim(world.book, first, lambda tx: None)
-    assert heard(lambda: idempotency.refuse(world.book, first, Unavailable("away"))) == "unavailable"
-    assert heard(lambda: idempotency.once(world.book, CALLER, key, DIGEST, booking(key, Unavailable("away")))) == (
+    idempotency.claim(world.ledger, first, lambda tx: None)
+    assert heard(lambda: idempotency.refuse(world.ledger, first, Unavailable("away"))) == "unavailable"
+    assert heard(lambda: idempotency.once(world.ledger, CALLER, key, DIGEST, booking(key, Unavailable("away")))) == (
         "unavailable"
     )
-    assert heard(lambda: idempotency.once(world.book, CALLER, key, DIGEST, booking(key))) == "201"
+    assert heard(lambda: idempotency.once(world.ledger, CALLER, key, DIGEST, booking(key))) == "201"
 
 
 def test_a_refusal_is_repeated_word_for_word_and_another_request_is_a_mismatch(world: World) -> None:
     key, refusal = secrets.token_hex(8), CapExceeded("above the cap", field="amount", cap="7")
     for work in (booking(key, refusal), booking(key), booking(key, Conflict("other"))):
         with pytest.raises(ZkMarginError) as told:
-            idempotency.once(world.book, CALLER, key, DIGEST, work)
+            idempotency.once(world.ledger, CALLER, key, DIGEST, work)
         assert told.value.to_json() == refusal.to_json()
     for other in (lambda tx: None, booking(key)):
         with pytest.raises(IdempotencyMismatch):
-            idempotency.claim(world.book, Call(CALLER, key, b"\x02" * 32), other)
+            idempotency.claim(world.ledger, Call(CALLER, key, b"\x02" * 32), other)
     with pytest.raises(IdempotencyMismatch):
-        idempotency.once(world.book, CALLER, key, b"\x02" * 32, booking(key))
+        idempotency.once(world.ledger, CALLER, key, b"\x02" * 32, booking(key))
     assert booked(world, key) == 0
 
 
@@ -215,14 +215,14 @@ class Schedule:
 
     def step(self) -> None:
         """One of them."""
-        book, work = self.world.book, booking(self.key, self.refusal())
+        ledger, work = self.world.ledger, booking(self.key, self.refusal())
         kind = self.rng.choice(["claim", "claim", "settle", "refuse", "once", "pause", "crash"])
         if kind == "pause":
-            self.world.clock.now += self.rng.choice([1, book.policy.claim_seconds, 3 * book.policy.claim_seconds])
+            self.world.clock.now += self.rng.choice([1, ledger.policy.claim_seconds, 3 * ledger.policy.claim_seconds])
         elif kind == "claim":
             one = call(self.key)
             try:
-                claimed = idempotency.claim(book, one, self.check)
+                claimed = idempotency.claim(ledger, one, self.check)
             except ZkMarginError as err:
                 self.told.append(err.code)
             else:
@@ -231,13 +231,13 @@ class Schedule:
                 else:
                     self.told.append(heard(lambda: claimed))
         elif kind == "once":
-            self.told.append(heard(lambda: idempotency.once(book, CALLER, self.key, DIGEST, work)))
+            self.told.append(heard(lambda: idempotency.once(ledger, CALLER, self.key, DIGEST, work)))
         elif self.waiting:
             one = self.waiting.pop(self.rng.randrange(len(self.waiting)))
             if kind == "settle":
-                self.told.append(heard(lambda: idempotency.settle(book, one, work)))
+                self.told.append(heard(lambda: idempotency.settle(ledger, one, work)))
             elif kind == "refuse":
-                self.told.append(heard(lambda: idempotency.refuse(book, one, Conflict("bad proof"))))
+                self.told.append(heard(lambda: idempotency.refuse(ledger, one, Conflict("bad proof"))))
 
     def holds(self) -> bool:
         """Whether all were told one outcome, and a row is booked if and only if that is ``201``."""
@@ -262,7 +262,7 @@ def test_without_the_record_of_refusals_some_order_contradicts_itself(
 ) -> None:
     """Control: refusals that store nothing, as they were."""
 
-    def forgotten(book: Any, tx: Connection, one: Call, refusal: ZkMarginError) -> Outcome:
+    def forgotten(ledger: Any, tx: Connection, one: Call, refusal: ZkMarginError) -> Outcome:
         tx.execute(idempotency._GIVE_UP, one.place())
         return Outcome(refusal, earlier=False)
 
@@ -338,10 +338,10 @@ def test_every_call_repeats_its_refusal_and_its_answer(
         s = Doubting(world.hub, world.session.http, world.clock)
         s.operations, s.templates, s.world = set(), templates, world
 
-        def refusing(book: Any, tx: Connection, one: Call, status: int, tree: Tree) -> None:
+        def refusing(ledger: Any, tx: Connection, one: Call, status: int, tree: Tree) -> None:
             if s.refusing and status != idempotency.REFUSED:
                 raise Conflict("not now")
-            real(book, tx, one, status, tree)
+            real(ledger, tx, one, status, tree)
 
         monkeypatch.setattr(idempotency, "_write", refusing)
         world.session = s

@@ -17,10 +17,10 @@ from sqlalchemy.exc import OperationalError
 
 from tests.support.ledgers import DATABASES, fresh_url
 from zkmargin.circuits.errors import CorruptData, MalformedInput, StatementMismatch
-from zkmargin.service.http.hub_role import open_book
+from zkmargin.service.http.hub_role import open_ledger
 from zkmargin.service.keys.vault import Vault, new_key, parse_keys, vault
 from zkmargin.service.ledger import idempotency
-from zkmargin.service.ledger.context import Book
+from zkmargin.service.ledger.context import Ledger
 from zkmargin.service.refusals import Conflict, Unavailable
 from zkmargin.service.settings import Settings
 from zkmargin.service.store.database import Database, Waits
@@ -171,10 +171,10 @@ def test_answers_given_before_claims_are_told_after_the_migration(kind: str, tmp
             expect_current(database)
         upgrade(database)
         expect_current(database)
-        book = Book(database, ring, "hub-1", "USD", 2)
+        ledger = Ledger(database, ring, "hub-1", "USD", 2)
         never = lambda tx: pytest.fail("was done again")  # noqa: E731
-        assert idempotency.once(book, "venue/v", "k", request, never) == ({"a": "1"}, True)
-        idempotency.claim(book, idempotency.Call("venue/v", "claimed", request), lambda tx: None)
+        assert idempotency.once(ledger, "venue/v", "k", request, never) == ({"a": "1"}, True)
+        idempotency.claim(ledger, idempotency.Call("venue/v", "claimed", request), lambda tx: None)
         with database.engine.connect() as connection:
             config.attributes["connection"] = connection
             command.downgrade(config, "0001")
@@ -277,7 +277,7 @@ def test_what_is_no_ledger_is_not_made_one_and_says_how(kind: str, tmp_path: Pat
             expect_current(database)
         assert "hub init" in told.value.message
         with pytest.raises(StatementMismatch):
-            open_book(Settings(role="hub", database_url=SecretStr(url)), server=True)
+            open_ledger(Settings(role="hub", database_url=SecretStr(url)), server=True)
         assert list(tmp_path.iterdir()) == []
         database.close()
 
