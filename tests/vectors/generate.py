@@ -32,7 +32,7 @@ from tests.vectors.topics import (
     trades,
     transcripts,
 )
-from zkmargin.circuits.errors import CorruptData, ZkMarginError
+from zkmargin.circuits.errors import CorruptData
 from zkmargin.service.vectors.case import (
     INVALID,
     SCHEMA,
@@ -146,15 +146,16 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if out is not None and not out.is_dir():
         parser.error(f"no such folder: {out}")
     made = build(progress=lambda step: print(step, file=sys.stderr))
-    try:
-        if out is None:
+    if out is None:
+        try:
             compare(made.files)
-    except ZkMarginError as err:
-        print(f"{err.code} {err.field}: {err}", file=sys.stderr)
-        return 1
-    for path, data in made.files.items() if out is not None else ():
-        (out / path).parent.mkdir(exist_ok=True)
-        (out / path).write_bytes(data)
+        except CorruptData as err:
+            print(f"{err.code}: {err}", file=sys.stderr)
+            return 1
+    else:
+        for path, data in made.files.items():
+            (out / path).parent.mkdir(exist_ok=True)
+            (out / path).write_bytes(data)
     cases, invalid = (sum(column) for column in zip(*made.counts.values(), strict=True))
     place = "as frozen" if out is None else f"-> {out}"
     print(f"{cases} cases, {invalid} invalid, {sum(map(len, made.files.values()))} bytes {place}")
