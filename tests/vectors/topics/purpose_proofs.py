@@ -7,14 +7,11 @@ from dataclasses import replace
 from itertools import permutations
 from typing import Any
 
-from zkmargin.circuits import canonical
-from zkmargin.service.keys import signing, signing_keys
-from zkmargin.service.vectors.accounts import ACCOUNTS, EXPIRY, NOW
-from zkmargin.service.vectors.book import Book, text, without
-from zkmargin.service.vectors.case import Tree
-from zkmargin.service.vectors.seed import HUB, signing_key
-from zkmargin.service.vectors.topics.proofs import case, honest, snapshot_ref
-from zkmargin.service.vectors.topics.purposes import (
+from tests.vectors.accounts import ACCOUNTS, EXPIRY, NOW
+from tests.vectors.cases import Cases, text, without
+from tests.vectors.seed import HUB, signing_key
+from tests.vectors.topics.proofs import case, honest, snapshot_ref
+from tests.vectors.topics.purposes import (
     CREDIT,
     OUT,
     PURPOSES,
@@ -26,8 +23,11 @@ from zkmargin.service.vectors.topics.purposes import (
     stated,
     terms,
 )
-from zkmargin.service.vectors.topics.signed import fact_of
-from zkmargin.service.vectors.weak import prove_weakly
+from tests.vectors.topics.signed import fact_of
+from tests.vectors.weak import prove_weakly
+from zkmargin.circuits import canonical
+from zkmargin.service.keys import signing, signing_keys
+from zkmargin.service.vectors.case import Tree
 from zkmargin.verifier.proof import HEADER_BYTES
 
 NAME, TITLE = "purpose-proofs", "Whole proofs of statements of version 2, and their purpose changed"
@@ -53,40 +53,40 @@ HONEST: tuple[tuple[str, str, Tree, Tree, str], ...] = (
 )  # fmt: skip
 
 
-def write(book: Book) -> None:
+def write(cases: Cases) -> None:
     """All cases."""
     for name, tag, purpose, more, comment in HONEST:
-        refs = honest(book, name, tag, **terms(purpose, **more))
-        book.valid("verify", case(*refs), comment)
-        book.valid("challenges", case(*refs), f"its challenges: {comment}")
+        refs = honest(cases, name, tag, **terms(purpose, **more))
+        cases.valid("verify", case(*refs), comment)
+        cases.valid("challenges", case(*refs), f"its challenges: {comment}")
         made = bytearray.fromhex(ACCOUNTS[name].proof(**terms(purpose, **more)))
         made[-1] ^= 1
         given = case(refs[0], refs[1], made.hex())
-        book.invalid("verify", given, "ChangedEvaluation", REJECTED, f"a changed bit: {comment}")
+        cases.invalid("verify", given, "ChangedEvaluation", REJECTED, f"a changed bit: {comment}")
     for now, comment in ((NOW, "the snapshot's own time"), (EXPIRY, "the last second")):
-        book.valid("verify", case(*proved(book, CREDIT), now), comment, "EdgeCase")
-    expired = case(*proved(book, CREDIT), EXPIRY + 1)
-    book.invalid("verify", expired, "Expired", "stale-statement", "a second after the statement's expiry")
+        cases.valid("verify", case(*proved(cases, CREDIT), now), comment, "EdgeCase")
+    expired = case(*proved(cases, CREDIT), EXPIRY + 1)
+    cases.invalid("verify", expired, "Expired", "stale-statement", "a second after the statement's expiry")
     over = CREDIT | {"expires": 0}
-    ended = case(*honest(book, "cross", "ended", **terms(over)), NOW)
-    book.valid("verify", ended, "a credit whose own end has passed: whoever books looks at that", "EdgeCase")
-    _relabelled(book)
-    _members(book)
-    _versions(book)
-    _unbound(book)
-    _bound(book)
-    _accounts(book)
-    _documents(book)
+    ended = case(*honest(cases, "cross", "ended", **terms(over)), NOW)
+    cases.valid("verify", ended, "a credit whose own end has passed: whoever books looks at that", "EdgeCase")
+    _relabelled(cases)
+    _members(cases)
+    _versions(cases)
+    _unbound(cases)
+    _bound(cases)
+    _accounts(cases)
+    _documents(cases)
 
 
-def proved(book: Book, purpose: Tree) -> tuple[str, str, str]:
+def proved(cases: Cases, purpose: Tree) -> tuple[str, str, str]:
     """The shared statement, snapshot and proof of the smallest account for a purpose."""
-    return honest(book, "cross", purpose["for"], **terms(purpose))
+    return honest(cases, "cross", purpose["for"], **terms(purpose))
 
 
-def shown(book: Book, tree: Tree, proof: str) -> Tree:
+def shown(cases: Cases, tree: Tree, proof: str) -> Tree:
     """The input of ``verify``: another statement with this proof."""
-    return case(text(tree), snapshot_ref(book, "cross"), proof, NOW)
+    return case(text(tree), snapshot_ref(cases, "cross"), proof, NOW)
 
 
 def twins() -> Iterator[tuple[Tree, Tree, Tree]]:
@@ -99,23 +99,25 @@ def twins() -> Iterator[tuple[Tree, Tree, Tree]]:
             yield one, other, {}
 
 
-def _relabelled(book: Book) -> None:
+def _relabelled(cases: Cases) -> None:
     """A proof made for one use, shown for another."""
     for one, other, more in twins():
         proof = ACCOUNTS["cross"].proof(**terms(one, **more))
         comment = f"proved to {one['for']}, used to {other['for']}, all else equal"
-        book.invalid("verify", shown(book, stated(other, **more), proof), "OtherPurpose", REJECTED, comment)
+        cases.invalid("verify", shown(cases, stated(other, **more), proof), "OtherPurpose", REJECTED, comment)
     for one, other in permutations(PURPOSES, 2):
-        proof = proved(book, one)[2]
+        proof = proved(cases, one)[2]
         comment = f"proved to {one['for']}, used to {other['for']} as that is asked for"
-        book.invalid("verify", shown(book, stated(other), proof), "OtherPurpose", REJECTED, comment)
-    good, credit = proved(book, SHOW), proved(book, CREDIT)
+        cases.invalid("verify", shown(cases, stated(other), proof), "OtherPurpose", REJECTED, comment)
+    good, credit = proved(cases, SHOW), proved(cases, CREDIT)
     items = [case(*good), case(*credit), case(credit[0], credit[1], good[2])]
-    book.invalid("verify-batch", {"items": items}, "BadProofInBatch", REJECTED, "a proof that shows, as a credit's")
-    book.valid("verify-batch", {"items": [case(*proved(book, purpose)) for purpose in PURPOSES]}, "one of each purpose")
+    cases.invalid("verify-batch", {"items": items}, "BadProofInBatch", REJECTED, "a proof that shows, as a credit's")
+    cases.valid(
+        "verify-batch", {"items": [case(*proved(cases, purpose)) for purpose in PURPOSES]}, "one of each purpose"
+    )
 
 
-def _members(book: Book) -> None:
+def _members(cases: Cases) -> None:
     """Each member of a purpose changed after proving, with what must go along."""
     tries: tuple[tuple[Tree, Tree, Tree, str], ...] = (
         (CREDIT, {"amount": "6"}, {}, "a larger credit"),
@@ -145,31 +147,31 @@ def _members(book: Book) -> None:
     for purpose, change, more, comment in tries:
         tree = stated(purpose | change, **more)
         flag = "OtherPurpose" if change else "OtherContext" if "spoke" in more else "OtherDelta"
-        given = shown(book, tree, proved(book, purpose)[2])
-        book.invalid("verify", given, flag, REJECTED, f"{purpose['for']}: {comment}")
-    named = honest(book, "cross", "exact", **terms(TRADE | {"limit": "0.005", "counterparty": "bob"},
+        given = shown(cases, tree, proved(cases, purpose)[2])
+        cases.invalid("verify", given, flag, REJECTED, f"{purpose['for']}: {comment}")
+    named = honest(cases, "cross", "exact", **terms(TRADE | {"limit": "0.005", "counterparty": "bob"},
                    delta=[leg("PERP-2", "1.5"), leg("USD", "-96.38")]))[2]  # fmt: skip
     opened = stated(TRADE | {"limit": "0.005"}, delta=[leg("PERP-2", "1.5"), leg("USD", "-96.38")])
-    book.invalid("verify", shown(book, opened, named), "OtherPurpose", REJECTED, "trade: any account instead of one")
+    cases.invalid("verify", shown(cases, opened, named), "OtherPurpose", REJECTED, "trade: any account instead of one")
 
 
-def _versions(book: Book) -> None:
+def _versions(cases: Cases) -> None:
     """A proof of one version under the twin of the other."""
     account = ACCOUNTS["cross"]
     for delta, comment in (([], "without a delta"), ([USD], "with a delta")):
         new = terms(SHOW, delta=delta)
         old = {"amount": "10", "delta": delta}
         tree = account.statement_tree(**old)
-        given = shown(book, tree, account.proof(**new))
-        book.invalid("verify", given, "OtherVersion", REJECTED, f"proved in version 2, shown in version 1, {comment}")
-        book.valid("verify", shown(book, tree, account.proof(**old)), f"control: the twin of version 1, {comment}")
+        given = shown(cases, tree, account.proof(**new))
+        cases.invalid("verify", given, "OtherVersion", REJECTED, f"proved in version 2, shown in version 1, {comment}")
+        cases.valid("verify", shown(cases, tree, account.proof(**old)), f"control: the twin of version 1, {comment}")
         for purpose in (SHOW, TRADE if delta else CREDIT):
-            given = shown(book, stated(purpose, delta=delta), account.proof(**old))
+            given = shown(cases, stated(purpose, delta=delta), account.proof(**old))
             comment_2 = f"proved in version 1, shown in version 2 to {purpose['for']}, {comment}"
-            book.invalid("verify", given, "OtherVersion", REJECTED, comment_2)
+            cases.invalid("verify", given, "OtherVersion", REJECTED, comment_2)
 
 
-def _unbound(book: Book) -> None:
+def _unbound(cases: Cases) -> None:
     """Provers whose transcript has another digest: who digests without the purpose, or a part of it, accepts them."""
     account = ACCOUNTS["cross"]
 
@@ -177,8 +179,8 @@ def _unbound(book: Book) -> None:
         made = account.statement(**terms(purpose))
         digest = canonical.digest(digested, domain=domain)
         proof = prove_weakly(account, made, f"digest/{digest.hex()}", digest=digest)
-        given = shown(book, stated(purpose), proof)
-        book.invalid("verify", given, flag, REJECTED, f"{purpose['for']}: a prover that digests {comment}")
+        given = shown(cases, stated(purpose), proof)
+        cases.invalid("verify", given, flag, REJECTED, f"{purpose['for']}: a prover that digests {comment}")
 
     for purpose in PURPOSES:
         tree = stated(purpose)
@@ -190,64 +192,64 @@ def _unbound(book: Book) -> None:
             refuse(purpose, without(tree, f"purpose.{name}"), VERSION_2, "MissingMessage", f"without purpose.{name}")
     control = account.statement(**terms(CREDIT))
     proof = prove_weakly(account, control, "digest/control", digest=control.digest)
-    book.valid("verify", shown(book, stated(CREDIT), proof), "control: the right digest")
+    cases.valid("verify", shown(cases, stated(CREDIT), proof), "control: the right digest")
 
 
-def _bound(book: Book) -> None:
+def _bound(cases: Cases) -> None:
     """What binding refuses, whatever the proof."""
-    proof = proved(book, TRADE)[2]
+    proof = proved(cases, TRADE)[2]
     tight = stated(TRADE | {"limit": "4.99"})
-    book.invalid("verify", shown(book, tight, proof), "OverLimit", MISMATCH, "the limit lowered below what is taken")
+    cases.invalid("verify", shown(cases, tight, proof), "OverLimit", MISMATCH, "the limit lowered below what is taken")
     indebted = stated(TRADE, delta=[leg("CREDIT", "-1")])
-    book.invalid("verify", shown(book, indebted, proof), "CreditLeg", MISMATCH, "a leg in credit")
+    cases.invalid("verify", shown(cases, indebted, proof), "CreditLeg", MISMATCH, "a leg in credit")
     for purpose, more, comment in (
         (CREDIT | {"amount": "10.01"}, {}, "a credit of more than is proved"),
         (CREDIT, {"spoke": "spoke-2"}, "a credit of another venue than the spoke"),
         (TRADE | {"counterparty": "alice"}, {}, "a trade with itself"),
         (OUT, {"spoke": "spoke-1"}, "a withdrawal at a venue"),
     ):
-        refs = proved(book, next(p for p in PURPOSES if p["for"] == purpose["for"]))
-        given = shown(book, stated(purpose, **more), refs[2])
-        book.invalid("verify", given, "BadPurpose", MALFORMED, comment)
+        refs = proved(cases, next(p for p in PURPOSES if p["for"] == purpose["for"]))
+        given = shown(cases, stated(purpose, **more), refs[2])
+        cases.invalid("verify", given, "BadPurpose", MALFORMED, comment)
 
 
-def _accounts(book: Book) -> None:
+def _accounts(cases: Cases) -> None:
     """What a spoke wants: proof and attestation together."""
     key = signing_key("hub")
-    pem = book.library.put("key-hub", signing_keys.public_pem(key).decode())
+    pem = cases.library.put("key-hub", signing_keys.public_pem(key).decode())
     fact = fact_of("cross")
 
     def given(purpose: Tree, **more: Any) -> Tree:
         signed = signing.sign_attestation(fact, key).decode()
-        return case(*proved(book, purpose), NOW) | {"attestation": signed, "key": pem} | more
+        return case(*proved(cases, purpose), NOW) | {"attestation": signed, "key": pem} | more
 
     for purpose in PURPOSES:
-        book.valid("verify-account", given(purpose), f"proof and attestation, to {purpose['for']}")
+        cases.valid("verify-account", given(purpose), f"proof and attestation, to {purpose['for']}")
     later = signing.sign_attestation(replace(fact, epoch=8), key).decode()
     for purpose in PURPOSES:
         wrong = given(purpose, attestation=later)
-        book.invalid("verify-account", wrong, "OtherContext", MISMATCH, f"after the next epoch, to {purpose['for']}")
+        cases.invalid("verify-account", wrong, "OtherContext", MISMATCH, f"after the next epoch, to {purpose['for']}")
     stolen = given(SHOW, statement=text(stated(CREDIT)))
-    book.invalid("verify-account", stolen, "OtherPurpose", REJECTED, "a proof that shows, as a credit's")
+    cases.invalid("verify-account", stolen, "OtherPurpose", REJECTED, "a proof that shows, as a credit's")
 
 
-def _documents(book: Book) -> None:
+def _documents(cases: Cases) -> None:
     account = ACCOUNTS["cross"]
     for purpose in PURPOSES:
         made = account.statement(**terms(purpose))
         proof = account.proof(**terms(purpose))
         tree: Tree = {"schema": "zkmargin/proof/1", "statement": made.digest.hex(), "proof": proof}
-        given = {"statement": proved(book, purpose)[0], "document": text(tree)}
-        book.valid("proof-document", given, f"a proof document, to {purpose['for']}")
+        given = {"statement": proved(cases, purpose)[0], "document": text(tree)}
+        cases.valid("proof-document", given, f"a proof document, to {purpose['for']}")
         for other in PURPOSES:
             if other is not purpose:
-                wrong = given | {"statement": proved(book, other)[0]}
+                wrong = given | {"statement": proved(cases, other)[0]}
                 comment = f"the document of a proof to {purpose['for']}, beside a statement to {other['for']}"
-                book.invalid("proof-document", wrong, "OtherPurpose", MISMATCH, comment)
+                cases.invalid("proof-document", wrong, "OtherPurpose", MISMATCH, comment)
     proof = account.proof(**terms(CREDIT))
     for version in (0, 2):
-        given = shown(book, stated(CREDIT), f"{version:02x}{proof[2:]}")
+        given = shown(cases, stated(CREDIT), f"{version:02x}{proof[2:]}")
         comment = f"the proof's version is {version}: it is the statement that has a version 2"
-        book.invalid("verify", given, "WrongVersion", "malformed-proof", comment)
-    short = shown(book, stated(CREDIT), proof[: 2 * HEADER_BYTES])
-    book.invalid("verify", short, "Truncated", "malformed-proof", "a header alone")
+        cases.invalid("verify", given, "WrongVersion", "malformed-proof", comment)
+    short = shown(cases, stated(CREDIT), proof[: 2 * HEADER_BYTES])
+    cases.invalid("verify", short, "Truncated", "malformed-proof", "a header alone")

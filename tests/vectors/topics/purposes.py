@@ -7,12 +7,12 @@ import json
 from collections.abc import Callable, Iterator
 from typing import Any
 
+from tests.vectors.accounts import ACCOUNTS, EXPIRY
+from tests.vectors.cases import Cases, changed, text, without
+from tests.vectors.seed import HUB
+from tests.vectors.topics.documents import statement_faults
 from zkmargin.circuits import canonical
-from zkmargin.service.vectors.accounts import ACCOUNTS, EXPIRY
-from zkmargin.service.vectors.book import Book, changed, text, without
 from zkmargin.service.vectors.case import Tree
-from zkmargin.service.vectors.seed import HUB
-from zkmargin.service.vectors.topics.documents import statement_faults
 
 NAME, TITLE = "purposes", "Statements of version 2: purposes and digests"
 MALFORMED, VERSION_1, VERSION_2 = "malformed-input", "zkmargin/statement/1", "zkmargin/statement/2"
@@ -192,26 +192,26 @@ def _misfits() -> Iterator[tuple[str, str, Tree]]:
             yield badly, f"{purpose['for']}, a leg of {quantity}", stated(purpose, delta=[leg("USD", quantity)])
 
 
-def write(book: Book) -> None:
+def write(cases: Cases) -> None:
     """All cases."""
     for comment, tree, edge in GOOD:
-        book.valid("statement-digest", {"statement": text(tree)}, comment, *(("EdgeCase",) if edge else ()))
+        cases.valid("statement-digest", {"statement": text(tree)}, comment, *(("EdgeCase",) if edge else ()))
     credit = stated(CREDIT)
     turned = credit | {"purpose": dict(reversed(list(credit["purpose"].items())))}
     spaced = json.dumps(dict(reversed(list(turned.items()))), indent=2)
-    book.valid("statement-digest", {"statement": spaced}, "another order and white space: the digest of the credit")
+    cases.valid("statement-digest", {"statement": spaced}, "another order and white space: the digest of the credit")
     old = without(stated(SHOW), "purpose") | {"schema": VERSION_1}
-    book.valid(
+    cases.valid(
         "statement-digest", {"statement": text(old)}, "version 1 stays what it was: it has no purpose, and shows"
     )
     for flag, comment, tree in _faults():
-        book.invalid("statement-digest", {"statement": text(tree)}, flag, MALFORMED, comment)
-    _texts(book)
-    _other_members(book)
-    _claimed(book)
+        cases.invalid("statement-digest", {"statement": text(tree)}, flag, MALFORMED, comment)
+    _texts(cases)
+    _other_members(cases)
+    _claimed(cases)
 
 
-def _texts(book: Book) -> None:
+def _texts(cases: Cases) -> None:
     """Faults that no tree has: a member twice, a number with a point."""
     for purpose in PURPOSES:
         whole = text(stated(purpose))
@@ -219,16 +219,16 @@ def _texts(book: Book) -> None:
             member = f'"{name}":{text(value)}'
             twice = whole.replace(member, f"{member},{member}", 1)
             given = {"statement": twice}
-            book.invalid("statement-digest", given, "DuplicateKey", MALFORMED, f"{purpose['for']}: {name} twice")
+            cases.invalid("statement-digest", given, "DuplicateKey", MALFORMED, f"{purpose['for']}: {name} twice")
     escaped = text(stated(SHOW)).replace('"for":"show"', '"for":"show","f\\u006fr":"credit"')
-    book.invalid("statement-digest", {"statement": escaped}, "DuplicateKey", MALFORMED, "the kind twice, once escaped")
+    cases.invalid("statement-digest", {"statement": escaped}, "DuplicateKey", MALFORMED, "the kind twice, once escaped")
     floated = text(stated(CREDIT)).replace(f'"expires":{EXPIRY}', f'"expires":{EXPIRY}.0')
-    book.invalid("statement-digest", {"statement": floated}, "Float", MALFORMED, "an end with a point")
+    cases.invalid("statement-digest", {"statement": floated}, "Float", MALFORMED, "an end with a point")
     deep = text(stated(CREDIT)).replace('"venue":"spoke-1"', '"venue":' + "[" * 12 + "1" + "]" * 12)
-    book.invalid("statement-digest", {"statement": deep}, "TooDeep", MALFORMED, "nested 14 deep")
+    cases.invalid("statement-digest", {"statement": deep}, "TooDeep", MALFORMED, "nested 14 deep")
 
 
-def _other_members(book: Book) -> None:
+def _other_members(cases: Cases) -> None:
     """Every fault of the other members is one in version 2 too."""
     tree = stated(SHOW)
     changes: list[tuple[str, str, Callable[[Tree], Tree]]] = [
@@ -237,10 +237,10 @@ def _other_members(book: Book) -> None:
         if comment != "version 2"
     ]
     for flag, comment, change in changes:
-        book.invalid("statement-digest", {"statement": text(change(tree))}, flag, MALFORMED, f"version 2, {comment}")
+        cases.invalid("statement-digest", {"statement": text(change(tree))}, flag, MALFORMED, f"version 2, {comment}")
 
 
-def _claimed(book: Book) -> None:
+def _claimed(cases: Cases) -> None:
     """Digests of the right document, made in a wrong way."""
     tree = stated(CREDIT)
     data = canonical.canonical_bytes(tree)
@@ -259,7 +259,7 @@ def _claimed(book: Book) -> None:
             tree | {"purpose": text(tree["purpose"])})),
     ]  # fmt: skip
     given = {"statement": text(tree), "claimed": hashlib.sha256(domain + data).hexdigest()}
-    book.valid("statement-digest", given, "the right digest")
+    cases.valid("statement-digest", given, "the right digest")
     for flag, comment, hashed in claims:
         given = {"statement": text(tree), "claimed": hashlib.sha256(hashed).hexdigest()}
-        book.invalid("statement-digest", given, flag, "value-mismatch", comment)
+        cases.invalid("statement-digest", given, flag, "value-mismatch", comment)

@@ -14,6 +14,8 @@ from itertools import accumulate
 
 from py_arkworks_bls12381 import G1Point, G2Point, Scalar
 
+from tests.vectors.accounts import Account
+from tests.vectors.seed import Stream, guard
 from zkmargin.circuits.statement import Statement, bind
 from zkmargin.prover import polynomial as poly
 from zkmargin.prover.commitment import CommitmentKey, Opening, Randomness, commitment_key
@@ -21,8 +23,6 @@ from zkmargin.prover.polynomial import Polynomial
 from zkmargin.prover.prove import prove_instance
 from zkmargin.prover.rounds import column_weights
 from zkmargin.prover.witness import build_witness, count_multiplicities, limb_columns
-from zkmargin.service.vectors.accounts import Account
-from zkmargin.service.vectors.seed import Stream, guard
 from zkmargin.verifier import argument
 from zkmargin.verifier.argument import Challenges, Instance
 from zkmargin.verifier.claim import matrix, table_polynomial

@@ -6,11 +6,11 @@ from collections.abc import Iterator
 
 from py_arkworks_bls12381 import G1Point
 
+from tests.vectors.cases import Cases
+from tests.vectors.seed import Stream
 from zkmargin.circuits.layout import DOMAINS
 from zkmargin.circuits.system import FIELD_ORDER
-from zkmargin.service.vectors.book import Book
 from zkmargin.service.vectors.eip2537 import BASE_FIELD
-from zkmargin.service.vectors.seed import Stream
 from zkmargin.verifier.curve import G1_INFINITY, encode_g1
 from zkmargin.verifier.field import scalar
 
@@ -94,30 +94,30 @@ def sized_points() -> Iterator[tuple[str, str, bytes]]:
     yield "WrongLength", "uncompressed, 96 bytes", raw
 
 
-def write(book: Book) -> None:
+def write(cases: Cases) -> None:
     """All cases."""
     drawn = [int.from_bytes(Stream("scalar").bytes()[:31], "big")]
     for value in (0, 1, 2, 255, 1 << 248, (1 << 254) - 1, FIELD_ORDER - 1, FIELD_ORDER // 2, *drawn):
         flags = ("EdgeCase",) if value in (0, FIELD_ORDER - 1) else ()
-        book.valid("decode-scalar", {"bytes": value.to_bytes(32, "big").hex()}, "below r", *flags)
+        cases.valid("decode-scalar", {"bytes": value.to_bytes(32, "big").hex()}, "below r", *flags)
     for value, text in (
         (FIELD_ORDER, "r"), (FIELD_ORDER + 1, "r + 1"), (2 * FIELD_ORDER - 1, "2 r - 1"), (2 * FIELD_ORDER, "2 r"),
         (1 << 255, "2^255"), ((1 << 256) - 1, "2^256 - 1"),
     ):  # fmt: skip
         given = {"bytes": value.to_bytes(32, "big").hex()}
-        book.invalid("decode-scalar", given, "ScalarNotReduced", "malformed-input", text)
+        cases.invalid("decode-scalar", given, "ScalarNotReduced", "malformed-input", text)
     for length in (0, 1, 31, 33, 48, 64):
         flag = "TrailingBytes" if length > 32 else "WrongLength"
         data = ((1).to_bytes(32, "big") + bytes(32))[:length]
-        book.invalid("decode-scalar", {"bytes": data.hex()}, flag, "malformed-input", f"{length} bytes")
+        cases.invalid("decode-scalar", {"bytes": data.hex()}, flag, "malformed-input", f"{length} bytes")
     reverse = {"bytes": (FIELD_ORDER - 1).to_bytes(32, "little").hex()}
-    book.valid("decode-scalar", reverse, "r - 1 in little-endian is another scalar, below r", "LittleEndian")
-    book.valid("decode-g1", {"bytes": encode_g1(G1Point()).hex()}, "the generator")
-    book.valid("decode-g1", {"bytes": encode_g1(-G1Point()).hex()}, "its negative: the sign bit matters", "WrongSign")
-    book.valid("decode-g1", {"bytes": encode_g1(G1Point() * scalar(2)).hex()}, "twice the generator")
+    cases.valid("decode-scalar", reverse, "r - 1 in little-endian is another scalar, below r", "LittleEndian")
+    cases.valid("decode-g1", {"bytes": encode_g1(G1Point()).hex()}, "the generator")
+    cases.valid("decode-g1", {"bytes": encode_g1(-G1Point()).hex()}, "its negative: the sign bit matters", "WrongSign")
+    cases.valid("decode-g1", {"bytes": encode_g1(G1Point() * scalar(2)).hex()}, "twice the generator")
     for i, data in enumerate(points(6)):
-        book.valid("decode-g1", {"bytes": data.hex()}, f"a point from the seed ({i})")
+        cases.valid("decode-g1", {"bytes": data.hex()}, f"a point from the seed ({i})")
     for flag, comment, data in (*faulty_points(), *sized_points()):
-        book.invalid("decode-g1", {"bytes": data.hex()}, flag, "malformed-input", comment)
+        cases.invalid("decode-g1", {"bytes": data.hex()}, flag, "malformed-input", comment)
     for n in DOMAINS:
-        book.valid("root-of-unity", {"domain": n}, f"omega = 7^((r-1)/{n})")
+        cases.valid("root-of-unity", {"domain": n}, f"omega = 7^((r-1)/{n})")

@@ -9,10 +9,10 @@ from collections.abc import Iterator
 from hashlib import sha256
 from typing import TYPE_CHECKING
 
+from tests.vectors.cases import text
+from tests.vectors.seed import signing_key
 from zkmargin.service.keys import signing_keys
-from zkmargin.service.vectors.book import text
 from zkmargin.service.vectors.case import Tree
-from zkmargin.service.vectors.seed import signing_key
 from zkmargin.verifier.facts.attestation import TOKEN_TYPE
 from zkmargin.verifier.facts.snapshot_signature import TOKEN_TYPE as SNAPSHOT_TYPE
 

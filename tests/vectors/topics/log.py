@@ -7,15 +7,15 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
+from tests.vectors.accounts import NOW
+from tests.vectors.cases import Cases
+from tests.vectors.seed import HUB, signing_key
+from tests.vectors.tokens import MALFORMED, bad_tokens, document, token
+from tests.vectors.topics.signed import fact_of
 from zkmargin.circuits import canonical
 from zkmargin.service.keys import signing, signing_keys
 from zkmargin.service.ledger import merkle_tree as building
-from zkmargin.service.vectors.accounts import NOW
-from zkmargin.service.vectors.book import Book
 from zkmargin.service.vectors.case import Tree
-from zkmargin.service.vectors.seed import HUB, signing_key
-from zkmargin.service.vectors.tokens import MALFORMED, bad_tokens, document, token
-from zkmargin.service.vectors.topics.signed import fact_of
 from zkmargin.verifier.facts import hub_keys
 from zkmargin.verifier.facts.hub_keys import HubKey
 from zkmargin.verifier.facts.transparency import EMPTY_ROOT, SCHEMA, TOKEN_TYPE, TreeHead, leaf_hash, node_hash
@@ -62,25 +62,25 @@ LOG = Log([b"leaf %d" % i for i in range(13)])
 FORK = Log([b"leaf %d" % i for i in range(5)] + [b"fork %d" % i for i in range(8)])
 
 
-def write(book: Book) -> None:
+def write(cases: Cases) -> None:
     """All cases."""
     key = signing_key("hub")
-    pem = book.library.put("key-hub", signing_keys.public_pem(key).decode())
+    pem = cases.library.put("key-hub", signing_keys.public_pem(key).decode())
     attested = signing.sign_attestation(fact_of("cross"), key).decode()
-    book.valid("log-leaf", {"attestation": attested}, "the leaf of an attestation: of its token's bytes")
+    cases.valid("log-leaf", {"attestation": attested}, "the leaf of an attestation: of its token's bytes")
     spaced = json.dumps(json.loads(attested), indent=1)
-    book.valid("log-leaf", {"attestation": spaced}, "white space around the token changes nothing")
+    cases.valid("log-leaf", {"attestation": spaced}, "white space around the token changes nothing")
     for index, size in ((0, 1), (0, 2), (1, 2), (2, 3), (0, 13), (6, 13), (7, 8), (12, 13), (8, 12)):
-        book.valid("log-inclusion", LOG.inclusion(index, size), f"leaf {index} of {size}")
-    _no_inclusion(book)
+        cases.valid("log-inclusion", LOG.inclusion(index, size), f"leaf {index} of {size}")
+    _no_inclusion(cases)
     for old, new in ((0, 0), (0, 5), (1, 2), (4, 8), (3, 7), (6, 13), (12, 13), (13, 13), (8, 13)):
-        book.valid("log-consistency", LOG.consistency(old, new), f"{old} leaves, then {new}")
-    _no_consistency(book)
-    _heads(book, pem)
-    _keys(book)
+        cases.valid("log-consistency", LOG.consistency(old, new), f"{old} leaves, then {new}")
+    _no_consistency(cases)
+    _heads(cases, pem)
+    _keys(cases)
 
 
-def _no_inclusion(book: Book) -> None:
+def _no_inclusion(cases: Cases) -> None:
     right = LOG.inclusion(6, 13)
     path, root = right["path"], right["root"]
     inner = node_hash(LOG.leaves[6], LOG.leaves[7]).hex()
@@ -98,20 +98,20 @@ def _no_inclusion(book: Book) -> None:
         ("OutOfRange", "an index beyond the tree", {"index": 13}),
         ("OutOfRange", "a tree without leaves", {"index": 0, "size": 0, "root": EMPTY_ROOT.hex(), "path": []}),
     ):
-        book.invalid("log-inclusion", right | change, flag, REJECTED, comment)
+        cases.invalid("log-inclusion", right | change, flag, REJECTED, comment)
     for flag, comment, change in (
         ("OutOfRange", "a negative index", {"index": -1}),
         ("WrongLength", "a hash of 31 bytes", {"path": [path[0][:-2], *path[1:]]}),
         ("WrongLength", "a root of 33 bytes", {"root": root + "00"}),
         ("WrongLength", "a path of 60 hashes", {"path": [root] * 60}),
     ):
-        book.invalid("log-inclusion", right | change, flag, MALFORMED, comment)
+        cases.invalid("log-inclusion", right | change, flag, MALFORMED, comment)
 
 
-def _no_consistency(book: Book) -> None:
+def _no_consistency(cases: Cases) -> None:
     right = LOG.consistency(6, 13)
     path = right["path"]
-    book.valid(
+    cases.valid(
         "log-consistency", right | {"new_size": 12}, "a root does not fix its size: the signed head does", "EdgeCase"
     )
     for flag, comment, change in (
@@ -125,7 +125,7 @@ def _no_consistency(book: Book) -> None:
         ("WrongPath", "no path", {"path": []}),
         ("WrongPath", "two hashes swapped", {"path": [path[1], path[0], *path[2:]]}),
     ):
-        book.invalid("log-consistency", right | change, flag, REJECTED, comment)
+        cases.invalid("log-consistency", right | change, flag, REJECTED, comment)
     for old, new, change, comment in (
         (13, 13, {"new_root": FORK.roots[13].hex()}, "one size, two roots"),
         (13, 13, {"path": [right["new_root"]]}, "a path between equal sizes"),
@@ -133,12 +133,12 @@ def _no_consistency(book: Book) -> None:
         (0, 5, {"old_root": "00" * 32}, "a false root of no leaves"),
         (4, 8, {"old_root": LOG.roots[5].hex()}, "another root of a perfect tree"),
     ):
-        book.invalid("log-consistency", LOG.consistency(old, new) | change, "TwoHistories", REJECTED, comment)
+        cases.invalid("log-consistency", LOG.consistency(old, new) | change, "TwoHistories", REJECTED, comment)
     shorter: Tree = right | {"old_size": 13, "new_size": 6}
-    book.invalid("log-consistency", shorter, "WrongOrder", MALFORMED, "the larger tree first")
+    cases.invalid("log-consistency", shorter, "WrongOrder", MALFORMED, "the larger tree first")
 
 
-def _heads(book: Book, pem: str) -> None:
+def _heads(cases: Cases, pem: str) -> None:
     key = signing_key("hub")
     head = TreeHead(HUB, 6, LOG.roots[6], NOW)
     later = TreeHead(HUB, 13, LOG.roots[13], NOW + 60)
@@ -149,13 +149,13 @@ def _heads(book: Book, pem: str) -> None:
     def given(one: TreeHead, **more: Any) -> Tree:
         return {"head": signed(one), "key": pem} | more
 
-    book.valid("tree-head", given(head), "a head of six leaves")
-    book.valid("tree-head", given(TreeHead(HUB, 0, EMPTY_ROOT, NOW)), "a head of no leaves", "EdgeCase")
-    book.valid("tree-head", given(head, now=NOW - 30), "30 seconds of skew", "EdgeCase")
-    book.invalid("tree-head", given(head, now=NOW - 31), "FromTheFuture", STALE, "31 seconds ahead")
+    cases.valid("tree-head", given(head), "a head of six leaves")
+    cases.valid("tree-head", given(TreeHead(HUB, 0, EMPTY_ROOT, NOW)), "a head of no leaves", "EdgeCase")
+    cases.valid("tree-head", given(head, now=NOW - 30), "30 seconds of skew", "EdgeCase")
+    cases.invalid("tree-head", given(head, now=NOW - 31), "FromTheFuture", STALE, "31 seconds ahead")
     payload = head.payload()
     for flag, code, comment, jws in bad_tokens(payload, TOKEN_TYPE, key):
-        book.invalid("tree-head", {"head": document(SCHEMA, jws), "key": pem}, flag, code, comment)
+        cases.invalid("tree-head", {"head": document(SCHEMA, jws), "key": pem}, flag, code, comment)
     header = {"alg": "EdDSA", "typ": TOKEN_TYPE}
     for flag, comment, change in (
         ("OutOfRange", "a negative size", {"size": -1}),
@@ -168,14 +168,14 @@ def _heads(book: Book, pem: str) -> None:
         tree: Tree = json.loads(payload) | change
         data = json.dumps(tree, sort_keys=True, separators=(",", ":")).encode()
         given_tree = {"head": document(SCHEMA, token(data, header, key)), "key": pem}
-        book.invalid("tree-head", given_tree, flag, MALFORMED, comment)
+        cases.invalid("tree-head", given_tree, flag, MALFORMED, comment)
     path = LOG.consistency(6, 13)["path"]
 
     def pair(old: TreeHead, new: TreeHead, hashes: list[str]) -> Tree:
         return {"old": signed(old), "new": signed(new), "key": pem, "path": hashes}
 
-    book.valid("head-extends", pair(head, later, path), "thirteen leaves extend six")
-    book.valid("head-extends", pair(head, head, []), "the same head again")
+    cases.valid("head-extends", pair(head, later, path), "thirteen leaves extend six")
+    cases.valid("head-extends", pair(head, head, []), "the same head again")
     fork = replace(later, root=FORK.roots[13])
     same = replace(head, root=FORK.roots[6])
     for flag, code, comment, tree in (
@@ -187,10 +187,10 @@ def _heads(book: Book, pem: str) -> None:
         ("OtherContext", MISMATCH, "another hub's head", pair(head, replace(later, hub="hub-2"), path)),
         ("WrongLength", MALFORMED, "a hash of 31 bytes", pair(head, later, [path[0][:-2], *path[1:]])),
     ):
-        book.invalid("head-extends", tree, flag, code, comment)
+        cases.invalid("head-extends", tree, flag, code, comment)
 
 
-def _keys(book: Book) -> None:
+def _keys(cases: Cases) -> None:
     names = [f"hub/{i}" for i in range(4)]
     keys = [signing_key(name) for name in names]
     raws = [signing.raw_public(key) for key in keys]
@@ -209,9 +209,9 @@ def _keys(book: Book) -> None:
         return {"documents": list(documents), "key": pem}
 
     for n in range(1, 5):
-        book.valid("hub-keys", given(*chain[:n]), f"a chain of {n}")
+        cases.valid("hub-keys", given(*chain[:n]), f"a chain of {n}")
     touching = appoint(1, not_before=30 * DAY)
-    book.valid(
+    cases.valid(
         "hub-keys", given(chain[0], touching), "a key that begins in the last second of the one before", "EdgeCase"
     )
     bad = "signature-rejected"
@@ -229,7 +229,7 @@ def _keys(book: Book) -> None:
         ("OutOfRange", MALFORMED, "no key", []),
         ("OutOfRange", MALFORMED, "257 keys", [chain[0]] * 257),
     ):
-        book.invalid("hub-keys", given(*documents), flag, code, comment)
+        cases.invalid("hub-keys", given(*documents), flag, code, comment)
     header = {"alg": "EdDSA", "typ": hub_keys.TOKEN_TYPE}
     tree = json.loads(fact(0).payload())
     for flag, comment, change in (
@@ -240,4 +240,4 @@ def _keys(book: Book) -> None:
     ):
         data = canonical.canonical_bytes(tree | change)
         one = document(hub_keys.SCHEMA, token(data, header, keys[0]))
-        book.invalid("hub-keys", given(one), flag, MALFORMED, comment)
+        cases.invalid("hub-keys", given(one), flag, MALFORMED, comment)

@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+from tests.vectors.accounts import ACCOUNTS
+from tests.vectors.cases import Cases, changed, text
+from tests.vectors.topics.proofs import HONEST, snapshot_ref
 from zkmargin.circuits.layout import DOMAINS
-from zkmargin.service.vectors.accounts import ACCOUNTS
-from zkmargin.service.vectors.book import Book, changed, text
 from zkmargin.service.vectors.case import Tree
-from zkmargin.service.vectors.topics.proofs import HONEST, snapshot_ref
 
 NAME, TITLE = "systems", "Linear systems: encoding, layout, bound check, compiled rules"
 MALFORMED, MISMATCH, LARGE = "malformed-input", "statement-mismatch", "system-too-large"
@@ -34,32 +34,32 @@ def system(rows: Sequence[Tree], limits: Sequence[int], domain: int | None = 256
 TIE = row({0: 1}, {0: -1, 1: 1})
 
 
-def write(book: Book) -> None:
+def write(cases: Cases) -> None:
     """All cases."""
-    _written_out(book)
-    _compiled(book)
+    _written_out(cases)
+    _compiled(cases)
 
 
-def _written_out(book: Book) -> None:
+def _written_out(cases: Cases) -> None:
     op = "linear-system"
-    book.valid(op, system([TIE], [100, 100]), "the worked example of SPEC.md")
+    cases.valid(op, system([TIE], [100, 100]), "the worked example of SPEC.md")
     for domain in DOMAINS:
-        book.valid(op, system([TIE], [100, 100], domain), f"the same on {domain} rows: the digest does not change")
-    book.valid(op, system([TIE], [100, 100], None), "the cheapest layout")
+        cases.valid(op, system([TIE], [100, 100], domain), f"the same on {domain} rows: the digest does not change")
+    cases.valid(op, system([TIE], [100, 100], None), "the cheapest layout")
     rich = [TIE, row({0: -250}, {0: 3, 1: 2**70}, -5, 7)]
-    book.valid(op, system(rich, [2**64 - 1, 0]), "negative and long coefficients, a constant, an amount")
-    book.valid(
+    cases.valid(op, system(rich, [2**64 - 1, 0]), "negative and long coefficients, a constant, an amount")
+    cases.valid(
         op, system([TIE, row({0: 0}, {1: 0})], [1, 1]), "zero coefficients are left out of the digest", "EdgeCase"
     )
     for limit, words in ((2**64 - 1, "one word"), (2**64, "two words"), (2**128, "three words")):
-        book.valid(op, system([TIE], [limit, 1]), f"a limit of {words}", "EdgeCase")
+        cases.valid(op, system([TIE], [limit, 1]), f"a limit of {words}", "EdgeCase")
     full = [1] * 32 * 32
-    book.valid(op, system([TIE], full), "all 32 columns of 256 rows, full", "EdgeCase")
-    book.invalid(op, system([TIE], [*full, 1]), "TooLarge", LARGE, "one word more than 32 columns hold")
-    book.invalid(op, system([TIE], [100, 100], 128), "OtherDomain", LARGE, "no supported domain")
-    book.invalid(op, system([TIE], [100, 100], 4096), "OtherDomain", LARGE, "4096 rows")
+    cases.valid(op, system([TIE], full), "all 32 columns of 256 rows, full", "EdgeCase")
+    cases.invalid(op, system([TIE], [*full, 1]), "TooLarge", LARGE, "one word more than 32 columns hold")
+    cases.invalid(op, system([TIE], [100, 100], 128), "OtherDomain", LARGE, "no supported domain")
+    cases.invalid(op, system([TIE], [100, 100], 4096), "OtherDomain", LARGE, "4096 rows")
     ties = [row({j: 1}, {0: -1}) for j in range(257)]
-    book.invalid(op, system(ties, [1], 256, 257), "TooLarge", LARGE, "257 positions in 256 rows")
+    cases.invalid(op, system(ties, [1], 256, 257), "TooLarge", LARGE, "257 positions in 256 rows")
     bound = (1 << 254) // ((1 << 64) - 1)
     for rows, comment in (
         ([TIE, row({}, {0: 1 << 191})], "2^191 times a word of 64 bits"),
@@ -69,26 +69,26 @@ def _written_out(book: Book) -> None:
         ([TIE, row({}, {}, 0, 1 << 126)], "an amount factor of 2^126"),
         ([TIE, row({}, {0: bound // 2, 1: -bound // 2}, 1 << 253)], "a sum that is too large, no term of it"),
     ):
-        book.invalid(op, system(rows, [1, 1]), "TooManyBits", LARGE, comment)
+        cases.invalid(op, system(rows, [1, 1]), "TooManyBits", LARGE, comment)
     just = [TIE, row({}, {0: 1 << 189}), row({}, {}, (1 << 253) - 1), row({}, {}, 0, 1 << 124)]
-    book.valid(op, system(just, [1, 1]), "rows right below the bound", "EdgeCase")
+    cases.valid(op, system(just, [1, 1]), "rows right below the bound", "EdgeCase")
 
 
-def _compiled(book: Book) -> None:
+def _compiled(cases: Cases) -> None:
     for name, _, terms, comment in HONEST:
         account = ACCOUNTS[name]
-        given = {"statement": text(account.statement_tree(**terms)), "snapshot": snapshot_ref(book, name)}
-        book.valid("compile", given, comment)
+        given = {"statement": text(account.statement_tree(**terms)), "snapshot": snapshot_ref(cases, name)}
+        cases.valid("compile", given, comment)
     for name in ("cross", "cross-k4", "tiered", "loans", "span", "portfolio"):
-        book.valid("cheapest-domain", {"snapshot": snapshot_ref(book, name)}, f"where a hub commits: {name}")
-    _refused_terms(book)
-    _refused_rules(book)
+        cases.valid("cheapest-domain", {"snapshot": snapshot_ref(cases, name)}, f"where a hub commits: {name}")
+    _refused_terms(cases)
+    _refused_rules(cases)
 
 
-def _refused_terms(book: Book) -> None:
+def _refused_terms(cases: Cases) -> None:
     def refuse(name: str, flag: str, code: str, comment: str, **changes: Any) -> None:
         stated = text(ACCOUNTS[name].statement_tree(**changes))
-        book.invalid("compile", {"statement": stated, "snapshot": snapshot_ref(book, name)}, flag, code, comment)
+        cases.invalid("compile", {"statement": stated, "snapshot": snapshot_ref(cases, name)}, flag, code, comment)
 
     refuse("cross", "OtherSnapshot", MISMATCH, "another snapshot", snapshot=ACCOUNTS["tiered"].snapshot.digest.hex())
     refuse("cross", "OtherRule", MISMATCH, "another rule", rule="span-scan/1")
@@ -103,11 +103,11 @@ def _refused_terms(book: Book) -> None:
     refuse("tiered", "BadElection", MISMATCH, "an election of another rule", elections={"emode": "none"})
     tree = ACCOUNTS["loans"].statement_tree()
     del tree["elections"]
-    given = {"statement": text(tree), "snapshot": snapshot_ref(book, "loans")}
-    book.invalid("compile", given, "BadElection", MISMATCH, "no election where the rule asks for one")
+    given = {"statement": text(tree), "snapshot": snapshot_ref(cases, "loans")}
+    cases.invalid("compile", given, "BadElection", MISMATCH, "no election where the rule asks for one")
 
 
-def _refused_rules(book: Book) -> None:
+def _refused_rules(cases: Cases) -> None:
     """Parameters that a rule refuses: the statement names the very snapshot, so only the rule can."""
     from zkmargin.circuits import canonical, snapshot
 
@@ -116,7 +116,7 @@ def _refused_rules(book: Book) -> None:
         tree = changed(account.tree, path, value)
         digest = snapshot.from_bytes(canonical.canonical_bytes(tree)).digest.hex()
         stated = account.statement_tree(snapshot=digest, rule=tree["rule"]["id"])
-        book.invalid("compile", {"statement": text(stated), "snapshot": text(tree)}, flag, code, comment)
+        cases.invalid("compile", {"statement": text(stated), "snapshot": text(tree)}, flag, code, comment)
 
     rule = "rule.parameters"
     refuse("cross", "rule.id", "cross-margin/9", "OtherRule", MISMATCH, "a rule that this version does not have")

@@ -8,13 +8,13 @@ from typing import Any
 
 from py_arkworks_bls12381 import G1Point
 
+from tests.vectors.accounts import ACCOUNTS, EXPIRY, NOW
+from tests.vectors.cases import Cases, text
+from tests.vectors.topics.encodings import compressed, off_curve, outside_subgroup
 from zkmargin.circuits.layout import Layout
 from zkmargin.circuits.system import FIELD_ORDER
-from zkmargin.service.vectors.accounts import ACCOUNTS, EXPIRY, NOW
-from zkmargin.service.vectors.book import Book, text
 from zkmargin.service.vectors.case import Tree
 from zkmargin.service.vectors.eip2537 import BASE_FIELD
-from zkmargin.service.vectors.topics.encodings import compressed, off_curve, outside_subgroup
 from zkmargin.verifier.curve import G1_BYTES, G1_INFINITY, decode_g1, encode_g1
 from zkmargin.verifier.field import SCALAR_BYTES
 from zkmargin.verifier.proof import HEADER_BYTES, point_names, scalar_names
@@ -23,18 +23,18 @@ NAME, TITLE = "proofs", "Whole proofs"
 REJECTED, MALFORMED = "proof-rejected", "malformed-proof"
 
 
-def snapshot_ref(book: Book, name: str) -> str:
+def snapshot_ref(cases: Cases, name: str) -> str:
     """The shared snapshot of an account; accounts on one snapshot share it."""
     tree = ACCOUNTS[name].tree
     first = next(other for other, account in ACCOUNTS.items() if account.tree == tree)
-    return book.library.put(f"snapshot-{first}", tree)
+    return cases.library.put(f"snapshot-{first}", tree)
 
 
-def honest(book: Book, name: str, tag: str = "", **changes: Any) -> tuple[str, str, str]:
+def honest(cases: Cases, name: str, tag: str = "", **changes: Any) -> tuple[str, str, str]:
     """References to an account's statement, snapshot and honest proof; ``tag`` names other terms than the usual."""
     account, suffix = ACCOUNTS[name], f"-{tag}" if tag else ""
-    stated = book.library.put(f"statement-{name}{suffix}", account.statement_tree(**changes))
-    return stated, snapshot_ref(book, name), book.library.put(f"proof-{name}{suffix}", account.proof(**changes))
+    stated = cases.library.put(f"statement-{name}{suffix}", account.statement_tree(**changes))
+    return stated, snapshot_ref(cases, name), cases.library.put(f"proof-{name}{suffix}", account.proof(**changes))
 
 
 def case(stated: str, snap: str, proof: str, now: int | None = None) -> Tree:
@@ -88,65 +88,65 @@ HONEST: tuple[tuple[str, str, Tree, str], ...] = (
 )  # fmt: skip
 
 
-def write(book: Book) -> None:
+def write(cases: Cases) -> None:
     """All cases."""
     for name, tag, terms, comment in HONEST:
         flags = ("EdgeCase",) if tag == "edge" else ()
-        book.valid("verify", case(*honest(book, name, tag, **terms)), comment, *flags)
-    _every_rule(book)
-    _times(book)
-    _bytes(book)
-    _elements(book)
-    _other_statements(book)
-    _documents(book)
+        cases.valid("verify", case(*honest(cases, name, tag, **terms)), comment, *flags)
+    _every_rule(cases)
+    _times(cases)
+    _bytes(cases)
+    _elements(cases)
+    _other_statements(cases)
+    _documents(cases)
 
 
-def _every_rule(book: Book) -> None:
+def _every_rule(cases: Cases) -> None:
     """The same three faults for every rule and size: a larger amount, a changed value, another element."""
     for name, tag, terms, comment in HONEST[1:]:
         account = ACCOUNTS[name]
-        stated, snap, proof = honest(book, name, tag, **terms)
+        stated, snap, proof = honest(cases, name, tag, **terms)
         amount = {"amount": "12345.68", "edge": "999012.19"}.get(tag, "0.01")
         raised = text(account.statement_tree(**terms | {"amount": amount}))
-        book.invalid("verify", case(raised, snap, proof), "AmountRaised", REJECTED, f"a cent more: {comment}")
+        cases.invalid("verify", case(raised, snap, proof), "AmountRaised", REJECTED, f"a cent more: {comment}")
         made = bytearray.fromhex(account.proof(**terms))
         made[-1] ^= 1
         given = case(stated, snap, made.hex())
-        book.invalid("verify", given, "ChangedEvaluation", REJECTED, f"acc(omega zeta) with a changed bit: {comment}")
+        cases.invalid("verify", given, "ChangedEvaluation", REJECTED, f"acc(omega zeta) with a changed bit: {comment}")
         made = bytearray.fromhex(account.proof(**terms))
         made[HEADER_BYTES : HEADER_BYTES + G1_BYTES] = encode_g1(G1Point())
         given = case(stated, snap, made.hex())
-        book.invalid("verify", given, "ChangedElement", REJECTED, f"the generator as first column: {comment}")
+        cases.invalid("verify", given, "ChangedElement", REJECTED, f"the generator as first column: {comment}")
 
 
-def _times(book: Book) -> None:
-    refs = honest(book, "cross")
-    short = honest(book, "cross", "short", horizon=60)
+def _times(cases: Cases) -> None:
+    refs = honest(cases, "cross")
+    short = honest(cases, "cross", "short", horizon=60)
     for now, comment in (
         (NOW, "the snapshot's own time"),
         (NOW - 30, "30 seconds of skew"),
         (EXPIRY, "the last second"),
     ):
-        book.valid("verify", case(*refs, now), comment, "EdgeCase")
-    book.valid("verify", case(*short, NOW + 60), "the last second of the horizon", "EdgeCase")
+        cases.valid("verify", case(*refs, now), comment, "EdgeCase")
+    cases.valid("verify", case(*short, NOW + 60), "the last second of the horizon", "EdgeCase")
     for now, flag, comment in (
         (EXPIRY + 1, "Expired", "a second after the expiry"),
         (EXPIRY + 10**9, "Expired", "long after"),
         (NOW - 31, "FromTheFuture", "31 seconds before the snapshot"),
         (0, "FromTheFuture", "a clock at zero"),
     ):
-        book.invalid("verify", case(*refs, now), flag, "stale-statement", comment)
-    book.invalid(
+        cases.invalid("verify", case(*refs, now), flag, "stale-statement", comment)
+    cases.invalid(
         "verify", case(*short, NOW + 61), "StaleSnapshot", "stale-statement", "a second after the horizon, not expired"
     )
 
 
-def _bytes(book: Book) -> None:
-    stated, snap, _ = honest(book, "cross")
+def _bytes(cases: Cases) -> None:
+    stated, snap, _ = honest(cases, "cross")
     proof = bytes.fromhex(ACCOUNTS["cross"].proof())
 
     def refuse(data: bytes, flag: str, comment: str) -> None:
-        book.invalid("verify", case(stated, snap, data.hex()), flag, MALFORMED, comment)
+        cases.invalid("verify", case(stated, snap, data.hex()), flag, MALFORMED, comment)
 
     for length in (0, 1, 2, 3, 50, 51, 200, len(proof) - 32, len(proof) - 1):
         refuse(proof[:length], "Truncated", f"the first {length} bytes")
@@ -178,16 +178,16 @@ def _faulty_elements() -> Iterator[tuple[str, str, bytes]]:
     yield "CoordinateNotReduced", "x = p", compressed(BASE_FIELD, larger=False)
 
 
-def _elements(book: Book) -> None:
+def _elements(cases: Cases) -> None:
     account = ACCOUNTS["cross-k2"]
-    stated, snap, _ = honest(book, "cross-k2")
+    stated, snap, _ = honest(cases, "cross-k2")
     proof = bytes.fromhex(account.proof())
     places = list(elements(Layout(256, 2)))
     points = [(name, at) for name, at, length in places if length == G1_BYTES]
     scalars = [(name, at) for name, at, length in places if length == SCALAR_BYTES]
 
     def refuse(data: bytes, flag: str, code: str, comment: str) -> None:
-        book.invalid("verify", case(stated, snap, data.hex()), flag, code, comment)
+        cases.invalid("verify", case(stated, snap, data.hex()), flag, code, comment)
 
     faults = list(_faulty_elements())
     for i, (name, at) in enumerate(points):
@@ -229,14 +229,14 @@ def _elements(book: Book) -> None:
             refuse(data, "MixedProofs", REJECTED, f"{name} of the same account's proof of another statement")
 
 
-def _other_statements(book: Book) -> None:
+def _other_statements(cases: Cases) -> None:
     account = ACCOUNTS["cross"]
-    _, snap, proof = honest(book, "cross")
+    _, snap, proof = honest(cases, "cross")
     mismatch, malformed = "statement-mismatch", "malformed-input"
 
     def refuse(flag: str, code: str, comment: str, **changes: Any) -> None:
         tree = account.statement_tree(**changes)
-        book.invalid("verify", case(text(tree), snap, proof, NOW), flag, code, comment)
+        cases.invalid("verify", case(text(tree), snap, proof, NOW), flag, code, comment)
 
     for name, value in (("hub", "hub-2"), ("account", "bob"), ("epoch", 8), ("epoch", 6), ("spoke", "spoke-2"),
                         ("nonce", "00112233445566778899aabbccddeefe"), ("expiry", EXPIRY + 1)):  # fmt: skip
@@ -272,7 +272,7 @@ def _other_statements(book: Book) -> None:
     for flag, comment, data in _faulty_elements():
         refuse(flag, malformed, f"the commitment: {comment}", commitment=data.hex())
     refuse("WrongHeader", MALFORMED, "another domain", domain=512)
-    _other_snapshots(book)
+    _other_snapshots(cases)
     elected: tuple[tuple[str, str, Tree, str], ...] = (
         ("loans", "loans", {"elections": {"emode": "stable"}}, "in a category, proved outside"),
         ("span-election", "span", {"elections": {"A.spreads": "long"}}, "the other side"),
@@ -281,30 +281,30 @@ def _other_statements(book: Book) -> None:
     )
     for name, tag, changes, comment in elected:
         tree = ACCOUNTS[name].statement_tree(**changes)
-        given = case(text(tree), snapshot_ref(book, name), honest(book, name)[2])
-        book.invalid("verify", given, "OtherTerms", REJECTED, f"{tag}: {comment}")
+        given = case(text(tree), snapshot_ref(cases, name), honest(cases, name)[2])
+        cases.invalid("verify", given, "OtherTerms", REJECTED, f"{tag}: {comment}")
     for wrong, comment in (({"skew/far": "long"}, "one missing"),
                            ({"skew/far": "long", "skew/near": "up"}, "no such piece")):  # fmt: skip
         tree = ACCOUNTS["portfolio"].statement_tree(elections=wrong)
-        given = case(text(tree), snapshot_ref(book, "portfolio"), honest(book, "portfolio")[2])
-        book.invalid("verify", given, "BadElection", mismatch, f"elections: {comment}")
+        given = case(text(tree), snapshot_ref(cases, "portfolio"), honest(cases, "portfolio")[2])
+        cases.invalid("verify", given, "BadElection", mismatch, f"elections: {comment}")
 
 
-def _other_snapshots(book: Book) -> None:
+def _other_snapshots(cases: Cases) -> None:
     account = ACCOUNTS["cross"]
-    stated, _, proof = honest(book, "cross")
+    stated, _, proof = honest(cases, "cross")
     for name in ("cross-other", "cross-position", "tiered"):
-        given = case(stated, snapshot_ref(book, name), proof)
-        book.invalid("verify", given, "OtherSnapshot", "statement-mismatch", f"the snapshot of {name}")
-    twin = book.library.put("snapshot-equal-prefix", equal_prefix(account.tree, account.snapshot.digest))
+        given = case(stated, snapshot_ref(cases, name), proof)
+        cases.invalid("verify", given, "OtherSnapshot", "statement-mismatch", f"the snapshot of {name}")
+    twin = cases.library.put("snapshot-equal-prefix", equal_prefix(account.tree, account.snapshot.digest))
     given = case(stated, twin, proof)
-    book.invalid("verify", given, "EqualDigestPrefix", "statement-mismatch", "another snapshot, two equal bytes")
+    cases.invalid("verify", given, "EqualDigestPrefix", "statement-mismatch", "another snapshot, two equal bytes")
     from zkmargin.circuits import canonical, snapshot
 
-    digest = snapshot.from_bytes(canonical.canonical_bytes(book.library.texts[twin[1:]])).digest.hex()
+    digest = snapshot.from_bytes(canonical.canonical_bytes(cases.library.texts[twin[1:]])).digest.hex()
     retold = account.statement_tree(snapshot=digest)
     given = case(text(retold), twin, proof)
-    book.invalid("verify", given, "OtherStatement", REJECTED, "the proof of equal prices under another snapshot")
+    cases.invalid("verify", given, "OtherStatement", REJECTED, "the proof of equal prices under another snapshot")
 
 
 def equal_prefix(tree: Tree, digest: bytes) -> Tree:
@@ -324,9 +324,9 @@ def equal_prefix(tree: Tree, digest: bytes) -> Tree:
     raise ValueError("no such snapshot")
 
 
-def _documents(book: Book) -> None:
+def _documents(cases: Cases) -> None:
     account = ACCOUNTS["cross"]
-    stated, _, _ = honest(book, "cross")
+    stated, _, _ = honest(cases, "cross")
     tree: Tree = {
         "schema": "zkmargin/proof/1", "statement": account.statement().digest.hex(), "proof": account.proof(),
     }  # fmt: skip
@@ -334,9 +334,9 @@ def _documents(book: Book) -> None:
     def given(document: str) -> Tree:
         return {"statement": stated, "document": document}
 
-    book.valid("proof-document", given(text(tree)), "a proof document")
+    cases.valid("proof-document", given(text(tree)), "a proof document")
     other = account.statement(amount="1").digest.hex()
-    book.invalid("proof-document", given(text(tree | {"statement": other})), "OtherStatement", "statement-mismatch",
+    cases.invalid("proof-document", given(text(tree | {"statement": other})), "OtherStatement", "statement-mismatch",
                  "the digest of another statement")  # fmt: skip
     for change, flag, comment in (
         ({"proof": account.proof().upper()}, "BadHex", "upper case"),
@@ -346,4 +346,4 @@ def _documents(book: Book) -> None:
         ({"now": 1}, "UnknownKey", "a member more"),
         ({"proof": None}, "WrongType", "no proof"),
     ):  # fmt: skip
-        book.invalid("proof-document", given(text(tree | change)), flag, "malformed-input", comment)
+        cases.invalid("proof-document", given(text(tree | change)), flag, "malformed-input", comment)

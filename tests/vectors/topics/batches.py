@@ -2,19 +2,19 @@
 
 from __future__ import annotations
 
-from zkmargin.service.vectors.accounts import ACCOUNTS, EXPIRY, NOW
-from zkmargin.service.vectors.book import Book, text
+from tests.vectors.accounts import ACCOUNTS, EXPIRY, NOW
+from tests.vectors.cases import Cases, text
+from tests.vectors.topics.proofs import case, honest
 from zkmargin.service.vectors.case import Tree
-from zkmargin.service.vectors.topics.proofs import case, honest
 
 NAME, TITLE = "batches", "Batch verification"
 NAMES = ("cross", "cross-k2", "tiered", "portfolio", "span", "loans", "cross-512")
 
 
-def bad_items(book: Book, good: list[Tree]) -> list[tuple[str, str, Tree]]:
+def bad_items(cases: Cases, good: list[Tree]) -> list[tuple[str, str, Tree]]:
     """(code, comment, item) of proofs that spoil a batch, each in another way."""
     account = ACCOUNTS["cross"]
-    stated, snap, proof = honest(book, "cross")
+    stated, snap, proof = honest(cases, "cross")
     changed_proof = bytearray.fromhex(account.proof())
     changed_proof[-1] ^= 1
     return [
@@ -29,45 +29,45 @@ def bad_items(book: Book, good: list[Tree]) -> list[tuple[str, str, Tree]]:
     ]  # fmt: skip
 
 
-def write(book: Book) -> None:
+def write(cases: Cases) -> None:
     """All cases."""
-    good = [case(*honest(book, name)) for name in NAMES]
-    book.valid("verify-batch", {"items": []}, "nothing to verify", "EdgeCase")
-    book.valid("verify-batch", {"items": good[:1]}, "one proof", "EdgeCase")
-    book.valid("verify-batch", {"items": good}, "seven proofs of five rules and three layouts")
-    book.valid("verify-batch", {"items": [good[0]] * 3}, "one proof three times")
-    book.valid("verify-batch", {"items": [item | {"now": NOW} for item in good[:3]]}, "with a clock")
-    bad = bad_items(book, good)
+    good = [case(*honest(cases, name)) for name in NAMES]
+    cases.valid("verify-batch", {"items": []}, "nothing to verify", "EdgeCase")
+    cases.valid("verify-batch", {"items": good[:1]}, "one proof", "EdgeCase")
+    cases.valid("verify-batch", {"items": good}, "seven proofs of five rules and three layouts")
+    cases.valid("verify-batch", {"items": [good[0]] * 3}, "one proof three times")
+    cases.valid("verify-batch", {"items": [item | {"now": NOW} for item in good[:3]]}, "with a clock")
+    bad = bad_items(cases, good)
     for place in range(len(good)):
         code, comment, item = bad[place % len(bad)]
         items = [*good[:place], item, *good[place + 1 :]]
-        book.invalid("verify-batch", {"items": items}, "BadProofInBatch", code, f"place {place}: {comment}")
+        cases.invalid("verify-batch", {"items": items}, "BadProofInBatch", code, f"place {place}: {comment}")
     for place in range(4):
         items = [*good[:place], bad[0][2], *good[place + 1 : 4]]
-        book.invalid(
+        cases.invalid(
             "verify-batch", {"items": items}, "BadProofInBatch", bad[0][0], f"place {place} of four: a changed bit"
         )
-    _cancelling(book)
+    _cancelling(cases)
     everything = [item for _, _, item in bad]
-    book.invalid("verify-batch", {"items": everything}, "BadProofInBatch", bad[0][0], "only bad proofs")
+    cases.invalid("verify-batch", {"items": everything}, "BadProofInBatch", bad[0][0], "only bad proofs")
     twice = [bad[0][2], good[0], bad[1][2], good[1], bad[0][2]]
-    book.invalid("verify-batch", {"items": twice}, "BadProofInBatch", bad[0][0], "three bad ones among five")
+    cases.invalid("verify-batch", {"items": twice}, "BadProofInBatch", bad[0][0], "three bad ones among five")
 
 
-def _cancelling(book: Book) -> None:
+def _cancelling(cases: Cases) -> None:
     """Two proofs whose errors are opposite: their plain sum holds, so a batch without random weights accepts them."""
     from py_arkworks_bls12381 import G1Point
 
     from zkmargin.verifier.curve import G1_BYTES, decode_g1, encode_g1
 
     account = ACCOUNTS["cross"]
-    stated, snap, _ = honest(book, "cross")
+    stated, snap, _ = honest(cases, "cross")
     proof = bytes.fromhex(account.proof())
     # The last point, W', enters the transcript before mu only; the shift of W moves both sides of the equation.
     at = 3 + 48 * 6
     opening = decode_g1(proof[at : at + G1_BYTES], field="opening")
     moved = [proof[:at] + encode_g1(opening + shift) + proof[at + G1_BYTES :] for shift in (G1Point(), -G1Point())]
     items = [case(stated, snap, one.hex()) for one in moved]
-    book.invalid(
+    cases.invalid(
         "verify-batch", {"items": items}, "BadProofInBatch", "proof-rejected", "two proofs with opposite errors"
     )

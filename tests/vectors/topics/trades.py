@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from typing import Any
 
+from tests.vectors.accounts import ACCOUNTS
+from tests.vectors.cases import Cases, changed, text
+from tests.vectors.topics.proofs import snapshot_ref
+from tests.vectors.topics.purposes import CREDIT, OUT, SHOW, TRADE, leg, stated, terms
 from zkmargin.circuits import canonical, snapshot
-from zkmargin.service.vectors.accounts import ACCOUNTS
-from zkmargin.service.vectors.book import Book, changed, text
 from zkmargin.service.vectors.case import Tree
-from zkmargin.service.vectors.topics.proofs import snapshot_ref
-from zkmargin.service.vectors.topics.purposes import CREDIT, OUT, SHOW, TRADE, leg, stated, terms
 
 NAME, TITLE = "trades", "Trades bound to a snapshot: what the legs take, and the limit"
 MALFORMED, MISMATCH = "malformed-input", "statement-mismatch"
@@ -48,19 +48,19 @@ LIMITS: tuple[tuple[str, list[Tree], tuple[str, ...], tuple[str, ...]], ...] = (
 )  # fmt: skip
 
 
-def write(book: Book) -> None:
+def write(cases: Cases) -> None:
     """All cases."""
-    snap = snapshot_ref(book, "cross")
+    snap = snapshot_ref(cases, "cross")
     for comment, legs, holding, broken in LIMITS:
         for limit in holding:
             given = bound(snap, TRADE | {"limit": limit}, delta=legs)
-            book.valid("compile", given, f"{comment}; the limit {limit[:24]}", "EdgeCase")
+            cases.valid("compile", given, f"{comment}; the limit {limit[:24]}", "EdgeCase")
         for limit in broken:
             given = bound(snap, TRADE | {"limit": limit}, delta=legs)
-            book.invalid("compile", given, "OverLimit", MISMATCH, f"{comment}; the limit {limit[:24]}")
-    _thirds(book)
-    _credit_legs(book, snap)
-    _others(book, snap)
+            cases.invalid("compile", given, "OverLimit", MISMATCH, f"{comment}; the limit {limit[:24]}")
+    _thirds(cases)
+    _credit_legs(cases, snap)
+    _others(cases, snap)
 
 
 def bound(snap: str, purpose: Tree, **changes: Any) -> Tree:
@@ -68,10 +68,10 @@ def bound(snap: str, purpose: Tree, **changes: Any) -> Tree:
     return {"statement": text(stated(purpose, **changes)), "snapshot": snap}
 
 
-def _thirds(book: Book) -> None:
+def _thirds(cases: Cases) -> None:
     """A lot is worth 0.250333... to 33 decimals, a limit has at most 30: no limit is exactly it."""
     tree = changed(ACCOUNTS["cross"].tree, "instruments.3.mark", THIRDS)
-    snap = book.library.put("snapshot-thirds", tree)
+    snap = cases.library.put("snapshot-thirds", tree)
     digest = snapshot.from_bytes(canonical.canonical_bytes(tree)).digest.hex()
     below, above = "0.250" + "3" * 27, "0.250" + "3" * 26 + "4"
     sold, bought = [leg("SPOT-3", "-0.001")], [leg("SPOT-3", "0.001"), leg("USD", "-0.26")]
@@ -79,16 +79,16 @@ def _thirds(book: Book) -> None:
     def given(limit: str, delta: list[Tree]) -> Tree:
         return bound(snap, TRADE | {"limit": limit}, delta=delta, snapshot=digest)
 
-    book.valid("compile", given(above, sold), "a mark of 30 decimals; a limit of 30 above the cost", "EdgeCase")
-    book.invalid("compile", given(below, sold), "OverLimit", MISMATCH, "a mark of 30 decimals; a limit of 30 below")
-    book.valid("compile", given("0.009" + "6" * 26 + "7", bought), "bought for a cent too much", "EdgeCase")
-    book.invalid("compile", given("0.009" + "6" * 27, bought), "OverLimit", MISMATCH, "bought for a cent too much")
+    cases.valid("compile", given(above, sold), "a mark of 30 decimals; a limit of 30 above the cost", "EdgeCase")
+    cases.invalid("compile", given(below, sold), "OverLimit", MISMATCH, "a mark of 30 decimals; a limit of 30 below")
+    cases.valid("compile", given("0.009" + "6" * 26 + "7", bought), "bought for a cent too much", "EdgeCase")
+    cases.invalid("compile", given("0.009" + "6" * 27, bought), "OverLimit", MISMATCH, "bought for a cent too much")
     thousand = [leg("SPOT-3", "-1")]
-    book.valid("compile", given(THIRDS, thousand), "a whole unit is worth exactly the mark", "EdgeCase")
-    book.invalid("compile", given(THIRDS[:-1] + "2", thousand), "OverLimit", MISMATCH, "one in the last decimal less")
+    cases.valid("compile", given(THIRDS, thousand), "a whole unit is worth exactly the mark", "EdgeCase")
+    cases.invalid("compile", given(THIRDS[:-1] + "2", thousand), "OverLimit", MISMATCH, "one in the last decimal less")
 
 
-def _credit_legs(book: Book, snap: str) -> None:
+def _credit_legs(cases: Cases, snap: str) -> None:
     """A venue's credit is no leg of a trade, whatever it takes or brings."""
     for legs, comment in (
         ([leg("CREDIT", "-1")], "the account owes less"),
@@ -99,15 +99,15 @@ def _credit_legs(book: Book, snap: str) -> None:
     ):
         for limit in ("0", "1000"):
             given = bound(snap, TRADE | {"limit": limit}, delta=legs)
-            book.invalid("compile", given, "CreditLeg", MISMATCH, f"{comment}; the limit {limit}")
+            cases.invalid("compile", given, "CreditLeg", MISMATCH, f"{comment}; the limit {limit}")
 
 
-def _others(book: Book, snap: str) -> None:
+def _others(cases: Cases, snap: str) -> None:
     """Purposes that have no limit, and the faults of binding that come before it."""
-    book.valid("compile", bound(snap, SHOW, delta=[leg("USD", "-5")]), "to show: an outflow has no limit")
-    book.valid("compile", bound(snap, SHOW, delta=[leg("CREDIT", "-1")]), "to show: what if the debt were less")
-    book.valid("compile", bound(snap, CREDIT), "a credit has no limit but its amount")
-    book.valid("compile", bound(snap, OUT), "a withdrawal has no limit but its leg")
+    cases.valid("compile", bound(snap, SHOW, delta=[leg("USD", "-5")]), "to show: an outflow has no limit")
+    cases.valid("compile", bound(snap, SHOW, delta=[leg("CREDIT", "-1")]), "to show: what if the debt were less")
+    cases.valid("compile", bound(snap, CREDIT), "a credit has no limit but its amount")
+    cases.valid("compile", bound(snap, OUT), "a withdrawal has no limit but its leg")
     tight = TRADE | {"limit": "0"}
     tries: tuple[tuple[str, str, str, Tree], ...] = (
         ("UnknownInstrument", MALFORMED, "no such instrument, the limit too low", {"delta": [leg("X", "-1")]}),
@@ -119,13 +119,13 @@ def _others(book: Book, snap: str) -> None:
         ("OtherRule", MISMATCH, "another rule", {"rule": "span-scan/1"}),
     )
     for flag, code, comment, changes in tries:
-        book.invalid("compile", bound(snap, tight, **changes), flag, code, comment)
+        cases.invalid("compile", bound(snap, tight, **changes), flag, code, comment)
     other = ACCOUNTS["tiered"]
-    ref = snapshot_ref(book, "tiered")
+    ref = snapshot_ref(cases, "tiered")
     for limit, holds in (("0", False), ("4.9", False), ("5", True)):
         tree = other.statement_tree(**terms(TRADE | {"limit": limit}, delta=[leg("GOLD", "-0.1")]))
         given = {"statement": text(tree), "snapshot": ref}
         if holds:
-            book.valid("compile", given, "another rule, its marks", "EdgeCase")
+            cases.valid("compile", given, "another rule, its marks", "EdgeCase")
         else:
-            book.invalid("compile", given, "OverLimit", MISMATCH, f"another rule, its marks; the limit {limit}")
+            cases.invalid("compile", given, "OverLimit", MISMATCH, f"another rule, its marks; the limit {limit}")

@@ -9,13 +9,11 @@ from collections.abc import Callable
 from dataclasses import replace
 from hashlib import sha256
 
-from zkmargin.circuits.statement import Statement
-from zkmargin.prover.commitment import CommitmentKey, Opening
-from zkmargin.service.vectors.accounts import ACCOUNTS, Account, opened
-from zkmargin.service.vectors.book import Book, text
-from zkmargin.service.vectors.seed import Stream
-from zkmargin.service.vectors.topics.proofs import case, snapshot_ref
-from zkmargin.service.vectors.weak import (
+from tests.vectors.accounts import ACCOUNTS, Account, opened
+from tests.vectors.cases import Cases, text
+from tests.vectors.seed import Stream
+from tests.vectors.topics.proofs import case, snapshot_ref
+from tests.vectors.weak import (
     Attempt,
     CheatingProver,
     KnownSrs,
@@ -24,6 +22,8 @@ from zkmargin.service.vectors.weak import (
     attempt,
     prove_weakly,
 )
+from zkmargin.circuits.statement import Statement
+from zkmargin.prover.commitment import CommitmentKey, Opening
 from zkmargin.verifier.curve import encode_g1
 from zkmargin.verifier.field import ONE, ZERO, scalar
 
@@ -38,40 +38,40 @@ MESSAGES = (
 TOO_MUCH = "999012.19"
 
 
-def write(book: Book) -> None:
+def write(cases: Cases) -> None:
     """All cases."""
-    _control(book)
-    _transcripts(book)
-    _other_srs(book)
+    _control(cases)
+    _transcripts(cases)
+    _other_srs(cases)
     for flag, comment, cheat in FALSE_WITNESSES:
         for lie in Lie:
             stated, made, account = cheat()
             label = f"{flag}/{lie.name}"
             proof = CheatingProver(made, lie, Stream(f"cheat/{label}").scalars).prove()
-            given = case(text(stated), snapshot_ref(book, account), proof)
-            book.invalid("verify", given, flag, REJECTED, f"{comment}; {lie.value}")
+            given = case(text(stated), snapshot_ref(cases, account), proof)
+            cases.invalid("verify", given, flag, REJECTED, f"{comment}; {lie.value}")
 
 
-def _control(book: Book) -> None:
+def _control(cases: Cases) -> None:
     """The cheating prover with nothing to hide makes a proof that holds, so its refusals are not for its clumsiness."""
     account = ACCOUNTS["cross"]
     made, _ = attempt(account, account.statement())
     for lie in Lie:
         proof = CheatingProver(made, lie, Stream(f"cheat/control/{lie.name}").scalars).prove()
-        given = case(text(account.statement_tree()), snapshot_ref(book, "cross"), proof)
-        book.valid("verify", given, f"control: an honest witness; {lie.value}, by nothing")
+        given = case(text(account.statement_tree()), snapshot_ref(cases, "cross"), proof)
+        cases.valid("verify", given, f"control: an honest witness; {lie.value}, by nothing")
     proof = prove_weakly(account, account.statement(), "control")
-    given = case(text(account.statement_tree()), snapshot_ref(book, "cross"), proof)
-    book.valid("verify", given, "control: the right transcript")
+    given = case(text(account.statement_tree()), snapshot_ref(cases, "cross"), proof)
+    cases.valid("verify", given, "control: the right transcript")
 
 
-def _transcripts(book: Book) -> None:
+def _transcripts(cases: Cases) -> None:
     account = ACCOUNTS["cross-k2"]
     stated = account.statement()
 
     def refuse(proof: str, flag: str, comment: str) -> None:
-        given = case(text(account.statement_tree()), snapshot_ref(book, "cross-k2"), proof)
-        book.invalid("verify", given, flag, REJECTED, comment)
+        given = case(text(account.statement_tree()), snapshot_ref(cases, "cross-k2"), proof)
+        cases.invalid("verify", given, flag, REJECTED, comment)
 
     for label in (*PUBLIC, *MESSAGES):
         proof = prove_weakly(account, stated, f"drop/{label}", lambda label=label: WeakTranscript(dropped=label))  # type: ignore[misc]
@@ -86,7 +86,7 @@ def _transcripts(book: Book) -> None:
            "the digest of another SRS in the transcript")  # fmt: skip
 
 
-def _other_srs(book: Book) -> None:
+def _other_srs(cases: Cases) -> None:
     account = ACCOUNTS["cross"]
     srs = KnownSrs(account.domain)
     key = CommitmentKey(srs, account.domain, srs.powers_g1, srs.lagrange(account.domain))
@@ -97,8 +97,8 @@ def _other_srs(book: Book) -> None:
         tree = account.statement_tree(commitment=commitment.hex())
         stated = account.statement(commitment=commitment.hex())
         proof = prove_weakly(account, stated, f"srs/{comment}", key=key)
-        given = case(text(tree), snapshot_ref(book, "cross"), proof)
-        book.invalid("verify", given, "OtherSrs", REJECTED, f"a proof under powers of a known tau; {comment}")
+        given = case(text(tree), snapshot_ref(cases, "cross"), proof)
+        cases.invalid("verify", given, "OtherSrs", REJECTED, f"a proof under powers of a known tau; {comment}")
 
 
 Cheat = tuple[dict[str, object], Attempt, str]

@@ -6,16 +6,16 @@ from typing import Any
 
 from py_arkworks_bls12381 import G1Point, Scalar
 
+from tests.vectors.accounts import ACCOUNTS
+from tests.vectors.cases import Cases, changed, text, without
+from tests.vectors.seed import Stream
+from tests.vectors.topics.encodings import compressed, off_curve, outside_subgroup
+from tests.vectors.topics.proofs import snapshot_ref
 from zkmargin.circuits.system import FIELD_ORDER
 from zkmargin.prover import polynomial as poly
 from zkmargin.prover.commitment import Opening, commitment_key, sum_openings
 from zkmargin.prover.documents import opening_bytes
-from zkmargin.service.vectors.accounts import ACCOUNTS
-from zkmargin.service.vectors.book import Book, changed, text, without
 from zkmargin.service.vectors.case import Tree
-from zkmargin.service.vectors.seed import Stream
-from zkmargin.service.vectors.topics.encodings import compressed, off_curve, outside_subgroup
-from zkmargin.service.vectors.topics.proofs import snapshot_ref
 from zkmargin.verifier.curve import G1_INFINITY, encode_g1, msm
 from zkmargin.verifier.field import ZERO, encode_scalar, scalar
 
@@ -37,15 +37,15 @@ def given(made: Opening, **changes: Any) -> Tree:
     } | changes
 
 
-def write(book: Book) -> None:
+def write(cases: Cases) -> None:
     """All cases."""
-    _commits(book)
-    _sums(book)
-    _openings(book)
-    _polynomials(book)
+    _commits(cases)
+    _sums(cases)
+    _openings(cases)
+    _polynomials(cases)
 
 
-def _commits(book: Book) -> None:
+def _commits(cases: Cases) -> None:
     mixed = (5, -3, 0, 10**12)
     for lots, domain, comment in (
         (mixed, 256, "positive, negative and no positions"),
@@ -57,10 +57,10 @@ def _commits(book: Book) -> None:
         (tuple(range(-128, 128)), 256, "a position in every row"),
     ):
         flags = ("EdgeCase",) if max(map(abs, lots)) >= 2**63 - 1 or not any(lots) else ()
-        book.valid("commit", given(opening(comment, lots, domain)), comment, *flags)
+        cases.valid("commit", given(opening(comment, lots, domain)), comment, *flags)
     made = opening("claims", mixed)
     commitment = made.commitment().hex()
-    book.valid("commit", given(made, claimed=commitment), "the right commitment")
+    cases.valid("commit", given(made, claimed=commitment), "the right commitment")
     for other, comment in (
         (opening("claims", (5, -3, 0, 10**12 + 1)), "one lot more"),
         (opening("claims", (5, 3, 0, 10**12)), "the other sign"),
@@ -71,55 +71,57 @@ def _commits(book: Book) -> None:
         (Opening(256, mixed, (ZERO, ZERO)), "no blinding"),
         (opening("claims", mixed, 512), "another domain"),
     ):
-        book.invalid("commit", given(other, claimed=commitment), "OtherOpening", CLAIM, f"claimed for {comment}")
+        cases.invalid("commit", given(other, claimed=commitment), "OtherOpening", CLAIM, f"claimed for {comment}")
     unreduced = [encode_scalar(made.blinding[0]).hex(), FIELD_ORDER.to_bytes(32, "big").hex()]
-    book.invalid("commit", given(made, blinding=unreduced), "ScalarNotReduced", MALFORMED, "blinding of r")
-    book.invalid("commit", given(made, blinding=["00" * 31] * 2), "WrongLength", MALFORMED, "31 bytes of blinding")
+    cases.invalid("commit", given(made, blinding=unreduced), "ScalarNotReduced", MALFORMED, "blinding of r")
+    cases.invalid("commit", given(made, blinding=["00" * 31] * 2), "WrongLength", MALFORMED, "31 bytes of blinding")
     for many in (2**63, -(2**63), 2**64):
-        book.invalid("commit", given(made, lots=[str(many)]), "OutOfRange", MALFORMED, f"{many} lots")
-    book.invalid("commit", given(made, lots=["1"] * 257), "OutOfRange", MALFORMED, "257 positions in 256 rows")
-    book.invalid("commit", given(made, domain=128), "OtherDomain", "system-too-large", "no such domain")
+        cases.invalid("commit", given(made, lots=[str(many)]), "OutOfRange", MALFORMED, f"{many} lots")
+    cases.invalid("commit", given(made, lots=["1"] * 257), "OutOfRange", MALFORMED, "257 positions in 256 rows")
+    cases.invalid("commit", given(made, domain=128), "OtherDomain", "system-too-large", "no such domain")
 
 
-def _sums(book: Book) -> None:
+def _sums(cases: Cases) -> None:
     parts = [opening("first", (5, -3, 0)), opening("second", (-5, 10, 7)), opening("third", (1, 1, 1))]
     points = [part.commitment().hex() for part in parts]
     total = sum_openings(parts).commitment().hex()
-    book.valid("add-commitments", {"commitments": points, "claimed": total}, "a hub's total opens to the net positions",
-               "Homomorphic")  # fmt: skip
-    book.valid("add-commitments", {"commitments": points[:1]}, "one")
-    book.valid("commit", given(sum_openings(parts), claimed=total), "the sum of the openings", "Homomorphic")
+    claimed = {"commitments": points, "claimed": total}
+    cases.valid("add-commitments", claimed, "a hub's total opens to the net positions", "Homomorphic")
+    cases.valid("add-commitments", {"commitments": points[:1]}, "one")
+    cases.valid("commit", given(sum_openings(parts), claimed=total), "the sum of the openings", "Homomorphic")
     for flag, comment, changes in (
         ("BadSum", "one account left out", {"commitments": points[:2], "claimed": total}),
         ("BadSum", "one account twice", {"commitments": [*points, points[0]], "claimed": total}),
         ("BadSum", "claimed the first alone", {"commitments": points, "claimed": points[0]}),
     ):
-        book.invalid("add-commitments", changes, flag, CLAIM, comment)
+        cases.invalid("add-commitments", changes, flag, CLAIM, comment)
     opposite = encode_g1(-_point(points[0])).hex()
-    book.invalid("add-commitments", {"commitments": [points[0], opposite]}, "Infinity", MALFORMED, "the sum is neutral")
+    cases.invalid(
+        "add-commitments", {"commitments": [points[0], opposite]}, "Infinity", MALFORMED, "the sum is neutral"
+    )
     for flag, comment, data in (
         ("Infinity", "a neutral part", G1_INFINITY),
         ("NotOnCurve", "a part off the curve", next(off_curve(1))),
         ("NotInSubgroup", "a part outside the subgroup", next(outside_subgroup(1))),
     ):
-        book.invalid("add-commitments", {"commitments": [points[0], data.hex()]}, flag, MALFORMED, comment)
-    book.invalid("add-commitments", {"commitments": []}, "WrongLength", MALFORMED, "nothing to add")
+        cases.invalid("add-commitments", {"commitments": [points[0], data.hex()]}, flag, MALFORMED, comment)
+    cases.invalid("add-commitments", {"commitments": []}, "WrongLength", MALFORMED, "nothing to add")
 
 
 def _point(data: str) -> G1Point:
     return G1Point.from_compressed_bytes(bytes.fromhex(data))
 
 
-def _openings(book: Book) -> None:
+def _openings(cases: Cases) -> None:
     import json
 
     account = ACCOUNTS["cross"]
-    snap = snapshot_ref(book, "cross")
+    snap = snapshot_ref(cases, "cross")
     tree = json.loads(opening_bytes(account.opening, account.snapshot.registry_digest))
     for name in ("cross", "cross-2048", "portfolio"):
         one = ACCOUNTS[name]
         document = opening_bytes(one.opening, one.snapshot.registry_digest).decode()
-        book.valid("opening", {"opening": document, "snapshot": snapshot_ref(book, name)}, f"the opening of {name}")
+        cases.valid("opening", {"opening": document, "snapshot": snapshot_ref(cases, name)}, f"the opening of {name}")
     lots = tree["lots"]
     for flag, code, comment, changed_tree in (
         ("OtherOpening", MISMATCH, "one lot more", changed(tree, "lots.0", str(int(lots[0]) + 1))),
@@ -155,12 +157,12 @@ def _openings(book: Book) -> None:
         ("UnknownKey", MALFORMED, "a member more", tree | {"account": "alice"}),
         ("WrongSchema", MALFORMED, "version 2", changed(tree, "schema", "zkmargin/opening/2")),
     ):
-        book.invalid("opening", {"opening": text(changed_tree), "snapshot": snap}, flag, code, comment)
-    other = {"opening": text(tree), "snapshot": snapshot_ref(book, "cross-other")}
-    book.invalid("opening", other, "OtherRegistry", MISMATCH, "the snapshot of another registry")
+        cases.invalid("opening", {"opening": text(changed_tree), "snapshot": snap}, flag, code, comment)
+    other = {"opening": text(tree), "snapshot": snapshot_ref(cases, "cross-other")}
+    cases.invalid("opening", other, "OtherRegistry", MISMATCH, "the snapshot of another registry")
 
 
-def _polynomials(book: Book) -> None:
+def _polynomials(cases: Cases) -> None:
     """KZG openings of a polynomial, as EIP-4844 states them: there the neutral element is allowed."""
     op = "eip4844-verify-kzg-proof"
     powers = commitment_key(256).powers
@@ -182,14 +184,14 @@ def _polynomials(book: Book) -> None:
 
     for at, comment in ((z, "at a point from the seed"), (ZERO, "at 0"), (scalar(-1), "at r - 1")):
         y, proof = opened(at)
-        book.valid(op, input_of(commitment, at, y, proof), comment)
+        cases.valid(op, input_of(commitment, at, y, proof), comment)
     y, proof = opened(z)
     right = input_of(commitment, z, y, proof)
     infinity = G1_INFINITY.hex()
     constant = input_of(powers[0] * y, z, y, powers[0]) | {"proof": infinity}
-    book.valid(op, constant, "a constant: its quotient is 0, so its proof neutral", "EdgeCase", "Infinity")
+    cases.valid(op, constant, "a constant: its quotient is 0, so its proof neutral", "EdgeCase", "Infinity")
     zero = {"commitment": infinity, "z": right["z"], "y": "00" * 32, "proof": infinity}
-    book.valid(op, zero, "the zero polynomial", "EdgeCase", "Infinity")
+    cases.valid(op, zero, "the zero polynomial", "EdgeCase", "Infinity")
     rejected = "proof-rejected"
     one = scalar(1)
     for comment, wrong in (
@@ -203,7 +205,7 @@ def _polynomials(book: Book) -> None:
         ("a neutral proof", right | {"proof": infinity}),
         ("a neutral commitment", right | {"commitment": infinity}),
     ):
-        book.invalid(op, wrong, "WrongOpening", rejected, comment)
+        cases.invalid(op, wrong, "WrongOpening", rejected, comment)
     unreduced = FIELD_ORDER.to_bytes(32, "big").hex()
     for flag, comment, wrong in (
         ("ScalarNotReduced", "z = r", right | {"z": unreduced}),
@@ -215,4 +217,4 @@ def _polynomials(book: Book) -> None:
         ("FlagBits", "infinity with a sign", right | {"proof": "e0" + infinity[2:]}),
         ("CoordinateNotReduced", "x of 2^381 - 1", right | {"proof": compressed((1 << 381) - 1, larger=False).hex()}),
     ):
-        book.invalid(op, wrong, flag, MALFORMED, comment)
+        cases.invalid(op, wrong, flag, MALFORMED, comment)

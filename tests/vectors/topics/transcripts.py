@@ -5,12 +5,12 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Callable
 
+from tests.vectors.accounts import ACCOUNTS
+from tests.vectors.cases import Cases
+from tests.vectors.seed import Stream
+from tests.vectors.topics.proofs import honest
 from zkmargin.circuits.system import FIELD_ORDER
-from zkmargin.service.vectors.accounts import ACCOUNTS
-from zkmargin.service.vectors.book import Book
 from zkmargin.service.vectors.case import Tree
-from zkmargin.service.vectors.seed import Stream
-from zkmargin.service.vectors.topics.proofs import honest
 from zkmargin.verifier.transcript import DST, expand_message_xmd
 
 NAME, TITLE = "transcripts", "Expansion, transcript, challenges"
@@ -98,7 +98,7 @@ def scripts() -> list[tuple[str, list[Step]]]:
     ]  # fmt: skip
 
 
-def write(book: Book) -> None:
+def write(cases: Cases) -> None:
     """All cases."""
     for message, dst, length, comment in (
         (b"", DST, 48, "empty message"),
@@ -111,24 +111,24 @@ def write(book: Book) -> None:
     ):
         flags = ("EdgeCase",) if length > 1000 or len(dst) >= 255 else ()
         given: Tree = {"message": message.hex(), "dst": dst.hex(), "length": length}
-        book.valid("expand-message-xmd", given, comment, *flags)
+        cases.valid("expand-message-xmd", given, comment, *flags)
     for length in (0, 255 * 32 + 1, 65536):
         given = {"message": b"abc".hex(), "dst": DST.hex(), "length": length}
-        book.invalid("expand-message-xmd", given, "OutOfRange", "malformed-input", f"{length} bytes of output")
-    _framing(book)
+        cases.invalid("expand-message-xmd", given, "OutOfRange", "malformed-input", f"{length} bytes of output")
+    _framing(cases)
     for name, steps in scripts():
-        book.valid("transcript", {"steps": scripted(steps)}, name)
+        cases.valid("transcript", {"steps": scripted(steps)}, name)
         for flag, comment, fault in FAULTS:
             claimed = [value.hex() for value in fault(steps)]
             given = {"steps": scripted(steps), "claimed": claimed}
-            book.invalid("transcript", given, flag, "value-mismatch", f"{name}; claimed: {comment}")
+            cases.invalid("transcript", given, flag, "value-mismatch", f"{name}; claimed: {comment}")
     for name in ("cross", "cross-k2", "cross-2048", "portfolio"):
-        stated, snap, proof = honest(book, name)
-        book.valid("challenges", {"statement": stated, "snapshot": snap, "proof": proof}, f"all challenges, {name}")
-    _claimed(book)
+        stated, snap, proof = honest(cases, name)
+        cases.valid("challenges", {"statement": stated, "snapshot": snap, "proof": proof}, f"all challenges, {name}")
+    _claimed(cases)
 
 
-def _framing(book: Book) -> None:
+def _framing(cases: Cases) -> None:
     """Sequences that a transcript without labels or lengths cannot tell apart."""
     groups: list[list[Step]] = [
         [("challenge", "gamma", b"")],
@@ -144,27 +144,27 @@ def _framing(book: Book) -> None:
         [("absorb", "a", bytes(300)), ("challenge", "end", b"")],
     ]
     for steps in groups:
-        book.valid(
+        cases.valid(
             "transcript", {"steps": scripted(steps)}, "framing: no other sequence has this challenge", "EdgeCase"
         )
 
 
-def _claimed(book: Book) -> None:
+def _claimed(cases: Cases) -> None:
     """Challenges of a whole proof, claimed wrongly."""
-    stated, snap, proof = honest(book, "cross")
+    stated, snap, proof = honest(cases, "cross")
     account = ACCOUNTS["cross"]
     right = challenges_of(account.proof(), "cross")
     for shift, comment in ((1, "each in the place of the one before"), (2, "two places on")):
         claimed = right[shift:] + right[:shift]
         given = {"statement": stated, "snapshot": snap, "proof": proof, "claimed": claimed}
-        book.invalid("challenges", given, "WrongOrder", "value-mismatch", f"challenges {comment}")
+        cases.invalid("challenges", given, "WrongOrder", "value-mismatch", f"challenges {comment}")
     for i, name in enumerate(("gamma", "beta", "eta", "alpha", "zeta", "nu", "mu")):
         claimed = [*right[:i], right[i - 1], *right[i + 1 :]]
         given = {"statement": stated, "snapshot": snap, "proof": proof, "claimed": claimed}
-        book.invalid("challenges", given, "ReusedChallenge", "value-mismatch", f"{name} is another challenge again")
+        cases.invalid("challenges", given, "ReusedChallenge", "value-mismatch", f"{name} is another challenge again")
     other = challenges_of(account.proof(amount="1"), "cross", amount="1")
     given = {"statement": stated, "snapshot": snap, "proof": proof, "claimed": other}
-    book.invalid("challenges", given, "OtherStatement", "value-mismatch", "challenges of another statement's proof")
+    cases.invalid("challenges", given, "OtherStatement", "value-mismatch", "challenges of another statement's proof")
 
 
 def challenges_of(proof: str, name: str, **changes: object) -> list[str]:

@@ -7,25 +7,25 @@ import json
 from collections.abc import Callable, Iterator
 from typing import Any
 
+from tests.vectors.accounts import ACCOUNTS
+from tests.vectors.cases import Cases, changed, text, without
+from tests.vectors.seed import HUB
 from zkmargin.circuits import canonical
-from zkmargin.service.vectors.accounts import ACCOUNTS
-from zkmargin.service.vectors.book import Book, changed, text, without
 from zkmargin.service.vectors.case import Tree
-from zkmargin.service.vectors.seed import HUB
 
 NAME, TITLE = "documents", "Canonical JSON; digests of snapshots and statements"
 MALFORMED = "malformed-input"
 Change = tuple[str, str, str, Callable[[Tree], Tree]]
 
 
-def write(book: Book) -> None:
+def write(cases: Cases) -> None:
     """All cases."""
-    _json(book)
-    _statements(book)
-    _snapshots(book)
+    _json(cases)
+    _statements(cases)
+    _snapshots(cases)
 
 
-def _json(book: Book) -> None:
+def _json(cases: Cases) -> None:
     good = (
         ("{}", "empty object"),
         ('{"b":1,"a":2}', "keys are sorted"),
@@ -39,7 +39,7 @@ def _json(book: Book) -> None:
         ('[true,false,null,""]', "the other values"),
     )
     for source, comment in good:
-        book.valid("canonical-json", {"bytes": source.encode().hex()}, comment)
+        cases.valid("canonical-json", {"bytes": source.encode().hex()}, comment)
     bad: list[tuple[str, str, bytes]] = [
         ("DuplicateKey", "the same key twice", b'{"a":1,"a":1}'),
         ("DuplicateKey", "the same key, once escaped", b'{"a":1,"\\u0061":2}'),
@@ -72,7 +72,7 @@ def _json(book: Book) -> None:
         ("NotJson", "not closed", b'{"a":1'),
     ]
     for flag, comment, data in bad:
-        book.invalid("canonical-json", {"bytes": data.hex()}, flag, MALFORMED, comment)
+        cases.invalid("canonical-json", {"bytes": data.hex()}, flag, MALFORMED, comment)
 
 
 def set_to(path: str, value: Any) -> Callable[[Tree], Tree]:
@@ -131,7 +131,7 @@ def statement_faults(commitment: str) -> Iterator[Change]:
     yield "DuplicateInstrument", "one instrument twice in the delta", m, set_to("delta", twice)
 
 
-def _statements(book: Book) -> None:
+def _statements(cases: Cases) -> None:
     account = ACCOUNTS["cross"]
     tree = account.statement_tree()
     accepted: list[tuple[str, Tree]] = [
@@ -146,19 +146,21 @@ def _statements(book: Book) -> None:
         ("a name of every allowed character", account.statement_tree(spoke="Az09._:/+-")),
     ]
     for comment, made in accepted:
-        book.valid("statement-digest", {"statement": text(made)}, comment)
+        cases.valid("statement-digest", {"statement": text(made)}, comment)
     spaced = json.dumps(dict(reversed(list(tree.items()))), indent=2)
-    book.valid("statement-digest", {"statement": spaced}, "another order and white space: the digest of the first case")
+    cases.valid(
+        "statement-digest", {"statement": spaced}, "another order and white space: the digest of the first case"
+    )
     for flag, comment, code, change in statement_faults(account.commitment.hex()):
-        book.invalid("statement-digest", {"statement": text(change(tree))}, flag, code, comment)
+        cases.invalid("statement-digest", {"statement": text(change(tree))}, flag, code, comment)
     duplicate = text(tree).replace('"amount":"0"', '"amount":"0","amount":"0"')
-    book.invalid("statement-digest", {"statement": duplicate}, "DuplicateKey", MALFORMED, "the amount twice")
+    cases.invalid("statement-digest", {"statement": duplicate}, "DuplicateKey", MALFORMED, "the amount twice")
     floated = text(tree).replace('"horizon":3600', '"horizon":3600.0')
-    book.invalid("statement-digest", {"statement": floated}, "Float", MALFORMED, "a horizon with a point")
-    _claimed_digests(book, tree)
+    cases.invalid("statement-digest", {"statement": floated}, "Float", MALFORMED, "a horizon with a point")
+    _claimed_digests(cases, tree)
 
 
-def _claimed_digests(book: Book, tree: Tree) -> None:
+def _claimed_digests(cases: Cases, tree: Tree) -> None:
     """Digests of the right document, made in a wrong way."""
     data = canonical.canonical_bytes(tree)
     domain = b"zkmargin/statement/1\x00"
@@ -176,10 +178,10 @@ def _claimed_digests(book: Book, tree: Tree) -> None:
         ("WrongDigest", "the bytes reversed", right[::-1]),
     ]  # fmt: skip
     given = {"statement": text(tree), "claimed": right.hex()}
-    book.valid("statement-digest", given, "the right digest")
+    cases.valid("statement-digest", given, "the right digest")
     for flag, comment, digest in claims:
         given = {"statement": text(tree), "claimed": digest.hex()}
-        book.invalid("statement-digest", given, flag, "value-mismatch", comment)
+        cases.invalid("statement-digest", given, flag, "value-mismatch", comment)
 
 
 def snapshot_faults() -> Iterator[Change]:
@@ -213,17 +215,17 @@ def snapshot_faults() -> Iterator[Change]:
     yield "BadDecimal", "a mark with an exponent", m, set_to("instruments.2.mark", "6.4e1")
 
 
-def _snapshots(book: Book) -> None:
+def _snapshots(cases: Cases) -> None:
     for name in ("cross", "cross-k3", "tiered", "loans", "span", "portfolio"):
-        given = {"snapshot": book.library.put(f"snapshot-{name}", ACCOUNTS[name].tree)}
-        book.valid("snapshot-digest", given, f"the snapshot of {name}")
+        given = {"snapshot": cases.library.put(f"snapshot-{name}", ACCOUNTS[name].tree)}
+        cases.valid("snapshot-digest", given, f"the snapshot of {name}")
     tree = ACCOUNTS["cross"].tree
     plain = without(without(tree, "source"), "instruments.0.risk")
-    book.valid("snapshot-digest", {"snapshot": text(plain)}, "an absent source and risk count as empty", "EdgeCase")
-    book.valid("snapshot-digest", {"snapshot": json.dumps(tree, indent=1)}, "white space changes nothing")
+    cases.valid("snapshot-digest", {"snapshot": text(plain)}, "an absent source and risk count as empty", "EdgeCase")
+    cases.valid("snapshot-digest", {"snapshot": json.dumps(tree, indent=1)}, "white space changes nothing")
     priced = changed(tree, "instruments.2.values.1", "0.6")
-    book.valid("snapshot-digest", {"snapshot": text(priced)}, "other prices: another digest, the same registry")
+    cases.valid("snapshot-digest", {"snapshot": text(priced)}, "other prices: another digest, the same registry")
     trailing = changed(tree, "instruments.2.lot", "0.010")
-    book.valid("snapshot-digest", {"snapshot": text(trailing)}, "a lot of 0.010: another digest, the same registry")
+    cases.valid("snapshot-digest", {"snapshot": text(trailing)}, "a lot of 0.010: another digest, the same registry")
     for flag, comment, code, change in snapshot_faults():
-        book.invalid("snapshot-digest", {"snapshot": text(change(tree))}, flag, code, comment)
+        cases.invalid("snapshot-digest", {"snapshot": text(change(tree))}, flag, code, comment)

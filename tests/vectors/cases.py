@@ -23,7 +23,7 @@ from zkmargin.service.vectors.native import engine
 SHARE_FROM = 1000
 
 
-class Library:
+class SharedTexts:
     """Shared texts, by name, each stored once."""
 
     def __init__(self) -> None:
@@ -37,10 +37,10 @@ class Library:
         return f"@{name}"
 
 
-class Book:
-    """The cases of one topic, as they are written."""
+class Cases:
+    """The cases of one topic, in the order in which they are written."""
 
-    def __init__(self, name: str, title: str, library: Library) -> None:
+    def __init__(self, name: str, title: str, library: SharedTexts) -> None:
         self.name, self.title, self.library = name, title, library
         self._cases: list[Case] = []
         self._engine: LocalEngine = engine()

@@ -7,14 +7,14 @@ import json
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
+from tests.vectors.accounts import EXPIRY, NOW
+from tests.vectors.cases import Cases, text, without
+from tests.vectors.seed import HUB, signing_key
+from tests.vectors.tokens import MALFORMED, REJECTED, bad_tokens, document, token
+from tests.vectors.topics.purposes import CREDIT, OUT, PURPOSES, SHOW, TRADE, VERSION_1, leg, stated
 from zkmargin.circuits import canonical, statement
 from zkmargin.service.keys import signing, signing_keys
-from zkmargin.service.vectors.accounts import EXPIRY, NOW
-from zkmargin.service.vectors.book import Book, text, without
 from zkmargin.service.vectors.case import Tree
-from zkmargin.service.vectors.seed import HUB, signing_key
-from zkmargin.service.vectors.tokens import MALFORMED, REJECTED, bad_tokens, document, token
-from zkmargin.service.vectors.topics.purposes import CREDIT, OUT, PURPOSES, SHOW, TRADE, VERSION_1, leg, stated
 from zkmargin.verifier.facts.attestation import TOKEN_TYPE as ATTESTATION_TYPE
 from zkmargin.verifier.facts.authorisation import SCHEMA, TOKEN_TYPE, Authorisation
 
@@ -36,16 +36,16 @@ def consent_to(tree: Tree) -> Authorisation:
     return Authorisation(HUB, "alice", digest_of(tree), NOW)
 
 
-def write(book: Book) -> None:
+def write(cases: Cases) -> None:
     """All cases."""
     key = signing_key("account")
-    pem = book.library.put("key-account", signing_keys.public_pem(key).decode())
-    _accepted(book, pem, key)
-    _tokens(book, pem, key)
-    _payloads(book, pem, key)
-    _documents(book, pem, key)
-    _other_statements(book, pem, key)
-    _times(book, pem, key)
+    pem = cases.library.put("key-account", signing_keys.public_pem(key).decode())
+    _accepted(cases, pem, key)
+    _tokens(cases, pem, key)
+    _payloads(cases, pem, key)
+    _documents(cases, pem, key)
+    _other_statements(cases, pem, key)
+    _times(cases, pem, key)
 
 
 def given(tree: Tree, signed: str, pem: str, now: int | None = NOW) -> Tree:
@@ -59,46 +59,48 @@ def sign(consent: Authorisation, key: Ed25519PrivateKey) -> str:
     return signing.sign_authorisation(consent, key).decode()
 
 
-def _accepted(book: Book, pem: str, key: Ed25519PrivateKey) -> None:
+def _accepted(cases: Cases, pem: str, key: Ed25519PrivateKey) -> None:
     for purpose in PURPOSES:
         tree = stated(purpose)
-        book.valid("authorisation", given(tree, sign(consent_to(tree), key), pem), f"what it is for: {purpose['for']}")
+        cases.valid("authorisation", given(tree, sign(consent_to(tree), key), pem), f"what it is for: {purpose['for']}")
     tree = stated(CREDIT)
     consent = consent_to(tree)
     swapped = document(SCHEMA, token(consent.payload(), dict(reversed(list(HEADER.items()))), key))
-    book.valid("authorisation", given(tree, swapped, pem), "header members in another order")
+    cases.valid("authorisation", given(tree, swapped, pem), "header members in another order")
     spaced = json.dumps(json.loads(sign(consent, key)), indent=1)
-    book.valid("authorisation", given(tree, spaced, pem), "white space in the document, none in what is signed")
+    cases.valid("authorisation", given(tree, spaced, pem), "white space in the document, none in what is signed")
     shuffled = dict(reversed(list(tree.items())))
-    book.valid("authorisation", given(shuffled, sign(consent, key), pem), "the statement's members in another order")
+    cases.valid("authorisation", given(shuffled, sign(consent, key), pem), "the statement's members in another order")
     old = without(stated(SHOW), "purpose") | {"schema": VERSION_1}
     signed = sign(consent_to(old), key)
-    book.valid("authorisation", given(old, signed, pem), "a statement of version 1: it only shows, signed or not")
+    cases.valid("authorisation", given(old, signed, pem), "a statement of version 1: it only shows, signed or not")
 
 
-def _tokens(book: Book, pem: str, key: Ed25519PrivateKey) -> None:
+def _tokens(cases: Cases, pem: str, key: Ed25519PrivateKey) -> None:
     tree = stated(CREDIT)
     consent = consent_to(tree)
     for flag, code, comment, jws in bad_tokens(consent.payload(), TOKEN_TYPE, key):
-        book.invalid("authorisation", given(tree, document(SCHEMA, jws), pem), flag, code, comment)
+        cases.invalid("authorisation", given(tree, document(SCHEMA, jws), pem), flag, code, comment)
     for kind in (
         "zkmargin-snapshot+jws", "zkmargin-credit-entry+jws", "zkmargin-tree-head+jws", "zkmargin-hub-key+jws",
         "zkmargin-demand+jws", "zkmargin-statement+jws",
     ):  # fmt: skip
         jws = token(consent.payload(), HEADER | {"typ": kind}, key)
         wrong = given(tree, document(SCHEMA, jws), pem)
-        book.invalid("authorisation", wrong, "WrongTokenType", MALFORMED, f"the type {kind}")
+        cases.invalid("authorisation", wrong, "WrongTokenType", MALFORMED, f"the type {kind}")
     hub_key = signing_key("hub")
-    public = book.library.put("key-hub", signing_keys.public_pem(hub_key).decode())
-    book.invalid("authorisation", given(tree, sign(consent, hub_key), pem), "WrongKey", REJECTED, "the hub's signature")
+    public = cases.library.put("key-hub", signing_keys.public_pem(hub_key).decode())
+    cases.invalid(
+        "authorisation", given(tree, sign(consent, hub_key), pem), "WrongKey", REJECTED, "the hub's signature"
+    )
     wrong = given(tree, sign(consent, key), public)
-    book.invalid("authorisation", wrong, "WrongKey", REJECTED, "looked at under the hub's key")
+    cases.invalid("authorisation", wrong, "WrongKey", REJECTED, "looked at under the hub's key")
     private = signing_keys.private_pem(key).decode()
     for value, comment in (("", "no key"), (private, "a private key"), ("00" * 32, "a key in hex")):
-        book.invalid("authorisation", given(tree, sign(consent, key), value), "BadKey", MALFORMED, comment)
+        cases.invalid("authorisation", given(tree, sign(consent, key), value), "BadKey", MALFORMED, comment)
 
 
-def _payloads(book: Book, pem: str, key: Ed25519PrivateKey) -> None:
+def _payloads(cases: Cases, pem: str, key: Ed25519PrivateKey) -> None:
     """Well signed, and no authorisation."""
     tree = stated(CREDIT)
     payload = json.loads(consent_to(tree).payload())
@@ -126,11 +128,11 @@ def _payloads(book: Book, pem: str, key: Ed25519PrivateKey) -> None:
     for change, flag, comment in faults:
         data = canonical.canonical_bytes(payload | change)
         wrong = given(tree, document(SCHEMA, token(data, HEADER, key)), pem)
-        book.invalid("authorisation", wrong, flag, MALFORMED, f"signed: {comment}")
+        cases.invalid("authorisation", wrong, flag, MALFORMED, f"signed: {comment}")
     for name in payload:
         data = canonical.canonical_bytes(without(payload, name))
         wrong = given(tree, document(SCHEMA, token(data, HEADER, key)), pem)
-        book.invalid("authorisation", wrong, "MissingKey", MALFORMED, f"signed: without {name}")
+        cases.invalid("authorisation", wrong, "MissingKey", MALFORMED, f"signed: without {name}")
     floated = json.dumps(payload, separators=(",", ":"), sort_keys=True).replace(f"{NOW}", f"{NOW}.0").encode()
     for data, flag, comment in (
         (floated, "Float", "a time with a point"),
@@ -138,10 +140,10 @@ def _payloads(book: Book, pem: str, key: Ed25519PrivateKey) -> None:
         (payload["statement"].encode(), "NotJson", "the bare digest"),
     ):
         wrong = given(tree, document(SCHEMA, token(data, HEADER, key)), pem)
-        book.invalid("authorisation", wrong, flag, MALFORMED, f"signed: {comment}")
+        cases.invalid("authorisation", wrong, flag, MALFORMED, f"signed: {comment}")
 
 
-def _documents(book: Book, pem: str, key: Ed25519PrivateKey) -> None:
+def _documents(cases: Cases, pem: str, key: Ed25519PrivateKey) -> None:
     tree = stated(CREDIT)
     good = token(consent_to(tree).payload(), HEADER, key)
     for source, flag, comment in (
@@ -156,28 +158,28 @@ def _documents(book: Book, pem: str, key: Ed25519PrivateKey) -> None:
         ("", "NotJson", "nothing"),
         (f'{{"schema":"{SCHEMA}","jws":"{good}","jws":"{good}"}}', "DuplicateKey", "the token twice"),
     ):
-        book.invalid("authorisation", given(tree, source, pem), flag, MALFORMED, comment)
+        cases.invalid("authorisation", given(tree, source, pem), flag, MALFORMED, comment)
     elsewhere = token(consent_to(tree).payload(), HEADER | {"typ": ATTESTATION_TYPE}, key)
     wrong = given(tree, document("zkmargin/attestation/1", elsewhere), pem)
-    book.invalid("authorisation", wrong, "WrongSchema", MALFORMED, "an attestation that the account's key signed")
+    cases.invalid("authorisation", wrong, "WrongSchema", MALFORMED, "an attestation that the account's key signed")
 
 
-def _other_statements(book: Book, pem: str, key: Ed25519PrivateKey) -> None:
+def _other_statements(cases: Cases, pem: str, key: Ed25519PrivateKey) -> None:
     """Consent to one statement is none to another, however like it."""
     tree = stated(CREDIT)
     signed = sign(consent_to(tree), key)
 
     def refuse(other: Tree, flag: str, comment: str) -> None:
-        book.invalid("authorisation", given(other, signed, pem), flag, MISMATCH, comment)
+        cases.invalid("authorisation", given(other, signed, pem), flag, MISMATCH, comment)
 
     for purpose in (SHOW, TRADE, OUT):
         refuse(stated(purpose), "OtherPurpose", f"signed for a credit, used to {purpose['for']}")
         back = given(tree, sign(consent_to(stated(purpose)), key), pem)
         comment = f"signed for a {purpose['for']}, used for a credit"
-        book.invalid("authorisation", back, "OtherPurpose", MISMATCH, comment)
+        cases.invalid("authorisation", back, "OtherPurpose", MISMATCH, comment)
     refuse(without(tree, "purpose") | {"schema": VERSION_1}, "OtherVersion", "the twin of version 1")
     twin = consent_to(without(tree, "purpose") | {"schema": VERSION_1})
-    book.invalid("authorisation", given(tree, sign(twin, key), pem), "OtherVersion", MISMATCH,
+    cases.invalid("authorisation", given(tree, sign(twin, key), pem), "OtherVersion", MISMATCH,
                  "signed for the twin of version 1")  # fmt: skip
     for change, comment in (
         ({"amount": "6"}, "a larger credit"), ({"amount": "5.0"}, "the same credit in other digits"),
@@ -198,7 +200,7 @@ def _other_statements(book: Book, pem: str, key: Ed25519PrivateKey) -> None:
     ):
         first = consent_to(stated(TRADE if purpose["for"] == "trade" else OUT))
         wrong = given(stated(purpose, **changes), sign(first, key), pem)
-        book.invalid("authorisation", wrong, "OtherPurpose", MISMATCH, f"{purpose['for']}: {comment}")
+        cases.invalid("authorisation", wrong, "OtherPurpose", MISMATCH, f"{purpose['for']}: {comment}")
     consent = consent_to(tree)
     data = canonical.canonical_bytes(tree)
     faults: list[tuple[dict[str, Any], str, str]] = [
@@ -215,12 +217,12 @@ def _other_statements(book: Book, pem: str, key: Ed25519PrivateKey) -> None:
     ]  # fmt: skip
     for change, flag, comment in faults:
         wrong = given(tree, sign(replace(consent, **change), key), pem)
-        book.invalid("authorisation", wrong, flag, MISMATCH, comment)
+        cases.invalid("authorisation", wrong, flag, MISMATCH, comment)
     broken = stated(CREDIT | {"amount": "11"})
-    book.invalid("authorisation", given(broken, signed, pem), "BadPurpose", MALFORMED, "a statement that is none")
+    cases.invalid("authorisation", given(broken, signed, pem), "BadPurpose", MALFORMED, "a statement that is none")
 
 
-def _times(book: Book, pem: str, key: Ed25519PrivateKey) -> None:
+def _times(cases: Cases, pem: str, key: Ed25519PrivateKey) -> None:
     tree = stated(CREDIT)
 
     def at(time: int, now: int | None) -> Tree:
@@ -231,11 +233,11 @@ def _times(book: Book, pem: str, key: Ed25519PrivateKey) -> None:
         (NOW, EXPIRY + 1, "after the statement's expiry, which is not looked at here"),
         (253_402_300_799, None, "signed in the year 9999, no clock"), (NOW, None, "no clock"),
     ):  # fmt: skip
-        book.valid("authorisation", at(time, now), comment, "EdgeCase")
+        cases.valid("authorisation", at(time, now), comment, "EdgeCase")
     for time, now, comment in (
         (NOW + 31, NOW, "31 seconds ahead"), (NOW, 0, "a clock at zero"), (31, 0, "31 seconds ahead of zero"),
         (253_402_300_799, NOW, "signed in the year 9999"),
     ):  # fmt: skip
-        book.invalid("authorisation", at(time, now), "FromTheFuture", STALE, comment)
+        cases.invalid("authorisation", at(time, now), "FromTheFuture", STALE, comment)
     wrong = given(tree, sign(replace(consent_to(tree), account="bob", time=NOW + 31), key), pem)
-    book.invalid("authorisation", wrong, "OtherContext", MISMATCH, "another account, and from the future")
+    cases.invalid("authorisation", wrong, "OtherContext", MISMATCH, "another account, and from the future")

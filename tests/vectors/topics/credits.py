@@ -5,15 +5,15 @@ from __future__ import annotations
 import json
 from dataclasses import replace
 
+from tests.vectors.accounts import ACCOUNTS, EXPIRY, NOW
+from tests.vectors.cases import Cases
+from tests.vectors.seed import HUB, signing_key
+from tests.vectors.tokens import MALFORMED, bad_tokens, document, token
+from tests.vectors.topics.proofs import honest
+from tests.vectors.topics.signed import fact_of
 from zkmargin.circuits import canonical
 from zkmargin.service.keys import signing, signing_keys
-from zkmargin.service.vectors.accounts import ACCOUNTS, EXPIRY, NOW
-from zkmargin.service.vectors.book import Book
 from zkmargin.service.vectors.case import Tree
-from zkmargin.service.vectors.seed import HUB, signing_key
-from zkmargin.service.vectors.tokens import MALFORMED, bad_tokens, document, token
-from zkmargin.service.vectors.topics.proofs import honest
-from zkmargin.service.vectors.topics.signed import fact_of
 from zkmargin.verifier.facts.credit_entry import SCHEMA, TOKEN_TYPE, CreditEntry
 
 NAME, TITLE = "credits", "Credit entries"
@@ -56,10 +56,10 @@ IMPOSSIBLE: tuple[tuple[str, str, Tree], ...] = (
 )
 
 
-def write(book: Book) -> None:
+def write(cases: Cases) -> None:
     """All cases."""
     key = signing_key("hub")
-    pem = book.library.put("key-hub", signing_keys.public_pem(key).decode())
+    pem = cases.library.put("key-hub", signing_keys.public_pem(key).decode())
     entry = entry_of()
     used = replace(entry, used="345.67", sequence=1, time=NOW + 60)
     partly = replace(used, used="300", released="45.67", sequence=2, time=NOW + 90)
@@ -69,23 +69,23 @@ def write(book: Book) -> None:
         return signing.sign_credit_entry(one, key).decode()
 
     for one, comment in ((entry, "as issued"), (used, "drawn on"), (partly, "partly released"), (closed, "closed")):
-        book.valid("credit-entry", {"entry": signed(one), "key": pem}, comment)
+        cases.valid("credit-entry", {"entry": signed(one), "key": pem}, comment)
     payload = entry.payload()
     for flag, code, comment, jws in bad_tokens(payload, TOKEN_TYPE, key):
-        book.invalid("credit-entry", {"entry": document(SCHEMA, jws), "key": pem}, flag, code, comment)
+        cases.invalid("credit-entry", {"entry": document(SCHEMA, jws), "key": pem}, flag, code, comment)
     header = {"alg": "EdDSA", "typ": TOKEN_TYPE}
     for flag, comment, change in IMPOSSIBLE:
         data = canonical.canonical_bytes(json.loads(payload) | change)
         given = {"entry": document(SCHEMA, token(data, header, key)), "key": pem}
-        book.invalid("credit-entry", given, flag, MALFORMED, comment)
+        cases.invalid("credit-entry", given, flag, MALFORMED, comment)
     other = {"entry": document("zkmargin/attestation/1", token(payload, header, key)), "key": pem}
-    book.invalid("credit-entry", other, "WrongSchema", MALFORMED, "a document of another kind")
-    _checked(book, pem)
+    cases.invalid("credit-entry", other, "WrongSchema", MALFORMED, "a document of another kind")
+    _checked(cases, pem)
     for old, new, comment in (
         (entry, used, "drawn on"), (used, partly, "given back"), (partly, closed, "closed"),
         (entry, closed, "two later"), (used, used, "the same entry again"),
     ):  # fmt: skip
-        book.valid("credit-follows", {"old": signed(old), "new": signed(new), "key": pem}, comment)
+        cases.valid("credit-follows", {"old": signed(old), "new": signed(new), "key": pem}, comment)
     for flag, comment, new in (
         ("OlderEntry", "an older entry", entry),
         ("TwoHistories", "another entry of the same sequence", replace(used, used="1")),
@@ -97,15 +97,15 @@ def write(book: Book) -> None:
         ("OtherStatement", "another statement", replace(closed, statement=bytes(32))),
     ):
         given = {"old": signed(used), "new": signed(new), "key": pem}
-        book.invalid("credit-follows", given, flag, MISMATCH, comment)
+        cases.invalid("credit-follows", given, flag, MISMATCH, comment)
     back = {"old": signed(partly), "new": signed(replace(partly, released="0", sequence=3)), "key": pem}
-    book.invalid("credit-follows", back, "ImpossibleState", MISMATCH, "what was released is taken back")
+    cases.invalid("credit-follows", back, "ImpossibleState", MISMATCH, "what was released is taken back")
 
 
-def _checked(book: Book, pem: str) -> None:
+def _checked(cases: Cases, pem: str) -> None:
     """An entry against the statement that asked for it."""
     key = signing_key("hub")
-    stated, snap, _ = honest(book, "cross", "amount", amount="12345.67")
+    stated, snap, _ = honest(cases, "cross", "amount", amount="12345.67")
     attested = signing.sign_attestation(fact_of("cross"), key).decode()
     entry = entry_of()
 
@@ -115,11 +115,11 @@ def _checked(book: Book, pem: str) -> None:
             "attestation": attested, "key": pem,
         } | more  # fmt: skip
 
-    book.valid("check-credit", given(entry), "the credit that was asked for")
-    book.valid("check-credit", given(entry, now=NOW + 5, caip2="eip155:1"), "on this chain, now")
-    book.valid("check-credit", given(replace(entry, amount="100")), "less than was proved", "EdgeCase")
+    cases.valid("check-credit", given(entry), "the credit that was asked for")
+    cases.valid("check-credit", given(entry, now=NOW + 5, caip2="eip155:1"), "on this chain, now")
+    cases.valid("check-credit", given(replace(entry, amount="100")), "less than was proved", "EdgeCase")
     last = given(replace(entry, used="1", sequence=1), now=NOW + DAY)
-    book.valid("check-credit", last, "drawn on, in its last second", "EdgeCase")
+    cases.valid("check-credit", last, "drawn on, in its last second", "EdgeCase")
     changes: tuple[tuple[str, str, Tree], ...] = (
         ("OtherContext", "another hub", {"hub": "hub-2"}),
         ("OtherContext", "another account", {"account": "bob"}),
@@ -132,14 +132,14 @@ def _checked(book: Book, pem: str) -> None:
         ("OtherSnapshot", "another snapshot", {"snapshot": ACCOUNTS["tiered"].snapshot.digest}),
     )
     for flag, comment, change in changes:
-        book.invalid("check-credit", given(replace(entry, **change)), flag, MISMATCH, comment)
+        cases.invalid("check-credit", given(replace(entry, **change)), flag, MISMATCH, comment)
     chain = given(entry, caip2="eip155:10")
-    book.invalid("check-credit", chain, "OtherContext", MISMATCH, "a credit on another chain")
-    elsewhere = given(entry) | {"statement": honest(book, "cross")[0]}
-    book.invalid("check-credit", elsewhere, "OtherStatement", MISMATCH, "another statement of the account")
+    cases.invalid("check-credit", chain, "OtherContext", MISMATCH, "a credit on another chain")
+    elsewhere = given(entry) | {"statement": honest(cases, "cross")[0]}
+    cases.invalid("check-credit", elsewhere, "OtherStatement", MISMATCH, "another statement of the account")
     stranger = signing.sign_attestation(replace(fact_of("cross"), epoch=8), key).decode()
     other = given(entry) | {"attestation": stranger}
-    book.invalid("check-credit", other, "OtherContext", MISMATCH, "an attestation of another epoch")
+    cases.invalid("check-credit", other, "OtherContext", MISMATCH, "an attestation of another epoch")
     late = replace(entry, issued=EXPIRY + 1, time=EXPIRY + 1)
     closed = replace(entry, state="closed", released="12345.67", sequence=1)
     for flag, comment, one, now in (
@@ -149,4 +149,4 @@ def _checked(book: Book, pem: str) -> None:
         ("ImpossibleState", "drawn on when closed", closed, NOW + 5),
     ):
         tree = given(one) if now is None else given(one, now=now)
-        book.invalid("check-credit", tree, flag, STALE, comment)
+        cases.invalid("check-credit", tree, flag, STALE, comment)

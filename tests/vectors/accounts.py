@@ -7,13 +7,13 @@ from dataclasses import dataclass
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
+from tests.vectors.seed import HUB, Stream, guard
 from zkmargin.circuits import canonical, snapshot, statement
 from zkmargin.circuits.rules.span_scan import STANDARD
 from zkmargin.circuits.units import format_quanta
 from zkmargin.prover.commitment import Opening, commit
 from zkmargin.prover.prove import prove
 from zkmargin.service.vectors.case import Tree
-from zkmargin.service.vectors.seed import HUB, Stream, guard
 
 if TYPE_CHECKING:
     from zkmargin.circuits.snapshot import Snapshot

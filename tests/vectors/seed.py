@@ -1,8 +1,8 @@
 """The public seed of the vectors. **Everything drawn from it is known to everybody.**
 
 A proof blinded from a known seed hides nothing. So the only way from this seed to a proof is :func:`guard`, which
-refuses any statement that does not name the vectors' own hub; no command but ``vectors generate`` imports this module
-(a test looks), and the prover's own randomness stays ``secrets``.
+refuses any statement that does not name the vectors' own hub; neither is installed (a test looks into the wheel), and
+the prover's own randomness stays ``secrets``.
 """
 
 from __future__ import annotations
