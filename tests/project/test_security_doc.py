@@ -14,6 +14,7 @@ from tests.support.places import ROOT, find_test
 from zkmargin.circuits import snapshot, statement
 from zkmargin.circuits.rules import LEVELS, Terms, build
 from zkmargin.circuits.system import FIELD_ORDER
+from zkmargin.prover import solvency
 
 TEXT = (ROOT / "docs" / "SECURITY.md").read_text()
 
@@ -67,7 +68,7 @@ def systems() -> Iterator[statement.Program]:
         overlays = tuple(sorted(snap.tree["rule"].get("overlays") or {}))
         for level in LEVELS:
             terms = Terms(level, Fraction(1), 3600, (), overlays)
-            choice = build(snap, terms).best_choice([0] * len(snap.instruments))
+            choice = solvency.best_choice(build(snap, terms), [0] * len(snap.instruments))
             yield statement.compile_terms(
                 snap, Terms(level, Fraction(1), 3600, tuple(sorted(choice.items())), overlays)
             )
