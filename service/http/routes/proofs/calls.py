@@ -12,7 +12,7 @@ from starlette.responses import Response
 
 from zkmargin.circuits.errors import ZkMarginError
 from zkmargin.service.http import problems
-from zkmargin.service.http.context import OfVerifier, VerifierContext
+from zkmargin.service.http.context import OfService, Service
 from zkmargin.service.http.domain import Allowance, Domain
 from zkmargin.service.http.example import of_batch
 from zkmargin.service.http.lanes import VERIFY
@@ -56,8 +56,9 @@ def _body(model: type[Any], example: dict[str, Any]) -> dict[str, Any]:
     return {"requestBody": {"required": True, "content": {"application/json": {"schema": schema, "example": example}}}}
 
 
-async def _verify(request: Request, verifier: VerifierContext, *, many: bool) -> Done:
-    job = BodyJob(await request.body(), many, verifier.hub_keys, verifier.oracle_keys)
+async def _verify(request: Request, service: Service, *, many: bool) -> Done:
+    body, verifier = await request.body(), service.verifier.get()
+    job = BodyJob(body, many, verifier.hub_keys, verifier.oracle_keys)
     return await verifier.pool.submit(job)
 
 
@@ -112,14 +113,14 @@ def _said(error: ZkMarginError) -> dict[str, Any]:
         with_body=True,
     ),
 )
-async def verify_proof(request: Request, verifier: OfVerifier) -> Response:
+async def verify_proof(request: Request, service: OfService) -> Response:
     """Verify one proof: attestation, snapshot's signature, times and the proof itself, in this order.
 
     The answer is 200 with `verdict` `invalid` and the failing check when the documents are well formed and the proof is
     not to be relied on; a problem when the documents are malformed or nothing could be checked. Checks without a
     document to check are `not-checked`: without an attestation nothing says whose commitment this is.
     """
-    result = (await _verify(request, verifier, many=False)).results[0]
+    result = (await _verify(request, service, many=False)).results[0]
     if isinstance(result, ZkMarginError):
         raise result
     if result.failed is not None:
@@ -134,13 +135,13 @@ async def verify_proof(request: Request, verifier: OfVerifier) -> Response:
     openapi_extra=_body(VerifyBatchRequest, of_batch(frozen_example())),
     responses=problems.responses("too-expensive", "not-ready", with_body=True),
 )
-async def verify_proofs(request: Request, verifier: OfVerifier) -> Response:
+async def verify_proofs(request: Request, service: OfService) -> Response:
     """Verify up to 256 proofs with one pairing check; bad ones are found and do not spoil the others.
 
     An item that could not be checked is `unverifiable`, with the code of the problem. A body that does not have the
     documented form is refused as a whole.
     """
-    done = await _verify(request, verifier, many=True)
+    done = await _verify(request, service, many=True)
     results: list[VerdictModel | Unverifiable] = [
         Unverifiable.model_construct(None, verdict="unverifiable", **_said(r))
         if isinstance(r, ZkMarginError)
