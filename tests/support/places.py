@@ -7,3 +7,9 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parents[2]
 FROZEN = ROOT / "tests" / "frozen"
 SHARED = ROOT.parent / "shared"
+
+
+def file_of_test(name: str) -> Path:
+    """The one test file of this bare name, as documents name them."""
+    (found,) = (ROOT / "tests").rglob(name)
+    return found
