@@ -9,7 +9,7 @@ FROZEN = ROOT / "tests" / "frozen"
 SHARED = ROOT.parent / "shared"
 
 
-def file_of_test(name: str) -> Path:
-    """The one test file of this bare name, as documents name them."""
+def find_test(name: str) -> Path:
+    """The test file of this name. Documents name test files without their folder, so names are given once."""
     (found,) = (ROOT / "tests").rglob(name)
     return found
