@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -15,7 +16,9 @@ import pytest
 from tests.support.doc_blocks import Block, blocks
 from tests.support.places import ROOT
 
-#: In a role of its own, so that its description is made from the copy.
+_THIS = "project/test_contributing.py::"
+UNWANTED = shutil.ignore_patterns("__pycache__")
+#: Printed by a process that sees one checkout alone.
 DESCRIBE = """
 import json
 from zkmargin.service.http.app import create_app
@@ -30,9 +33,6 @@ def example() -> dict[str, Block]:
     return {block.marks["file"]: block for block in found}
 
 
-_THIS = "project/test_contributing.py::"
-
-
 @pytest.fixture(scope="module")
 def copy(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A checkout in which the example was followed: the service is a copy, the rest is this one's."""
@@ -43,24 +43,23 @@ def copy(tmp_path_factory: pytest.TempPathFactory) -> Path:
         (package / name).symlink_to(ROOT / name)
     for name in ("__init__.py", "__main__.py"):
         (package / name).symlink_to(ROOT / "src" / "zkmargin" / name)
-    shutil.copytree(ROOT / "service", directory / "service", ignore=shutil.ignore_patterns("__pycache__"))
+    shutil.copytree(ROOT / "service", directory / "service", ignore=UNWANTED)
     (package / "service").symlink_to(directory / "service")
-    (tests / "service" / "http").mkdir(parents=True)
-    for name in ("__init__.py", "support", "service/__init__.py", "service/http/__init__.py"):
+    shutil.copytree(ROOT / "tests" / "service" / "http", tests / "service" / "http", ignore=UNWANTED)
+    for name in ("__init__.py", "support", "service/__init__.py"):
         (tests / name).symlink_to(ROOT / "tests" / name)
     (directory / "pyproject.toml").symlink_to(ROOT / "pyproject.toml")
     for name, block in example().items():
         file = directory / name
-        before = file.read_text() + "\n\n" if file.exists() else ""
-        file.write_text(before + block.text)
+        file.write_text(f"{file.read_text()}\n\n{block.text}")
     return directory
 
 
-def run(directory: Path, *command: str) -> str:
-    """What a command prints in the copy; it must succeed."""
+def run(directory: Path, *command: str, status: int = 0) -> str:
+    """What a command prints in the copy; it must end so."""
     environment = os.environ | {"PYTHONPATH": f"{directory / 'src'}{os.pathsep}{directory}"}
     done = subprocess.run(command, cwd=directory, env=environment, capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stdout + done.stderr
+    assert done.returncode == status, done.stdout + done.stderr
     return done.stdout
 
 
@@ -71,16 +70,23 @@ def test_the_example_takes_three_files() -> None:
     assert routes.startswith("service/http/routes/")
     assert ledger.startswith("service/ledger/")
     assert test.startswith("tests/")
-    assert not (ROOT / test).exists()
 
 
 def test_the_example_is_an_endpoint(copy: Path) -> None:
-    """Its own test calls it in a running hub; the control is that the same test fails without the two others."""
-    (test,) = (name for name in example() if name.startswith("tests/"))
-    where = f"{copy / 'src'}"
-    module = run(copy, sys.executable, "-c", "import zkmargin.service as s; print(s.__file__)")
-    assert module.startswith(where), "not the copy"
-    assert "1 passed" in run(copy, sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", test)
+    """Its own test calls it in a running hub. The control: without the other two files that test fails."""
+    *code, test = example()
+    name = re.findall(r"^def (test_\w+)", example()[test].text, re.MULTILINE)[0]
+    command = (sys.executable, "-m", "pytest", "-p", "no:cacheprovider", f"{test}::{name}[sqlite]")
+    assert run(copy, sys.executable, "-c", "import zkmargin.service as s; print(s.__file__)").startswith(str(copy))
+    run(copy, *command)
+    followed = {name: (copy / name).read_text() for name in code}
+    try:
+        for name in code:
+            (copy / name).write_text((ROOT / name).read_text())
+        run(copy, *command, status=1)
+    finally:
+        for name, text in followed.items():
+            (copy / name).write_text(text)
 
 
 def test_the_example_is_described_with_its_problems(copy: Path) -> None:
