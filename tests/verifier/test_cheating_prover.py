@@ -21,9 +21,11 @@ from zkmargin.circuits.statement import Statement, bind
 from zkmargin.circuits.system import FIELD_ORDER, LinearSystem, Row, Variable
 from zkmargin.prover.commitment import Opening, commitment_key
 from zkmargin.prover.prove import prove
-from zkmargin.verifier.argument import Instance, equation, holds
+from zkmargin.verifier.argument.instance import Instance
+from zkmargin.verifier.argument.v1.equation import equation
+from zkmargin.verifier.argument.v1.wire import decode
 from zkmargin.verifier.field import ONE, integer, scalar, scalars
-from zkmargin.verifier.proof import decode
+from zkmargin.verifier.kzg import holds
 from zkmargin.verifier.srs import ethereum
 from zkmargin.verifier.verify import instance_of, verify
 

@@ -28,7 +28,7 @@ from zkmargin.service.vectors.topics.purposes import (
 )
 from zkmargin.service.vectors.topics.signed import fact_of
 from zkmargin.service.vectors.weak import prove_weakly
-from zkmargin.verifier.proof import HEADER_BYTES
+from zkmargin.verifier.argument.v1.wire import HEADER_BYTES
 
 NAME, TITLE = "purpose-proofs", "Whole proofs of statements of version 2, and their purpose changed"
 REJECTED, MISMATCH, MALFORMED = "proof-rejected", "statement-mismatch", "malformed-input"
