@@ -121,11 +121,11 @@ class Recorded(CheatingProver):
 
     def __init__(self, made: Attempt) -> None:
         super().__init__(made, key=commitment_key(DOMAIN, TOY))
-        self.drawn: list[Polynomial] = []
+        self.kept: list[Polynomial] = []
 
     def blinded(self, values: Sequence[Scalar], count: int) -> Polynomial:
-        self.drawn.append(super().blinded(values, count))
-        return self.drawn[-1]
+        self.kept.append(super().blinded(values, count))
+        return self.kept[-1]
 
 
 class Equivocator(CheatingProver):
@@ -171,7 +171,7 @@ def test_any_solvent_portfolio_explains_the_very_same_proof(size: int) -> None:
     made = attempt(theirs, statement)
     assert made.columns != prover.made.columns
     assert made.positions != prover.made.positions
-    assert Equivocator(made, prover.drawn, prover.zeta).prove() == proof
+    assert Equivocator(made, prover.kept, prover.zeta).prove() == proof
 
 
 def test_an_insolvent_portfolio_explains_no_proof() -> None:
@@ -186,7 +186,7 @@ def test_an_insolvent_portfolio_explains_no_proof() -> None:
     prover = Recorded(attempt(mine, statement))
     proof = prover.prove()
     made = attempt(theirs, statement)
-    assert Equivocator(made, prover.drawn, prover.zeta).prove() != proof
+    assert Equivocator(made, prover.kept, prover.zeta).prove() != proof
 
 
 def elements(proof: bytes) -> list[bytes]:
