@@ -22,6 +22,7 @@ from tests.support.doc_blocks import (
     sessions,
     with_earlier,
 )
+from tests.support.places import find_test
 from zkmargin.service.cli.root import app
 
 #: Blocks that nothing runs, by document, each with why. A new one is a decision, and changes this table.
@@ -53,7 +54,7 @@ def test_the_tests_that_blocks_name_exist() -> None:
     assert len(named) > 5
     for block in named:
         file, _, test = block.marks["test"].partition("::")
-        tree = ast.parse((ROOT / "tests" / file).read_text())
+        tree = ast.parse(find_test(file).read_text())
         assert test in {node.name for node in tree.body if isinstance(node, ast.FunctionDef)}, block.place
 
 
