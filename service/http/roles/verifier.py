@@ -19,7 +19,8 @@ from zkmargin.service.http.routes import pages, system
 from zkmargin.service.http.routes.proofs import calls as proofs
 from zkmargin.service.observability.metrics import Metrics
 from zkmargin.service.settings import Settings
-from zkmargin.service.verification.pool import Lookup, SnapshotStore, VerifierPool
+from zkmargin.service.verification.pool import Lookup, VerifierPool
+from zkmargin.service.verification.snapshots import SnapshotStore
 from zkmargin.verifier.facts.attestation import load_public_key
 
 #: The domains of every role.
