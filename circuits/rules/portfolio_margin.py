@@ -108,8 +108,8 @@ class CashRiskModel(Strict):
 
 
 @dataclass(frozen=True)
-class Book:
-    """What the rule knows of the registry: options by expiry, the add-ons of each instrument and of each strike."""
+class Groups:
+    """Rows of the registry as the rule groups them: options by expiry, and add-ons by instrument and by strike."""
 
     plain: tuple[int, ...]
     expiries: Mapping[str, tuple[int, ...]]
@@ -199,7 +199,7 @@ class _Context:
         short = Max(f"short.{expiry}.{strike}", (Linear(dict.fromkeys(rows, -1)), Linear({})))
         return [(self.per_lot(value, rate), short)]
 
-    def book(self) -> Book:
+    def groups(self) -> Groups:
         """Read every instrument's risk parameters."""
         kinds: dict[str, Callable[[int, Instrument, str], Parts]] = {
             "perpetual": self.plain, "spot": self.plain, "quote": self.cash, "credit": self.cash,
@@ -230,7 +230,7 @@ class _Context:
             part for (name, strike), rows in strikes.items()
             for part in self.naked_shorts(name, strike, sorted(rows.values()))
         ]  # fmt: skip
-        return Book(tuple(plain), {name: tuple(rows) for name, rows in sorted(expiries.items())}, tuple(own), shorts)
+        return Groups(tuple(plain), {name: tuple(rows) for name, rows in sorted(expiries.items())}, tuple(own), shorts)
 
     def discounted(self, columns: tuple[int, int], rows: Sequence[int], rate_ppb: int, sign: int = 1) -> Linear:
         """sign * (rate * x - m) of an expiry, in parts per billion of fine quanta; columns of x and m."""
@@ -311,8 +311,8 @@ def build(snapshot: Snapshot, level: str, multiplier: Fraction, horizon: int) ->
             raise MalformedInput("must not contain a slash", field=f"{PARAMETERS}.expiries.{name}")
     context = _Context(snapshot, parameters, index, level == "initial", multiplier, horizon)
     context.check_columns()
-    book = context.book()
-    parts = [part for _, own in book.own for part in own] + book.shorts
+    groups = context.groups()
+    parts = [part for _, own in groups.own for part in own] + groups.shorts
     requirement = Shared("requirement", Sum(tuple((f, e) for f, e in parts if f)))
     mark = context.column(parameters.mark, "mark")
     scenarios: list[tuple[str, Expression]] = []
@@ -321,19 +321,19 @@ def build(snapshot: Snapshot, level: str, multiplier: Fraction, horizon: int) ->
         if scenario is None:
             continue
         factor = context.loss_factor(scenario.dampening_ppb)
-        net: Parts = [(1, context.net_value(column, factor, book.plain)), (-(PPB**2), requirement)]
+        net: Parts = [(1, context.net_value(column, factor, groups.plain)), (-(PPB**2), requirement)]
         if factor:
             net += [
                 (factor, context.expiry_difference(name, scenario.kind, expiry, rows))
-                for expiry, rows in book.expiries.items()
+                for expiry, rows in groups.expiries.items()
             ]
         scenarios.append((name, Sum(tuple(net))))
     factor = context.loss_factor(PPB)
     contingency: Parts = [
         (factor * context.expiry(expiry).basis_ppb, context.basis_difference(expiry, rows))
-        for expiry, rows in book.expiries.items()
+        for expiry, rows in groups.expiries.items()
     ]
-    value = context.net_value(mark, 0, book.plain)
+    value = context.net_value(mark, 0, groups.plain)
     scenarios.append((BASIS, Sum(((1, value), (-(PPB**2), requirement), *contingency))))
     return MarginRule(
         limits=tuple(
@@ -342,5 +342,5 @@ def build(snapshot: Snapshot, level: str, multiplier: Fraction, horizon: int) ->
         scenarios=tuple(scenarios),
         amount_factor=snapshot.fine * PPB**2,
         non_negative=frozenset(j for j, inst in enumerate(snapshot.instruments) if inst.kind == "credit"),
-        components=(("requirement", requirement), *((name, Sum(tuple(own))) for name, own in book.own)),
+        components=(("requirement", requirement), *((name, Sum(tuple(own))) for name, own in groups.own)),
     )

@@ -1,4 +1,4 @@
-"""A spoke in 30 lines: over HTTP it asks for 100, checks what a holder offers, and takes the credit at the hub.
+"""A venue in 30 lines: over HTTP it asks for 100, checks what a holder offers, and takes the credit at the hub.
 
 python spoke.py HUB-URL PORT DIRECTORY, where DIRECTORY has the files that hub_demo.py makes.
 """
@@ -19,7 +19,7 @@ hub = HubClient(url, signer=RequestSigner(load_private_key((files / "spoke-a.key
 trust = hub.run(meet(pinned.public_bytes_raw(), hub="hub-1"))
 
 
-class Spoke(BaseHTTPRequestHandler):
+class Venue(BaseHTTPRequestHandler):
     """GET gives a demand, POST takes the offer on it and gives the signed credit."""
 
     def do_GET(self):
@@ -42,4 +42,4 @@ class Spoke(BaseHTTPRequestHandler):
 
 
 print("ready", flush=True)
-HTTPServer(("127.0.0.1", port), Spoke).serve_forever()
+HTTPServer(("127.0.0.1", port), Venue).serve_forever()
