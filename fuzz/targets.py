@@ -27,7 +27,7 @@ from zkmargin.circuits.errors import ZkMarginError
 from zkmargin.circuits.rules import LEVELS, Terms, build
 from zkmargin.circuits.snapshot import Snapshot
 from zkmargin.circuits.statement import Statement
-from zkmargin.prover import files
+from zkmargin.prover import files, solvency
 from zkmargin.prover.documents import parse_opening, parse_proof, portfolio_lots
 from zkmargin.prover.words import in_words
 from zkmargin.service.client.negotiation import Demand, Offer
@@ -78,7 +78,7 @@ def fuzz_snapshot(data: bytes) -> None:
     for level in LEVELS:
         terms = Terms(level, Fraction(1), 3600, (), overlays)
         rule = build(snap, terms)
-        choice = rule.best_choice([0] * len(snap.instruments))
+        choice = solvency.best_choice(rule, [0] * len(snap.instruments))
         chosen = Terms(level, Fraction(1), 3600, tuple(sorted(choice.items())), overlays)
         statement.compile_terms(snap, chosen).system.layout(2048)
 

@@ -1,6 +1,6 @@
 """A holder against a running hub: fetch prices and the own opening, prove and sign here what a venue demands, offer it.
 
-python holder.py HUB-URL SPOKE-URL DIRECTORY, where DIRECTORY has the files that hub_demo.py makes. Prints the signed
+python holder.py HUB-URL VENUE-URL DIRECTORY, where DIRECTORY has the files that hub_demo.py makes. Prints the signed
 credit entry that the venue got. Positions and blinding stay on this machine.
 """
 
@@ -36,7 +36,7 @@ with HubClient(url, signer=signer) as hub:
 
 demand = Demand.from_bytes(urlopen(venue).read())  # noqa: S310 - the address that you gave
 # What may be signed without asking: one credit of at most 100 for this venue, for an hour.
-policy = Policy(credits=(CreditRule("spoke-a", "100", 3600),))
+policy = Policy(credits=(CreditRule("venue-a", "100", 3600),))
 offer = answer(demand, prices, holding, policy=policy, key=key)
 print(f"proved {demand.amount} for {demand.venue}: {len(offer.proof)} bytes", file=sys.stderr)
 print(urlopen(venue, data=offer.to_bytes()).read().decode())  # noqa: S310

@@ -9,10 +9,11 @@ from typing import TYPE_CHECKING, Any
 from zkmargin.circuits import canonical, snapshot, statement
 from zkmargin.circuits.errors import MalformedInput
 from zkmargin.circuits.layout import fit
-from zkmargin.circuits.statement import bind, cheapest_domain
+from zkmargin.circuits.statement import bind
 from zkmargin.circuits.system import LinearSystem, Row, Variable
 from zkmargin.prover.commitment import Opening
 from zkmargin.prover.documents import parse_opening, parse_proof
+from zkmargin.prover.domains import cheapest_domain, cheapest_layout
 from zkmargin.service.vectors import curves_native, signatures
 from zkmargin.service.vectors.engine import (
     Input,
@@ -153,7 +154,8 @@ def linear_system_of(given: Input) -> LinearSystem:
 def op_linear_system(given: Input) -> Values:
     """Digest and layout of a system written out; without ``domain`` the cheapest layout."""
     system = linear_system_of(given)
-    layout = system.layout(given.optional_number("domain"))
+    n = given.optional_number("domain")
+    layout = cheapest_layout(system) if n is None else system.layout(n)
     return {"digest": system.digest.hex(), "domain": layout.n, "columns": layout.columns}
 
 

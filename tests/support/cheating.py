@@ -22,7 +22,7 @@ from zkmargin.prover import polynomial as poly
 from zkmargin.prover.commitment import CommitmentKey, commitment_key, fresh
 from zkmargin.prover.polynomial import Polynomial
 from zkmargin.prover.rounds import column_weights
-from zkmargin.prover.witness import limb_columns
+from zkmargin.prover.witness import assign, limb_columns
 from zkmargin.verifier import argument
 from zkmargin.verifier.argument import Challenges, Instance
 from zkmargin.verifier.claim import matrix, table_polynomial
@@ -121,7 +121,7 @@ def attempt(account: Account, statement: Statement, *, inflate: Sequence[int] = 
     """
     bound = bind(statement, account.snapshot)
     z = [x + bound.delta.get(j, 0) for j, x in enumerate(account.opening.lots)]
-    values = bound.program.assign(z, bound.amount)
+    values = assign(bound.program, z, bound.amount)
     for k, definition in enumerate(bound.program.definitions):
         split = isinstance(definition, Positive | Negative)
         if inflate and split and definition.position not in bound.program.rule.non_negative:

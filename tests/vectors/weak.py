@@ -22,7 +22,7 @@ from zkmargin.prover.commitment import CommitmentKey, Opening, Randomness, commi
 from zkmargin.prover.polynomial import Polynomial
 from zkmargin.prover.prove import prove_instance
 from zkmargin.prover.rounds import column_weights
-from zkmargin.prover.witness import build_witness, count_multiplicities, limb_columns
+from zkmargin.prover.witness import assign, build_witness, count_multiplicities, limb_columns
 from zkmargin.verifier import argument
 from zkmargin.verifier.argument import Challenges, Instance
 from zkmargin.verifier.claim import matrix, table_polynomial
@@ -182,7 +182,7 @@ def attempt(account: Account, stated: Statement, *, held: Opening | None = None)
     bound = bind(stated, account.snapshot)
     lots = (held or account.opening).lots
     z = [x + bound.delta.get(j, 0) for j, x in enumerate(lots)]
-    values = bound.program.assign(z, bound.amount)
+    values = assign(bound.program, z, bound.amount)
     limbs = limb_columns([max(v, 0) for v in values], bound.program.system.limits, bound.layout)
     counts = scalars(count_multiplicities(limbs, bound.layout.n))
     columns = [scalars(column) for column in limbs]

@@ -18,7 +18,7 @@ from zkmargin.circuits.system import FIELD_ORDER, LinearSystem, Row, Variable
 from zkmargin.prover import polynomial as poly
 from zkmargin.prover.commitment import Opening, commit, commitment_key, fresh
 from zkmargin.prover.rounds import column_weights
-from zkmargin.prover.witness import limb_columns
+from zkmargin.prover.witness import limb_columns, residuals
 from zkmargin.verifier import argument
 from zkmargin.verifier.argument import evaluate_public
 from zkmargin.verifier.claim import Claim, lagrange_prefix, matrix, table_at, word_weights
@@ -240,7 +240,7 @@ def test_the_claim_is_the_weighted_sum_of_all_rows(n: int) -> None:
     left = inner(scalars(column), column_weights(instance, claim)[0])
     left = left + inner(positions, claim.position_vector(n)) - claim.target
     right = ZERO
-    for i, residual in enumerate(system.residuals(x, values, 12)):
+    for i, residual in enumerate(residuals(system, x, values, 12)):
         right = right + power(beta, i) * scalar(residual)
     for i, value in hidden_rows.items():
         right = right + power(beta, len(system.rows)) * scalar(value) * (beta - domain(n)[i]).inverse()

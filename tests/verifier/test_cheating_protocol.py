@@ -40,6 +40,7 @@ from zkmargin.circuits.layout import Layout
 from zkmargin.circuits.statement import Statement, bind
 from zkmargin.prover.commitment import CommitmentKey, commitment_key, fresh
 from zkmargin.prover.prove import prove_instance
+from zkmargin.prover.witness import assign
 from zkmargin.verifier import argument
 from zkmargin.verifier.curve import G1_INFINITY
 from zkmargin.verifier.field import ONE, ZERO, scalar
@@ -254,7 +255,7 @@ def test_proof_in_another_layout_is_refused_by_shape(layout: Layout) -> None:
     opening = replace(account.opening, domain=layout.n)
     bound = bind_all(account, statement)
     program = bound.bound.program
-    values = program.assign(opening.lots, bound.bound.amount)
+    values = assign(program, opening.lots, bound.bound.amount)
     wide = replace(bound.instance, layout=layout)
     if layout.columns * layout.words_per_column < sum(layout.words_of(m) for m in program.system.limits):
         pytest.fail("the system does not fit this layout")

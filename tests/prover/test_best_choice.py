@@ -19,12 +19,14 @@ from tests.circuits.test_rule_monotone import portfolio
 from tests.circuits.test_span import span
 from tests.service.cli.test_cli import call
 from tests.support.toy import load_snapshot
-from zkmargin.circuits import canonical, election
+from zkmargin.circuits import canonical
 from zkmargin.circuits.compiler import Constraint, MarginRule
 from zkmargin.circuits.election import elections, resolver
-from zkmargin.circuits.expression import Election, Expression, FloorDiv, Linear, Min, Sum, evaluate
+from zkmargin.circuits.expression import Election, Expression, FloorDiv, Linear, Min, Sum
 from zkmargin.circuits.rules import LEVELS, Terms, build
 from zkmargin.circuits.snapshot import Snapshot
+from zkmargin.prover import solvency
+from zkmargin.prover.evaluation import evaluate
 from zkmargin.prover.explain import explain
 
 MAKERS: dict[str, Callable[[], Snapshot]] = {
@@ -36,14 +38,14 @@ MAKERS: dict[str, Callable[[], Snapshot]] = {
 
 def worth(rule: MarginRule, choice: dict[str, str], z: Sequence[int], amount: int) -> tuple[bool, int]:
     """Whether a choice meets every constraint, and its smallest net margin."""
-    slacks = [slack for _, slack in rule.elect(choice).slacks(z, amount)]
+    slacks = [slack for _, slack in solvency.slacks(rule.elect(choice), z, amount)]
     return all(slack >= 0 for slack in slacks[len(rule.scenarios) :]), min(slacks[: len(rule.scenarios)])
 
 
 def expect_best(rule: MarginRule, z: Sequence[int], amount: int) -> None:
-    chosen = worth(rule, rule.best_choice(z, amount), z, amount)
+    chosen = worth(rule, solvency.best_choice(rule, z, amount), z, amount)
     assert chosen == max(worth(rule, choice, z, amount) for choice in choices(rule))
-    slacks = [slack for _, slack in rule.slacks(z, amount)]
+    slacks = [slack for _, slack in solvency.slacks(rule, z, amount)]
     assert min(slacks[: len(rule.scenarios)]) == chosen[1]
 
 
@@ -98,7 +100,7 @@ def test_the_best_choice_of_any_small_rule(
 
 def test_many_joint_elections_are_improved_one_by_one(monkeypatch: pytest.MonkeyPatch) -> None:
     """Beyond the limit no single election betters the choice, and it meets what can be met."""
-    monkeypatch.setattr(election, "MAX_JOINT", 4)
+    monkeypatch.setattr("zkmargin.prover.elections.MAX_JOINT", 4)
     rows: list[tuple[str, Expression]] = []
     for s in range(3):
         parts = [
@@ -108,7 +110,7 @@ def test_many_joint_elections_are_improved_one_by_one(monkeypatch: pytest.Monkey
         rows.append((f"s{s}", Sum(tuple(parts))))
     limit = Election("e3", (("a", Linear({}, -1)), ("b", Linear({}, -1)), ("c", Linear({}, 0))))
     rule = MarginRule(((-9, 9),), tuple(rows), 1, constraints=(Constraint("only c", limit),))
-    chosen = rule.best_choice([5])
+    chosen = solvency.best_choice(rule, [5])
     reached = worth(rule, chosen, [5], 0)
     assert reached[0]
     assert chosen["e3"] == "c"
@@ -146,7 +148,7 @@ def test_control_a_met_ban_hid_the_better_category() -> None:
     """A ban that is met counts 0 lots, and no net margin is below that: the first label was as good as any."""
     rule, z = build(banned_ether(), terms(overlays=("eu",))), [500_000, 10_000, 0, 0]
     exprs = [expr for _, expr in rule.scenarios] + [c.expression for c in rule.constraints]
-    old, new = by_smallest_value(exprs, z), rule.best_choice(z)
+    old, new = by_smallest_value(exprs, z), solvency.best_choice(rule, z)
     assert (old, new) == ({"emode": "none"}, {"emode": "stable"})
     assert worth(rule, old, z, 0) < worth(rule, new, z, 0)
 
@@ -160,7 +162,7 @@ def test_control_two_levels_in_one_sum_have_weights() -> None:
         return [((1, 9)[k], Election(name, (("a", first), ("b", second)))) for name in ("e", "f")]
 
     rule = MarginRule(((0, 1),), (("s", Sum((*level(0), *level(1)))),), 1)
-    old, new = by_smallest_value([expr for _, expr in rule.scenarios], [0]), rule.best_choice([0])
+    old, new = by_smallest_value([expr for _, expr in rule.scenarios], [0]), solvency.best_choice(rule, [0])
     assert (old, new) == ({"e": "a", "f": "a"}, {"e": "b", "f": "b"})
     assert (worth(rule, old, [0], 0), worth(rule, new, [0], 0)) == ((True, 8), (True, 54))
 
@@ -171,10 +173,10 @@ def test_an_election_that_meets_an_overlay_goes_before_a_richer_one() -> None:
         ((0, 1),), (("s", rich),), 1,
         constraints=(Constraint("c", Election("e", (("rich", Linear({}, -1)), ("meets", Linear({}, 0))))),),
     )  # fmt: skip
-    assert rule.best_choice([0]) == {"e": "meets"}
+    assert solvency.best_choice(rule, [0]) == {"e": "meets"}
     impossible = MarginRule(((0, 1),), (("s", rich),), 1, constraints=(Constraint("c", Linear({}, -1)),))
-    assert impossible.best_choice([0]) == {"e": "rich"}
-    assert dict(impossible.slacks([0], 0))["c"] < 0  # and what is not met is named
+    assert solvency.best_choice(impossible, [0]) == {"e": "rich"}
+    assert dict(solvency.slacks(impossible, [0], 0))["c"] < 0  # and what is not met is named
 
 
 def test_an_explanation_shows_the_best_election_its_requirement_and_what_no_election_meets() -> None:
@@ -193,8 +195,8 @@ def test_the_best_election_for_a_statement_knows_its_amount(tmp_path: Path) -> N
     """Without an amount the category is better; with one, which becomes a debt in quote, only outside it proves."""
     snap, lots = eth_loans(), [0, 1_000, 0]
     rule = build(snap, terms("initial"))
-    assert rule.best_choice(lots) == {"emode": "eth"}
-    assert rule.best_choice(lots, 500_000) == {"emode": "none"}
+    assert solvency.best_choice(rule, lots) == {"emode": "eth"}
+    assert solvency.best_choice(rule, lots, 500_000) == {"emode": "none"}
     paths = {n: tmp_path / n for n in ("key", "pub", "held", "snapshot", "opening", "attestation", "statement")}
     paths["snapshot"].write_bytes(snap.to_bytes())
     held: dict[str, Any] = {
