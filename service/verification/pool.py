@@ -15,7 +15,7 @@ import multiprocessing
 import os
 import signal
 import threading
-from collections import OrderedDict, deque
+from collections import deque
 from collections.abc import Awaitable, Callable, Iterable
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
@@ -38,6 +38,7 @@ from zkmargin.service.verification.jobs import (
     Verdict,
     VerifyJob,
 )
+from zkmargin.service.verification.snapshots import SnapshotStore
 
 #: Gives the document of a snapshot by its digest, or None.
 Lookup = Callable[[bytes], Awaitable[bytes | None]]
@@ -52,35 +53,6 @@ RETRY_HEAVY = 5
 #: A process that can't be started is tried again after so many seconds.
 RETRY_START = 0.5
 START_TIMEOUT = 60.0
-
-
-class SnapshotStore:
-    """Snapshot documents by digest: those of the operator for ever, the others least recently used first."""
-
-    def __init__(self, max_bytes: int) -> None:
-        self.max_bytes = max_bytes
-        self._kept: dict[bytes, bytes] = {}
-        self._recent: OrderedDict[bytes, bytes] = OrderedDict()
-        self._bytes = 0
-
-    def keep(self, digest: bytes, document: bytes) -> None:
-        """Keep a document for the life of the service."""
-        self._kept[digest] = document
-
-    def learn(self, digest: bytes, document: bytes) -> None:
-        """Remember a document that came with a request."""
-        if digest in self._kept or digest in self._recent or len(document) > self.max_bytes:
-            return
-        self._recent[digest] = document
-        self._bytes += len(document)
-        while self._bytes > self.max_bytes:
-            self._bytes -= len(self._recent.popitem(last=False)[1])
-
-    def get(self, digest: bytes) -> bytes | None:
-        """The document, if known."""
-        if digest in self._recent:
-            self._recent.move_to_end(digest)
-        return self._kept.get(digest) or self._recent.get(digest)
 
 
 @dataclass(eq=False)

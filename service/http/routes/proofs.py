@@ -29,7 +29,8 @@ from zkmargin.service.http.routes.proof_models import (
 )
 from zkmargin.service.http.routing import StrictRoute
 from zkmargin.service.verification.jobs import BodyJob, Done, Verdict
-from zkmargin.service.verification.pool import SnapshotStore, VerifierPool
+from zkmargin.service.verification.pool import VerifierPool
+from zkmargin.service.verification.snapshots import SnapshotStore
 
 if TYPE_CHECKING:
     from zkmargin.service.http.app import Service
