@@ -28,6 +28,7 @@ from zkmargin.service.cli.root import app
 #: Blocks that nothing runs, by document, each with why. A new one is a decision, and changes this table.
 SHOWN = {
     "README.md": ["CI-runs-them", "installs-from-a-registry"],
+    "CONTRIBUTING.md": ["CI-runs-them"],
     "SPEC.md": ["a-formula"],
     "VECTORS.md": ["takes-minutes-or-a-program-of-yours", "needs-public-suites"],
 }

@@ -23,9 +23,13 @@ from zkmargin.prover.polynomial import Polynomial
 from zkmargin.prover.prove import prove_instance
 from zkmargin.prover.rounds import column_weights
 from zkmargin.prover.witness import assign, build_witness, count_multiplicities, limb_columns
-from zkmargin.verifier import argument
-from zkmargin.verifier.argument import Challenges, Instance
-from zkmargin.verifier.claim import matrix, table_polynomial
+from zkmargin.verifier.argument.claim import table_polynomial
+from zkmargin.verifier.argument.instance import Instance
+from zkmargin.verifier.argument.matrix import matrix
+from zkmargin.verifier.argument.v1 import challenges
+from zkmargin.verifier.argument.v1.linearisation import linearise
+from zkmargin.verifier.argument.v1.messages import Columns, Evaluations, Openings, Proof, Quotient, Sums
+from zkmargin.verifier.argument.v1.wire import encode
 from zkmargin.verifier.curve import encode_g1
 from zkmargin.verifier.field import (
     ONE,
@@ -38,7 +42,6 @@ from zkmargin.verifier.field import (
     scalars,
     vanishing,
 )
-from zkmargin.verifier.proof import Proof
 from zkmargin.verifier.srs import Srs, VerifierKey
 from zkmargin.verifier.transcript import Transcript
 from zkmargin.verifier.verify import instance_of
@@ -72,9 +75,9 @@ class WeakInstance(Instance):
 
     make: Callable[[], Transcript]
     srs_digest: bytes | None = None
-    protocol: bytes = argument.PROTOCOL
+    protocol: bytes = challenges.PROTOCOL
 
-    def transcript(self, srs_digest: bytes) -> Transcript:
+    def transcript(self, protocol: bytes, srs_digest: bytes) -> Transcript:
         """The public messages in the right order, into whatever transcript this instance has."""
         t = self.make()
         t.absorb(b"protocol", self.protocol)
@@ -94,7 +97,7 @@ def prove_weakly(
     make: Callable[[], Transcript] = Transcript,
     *,
     srs_digest: bytes | None = None,
-    protocol: bytes = argument.PROTOCOL,
+    protocol: bytes = challenges.PROTOCOL,
     key: CommitmentKey | None = None,
     digest: bytes | None = None,
 ) -> str:
@@ -109,7 +112,7 @@ def prove_weakly(
     witness = build_witness(bound, account.snapshot, account.opening.lots)
     chosen = key or commitment_key(stated.domain)
     made = prove_instance(weak, witness, account.opening, chosen, randomness=Stream(f"weak/{label}").scalars)
-    return made.to_bytes().hex()
+    return encode(made).hex()
 
 
 class KnownSrs(Srs):
@@ -213,8 +216,8 @@ class CheatingProver:
         for column, weights in zip(self.made.columns, self.weights, strict=True):
             out = [s + v * w for s, v, w in zip(out, column, weights, strict=True)]
         for helper in helpers:
-            out = [s + self.eta * h for s, h in zip(out, helper, strict=True)]
-        return [s - self.eta * h for s, h in zip(out, table_helper, strict=True)]
+            out = [s + self.drawn.eta * h for s, h in zip(out, helper, strict=True)]
+        return [s - self.drawn.eta * h for s, h in zip(out, table_helper, strict=True)]
 
     def quotient(self, gamma: Scalar, alpha: Scalar) -> Polynomial:
         """The joined constraints by Z; the remainder, where a constraint does not hold, is dropped."""
@@ -227,7 +230,7 @@ class CheatingProver:
         lookups = self.table_helper
         for helper in self.helpers:
             lookups = lookups - helper
-        total += lookups * poly.constant(self.eta)
+        total += lookups * poly.constant(self.drawn.eta)
         shift, one = poly.constant(gamma), poly.constant(ONE)
         held = [h * (shift + column) - one for h, column in zip(self.helpers, self.columns, strict=True)]
         held += [self.table_helper * (shift + table_polynomial(self.n)) - self.counts, total]
@@ -236,9 +239,9 @@ class CheatingProver:
             joined += constraint * poly.constant(factor)
         return poly.divide_by_vanishing(joined, self.n)
 
-    def linearisation(self, values: Sequence[Scalar], last: Scalar) -> Polynomial:
+    def linearisation(self, said: Evaluations) -> Polynomial:
         """The linearisation with these opened values."""
-        lin = argument.linearise(self.instance, self.challenges, values, last)
+        lin = linearise(self.instance, self.drawn, self.alpha, self.zeta, said)
         total = poly.constant(lin.constant)
         committed = [self.positions, self.counts, self.table_helper, *self.helpers, self.accumulator, self.divided]
         factors = [lin.commitment, lin.multiplicities, lin.table_helper, *lin.helpers, lin.accumulator, lin.quotient]
@@ -246,31 +249,35 @@ class CheatingProver:
             total += polynomial * poly.constant(factor)
         return total
 
-    def evaluations(self, zeta: Scalar) -> tuple[list[Scalar], Scalar]:
+    def evaluations(self) -> Evaluations:
         """What is said to be l_c(zeta) and acc(omega zeta)."""
-        values = [poly.evaluate(column, zeta) for column in self.columns]
-        last = poly.evaluate(self.accumulator, domain(self.n)[1] * zeta)
+        values = tuple(poly.evaluate(column, self.zeta) for column in self.columns)
+        last = poly.evaluate(self.accumulator, domain(self.n)[1] * self.zeta)
+
+        def fault(values: tuple[Scalar, ...], last: Scalar) -> Scalar:
+            return poly.evaluate(self.linearisation(Evaluations(values, last)), self.zeta)
+
         if self.lie is Lie.LAST_EVALUATION:
-            last = root_of_affine(lambda t: poly.evaluate(self.linearisation(values, t), zeta))
+            last = root_of_affine(lambda t: fault(values, t))
         elif self.lie is Lie.COLUMN_EVALUATION:
-            rest = values[1:]
-            values[0] = root_of_affine(lambda t: poly.evaluate(self.linearisation([t, *rest], last), zeta))
-        return values, last
+            values = (root_of_affine(lambda t: fault((t, *values[1:]), last)), *values[1:])
+        return Evaluations(values, last)
 
     def prove(self) -> str:
         """All rounds in order; the proof in hex."""
-        made, t = self.made, self.instance.transcript(self.key.srs.digest)
+        made, t = self.made, challenges.begin(self.instance, self.key.srs.digest)
         self.columns = [self.blinded(column, 2) for column in made.columns]
         self.counts = self.blinded(made.counts, 1)
-        committed, counted = list(map(self.commit, self.columns)), self.commit(self.counts)
-        gamma, beta, self.eta = argument.round_1(t, committed, counted)
-        claim = matrix(self.instance.system, self.instance.layout).claim(beta, self.instance.constants)
+        columns = Columns(tuple(map(self.commit, self.columns)), self.commit(self.counts))
+        self.drawn = challenges.round_1(t, columns)
+        gamma = self.drawn.gamma
+        claim = matrix(self.instance.system, self.instance.layout).claim(self.drawn.beta, self.instance.constants)
         self.weights, self.position_weights = column_weights(self.instance, claim), claim.position_vector(self.n)
         self.share = claim.target * scalar(self.n).inverse()
         helpers = [batch_inverse([gamma + limb for limb in column]) for column in made.columns]
         inverses = batch_inverse([gamma + entry for entry in scalars(range(self.n))])
         table_helper = [m * i for m, i in zip(made.counts, inverses, strict=True)]
-        gap = sum(self.steps(table_helper, helpers), ZERO) * self.eta.inverse()
+        gap = sum(self.steps(table_helper, helpers), ZERO) * self.drawn.eta.inverse()
         if self.lie is Lie.HELPER:
             helpers[0][3] = helpers[0][3] - gap
         elif self.lie is Lie.TABLE_HELPER:
@@ -279,25 +286,21 @@ class CheatingProver:
         self.table_helper = self.blinded(table_helper, 1)
         running = list(accumulate(self.steps(table_helper, helpers), initial=ZERO))[: self.n]
         self.accumulator = self.blinded(running, 3)
-        summed, accumulated = list(map(self.commit, self.helpers)), self.commit(self.accumulator)
-        tabled = self.commit(self.table_helper)
-        alpha = argument.round_2(t, tabled, summed, accumulated)
-        self.divided = self.quotient(gamma, alpha)
-        quotient = self.commit(self.divided)
-        zeta = argument.round_3(t, quotient)
-        self.challenges = Challenges(gamma, beta, self.eta, alpha, zeta, ONE, ONE)
-        values, last = self.evaluations(zeta)
-        nu = argument.round_4(t, values, last)
-        total = self.linearisation(values, last)
+        summed = tuple(map(self.commit, self.helpers))
+        sums = Sums(self.commit(self.table_helper), summed, self.commit(self.accumulator))
+        self.alpha = challenges.round_2(t, sums)
+        self.divided = self.quotient(gamma, self.alpha)
+        quotient = Quotient(self.commit(self.divided))
+        self.zeta = challenges.round_3(t, quotient)
+        said = self.evaluations()
+        nu = challenges.round_4(t, said)
+        total = self.linearisation(said)
         for column, factor in zip(self.columns, powers(nu, len(self.columns), nu), strict=True):
             total += column * poly.constant(factor)
-        opening = self.commit(poly.divide_by_root(total, zeta))
-        opening_next = self.commit(poly.divide_by_root(self.accumulator, domain(self.n)[1] * zeta))
-        proof = Proof(
-            self.instance.layout, tuple(committed), counted, tabled, tuple(summed), accumulated, quotient, opening,
-            opening_next, tuple(values), last,
-        )  # fmt: skip
-        return proof.to_bytes().hex()
+        opening = self.commit(poly.divide_by_root(total, self.zeta))
+        opening_next = self.commit(poly.divide_by_root(self.accumulator, domain(self.n)[1] * self.zeta))
+        openings = Openings(opening, opening_next)
+        return encode(Proof(self.instance.layout, columns, sums, quotient, said, openings)).hex()
 
 
 def root_of_affine(f: Callable[[Scalar], Scalar]) -> Scalar:

@@ -23,9 +23,11 @@ from zkmargin.prover import solvency
 from zkmargin.prover.commitment import Opening, commitment_key
 from zkmargin.prover.prove import prove
 from zkmargin.prover.witness import residuals
-from zkmargin.verifier.argument import Instance, equation, holds
+from zkmargin.verifier.argument.instance import Instance
+from zkmargin.verifier.argument.v1.equation import equation
+from zkmargin.verifier.argument.v1.wire import decode
 from zkmargin.verifier.field import ONE, integer, scalar, scalars
-from zkmargin.verifier.proof import decode
+from zkmargin.verifier.kzg import holds
 from zkmargin.verifier.srs import ethereum
 from zkmargin.verifier.verify import instance_of, verify
 

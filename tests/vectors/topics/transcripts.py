@@ -170,13 +170,13 @@ def _claimed(cases: Cases) -> None:
 def challenges_of(proof: str, name: str, **changes: object) -> list[str]:
     """The challenges of a proof, in order."""
     from zkmargin.circuits.statement import bind
-    from zkmargin.verifier import argument
+    from zkmargin.verifier.argument.v1.challenges import replay
+    from zkmargin.verifier.argument.v1.wire import decode
     from zkmargin.verifier.field import encode_scalar
-    from zkmargin.verifier.proof import decode
     from zkmargin.verifier.srs import ethereum
     from zkmargin.verifier.verify import instance_of
 
     account = ACCOUNTS[name]
     bound = bind(account.statement(**changes), account.snapshot)
-    replayed = argument.replay(instance_of(bound), decode(bytes.fromhex(proof)), ethereum().digest)
+    replayed = replay(instance_of(bound), decode(bytes.fromhex(proof)), ethereum().digest)
     return [encode_scalar(value).hex() for value in vars(replayed).values()]

@@ -1,6 +1,6 @@
-"""A spoke in 30 lines: over HTTP it asks for 100, checks what a holder offers, and takes the credit at the hub.
+"""A venue in 30 lines: over HTTP it asks for 100, checks what a holder offers, and takes the credit at the hub.
 
-python spoke.py HUB-URL PORT DIRECTORY, where DIRECTORY has the files that hub_demo.py makes.
+python venue.py HUB-URL PORT DIRECTORY, where DIRECTORY has the files that hub_demo.py makes.
 """
 
 import sys
@@ -15,21 +15,21 @@ from zkmargin.verifier.facts.attestation import load_public_key
 
 url, port, files, demands = sys.argv[1], int(sys.argv[2]), Path(sys.argv[3]), {}
 pinned, oracle = (load_public_key((files / name).read_bytes()) for name in ("hub.pub", "oracle.pub"))
-hub = HubClient(url, signer=RequestSigner(load_private_key((files / "spoke-a.key").read_bytes()), "hub-1"))
+hub = HubClient(url, signer=RequestSigner(load_private_key((files / "venue-a.key").read_bytes()), "hub-1"))
 trust = hub.run(meet(pinned.public_bytes_raw(), hub="hub-1"))
 
 
-class Spoke(BaseHTTPRequestHandler):
+class VenueHandler(BaseHTTPRequestHandler):
     """GET gives a demand, POST takes the offer on it and gives the signed credit."""
 
     def do_GET(self):
-        demand = Demand.credit("spoke-a", "100", expires=int(time.time()) + 3600)
+        demand = Demand.credit("venue-a", "100", expires=int(time.time()) + 3600)
         self.reply(200, demands.setdefault(demand.nonce, demand).to_bytes())
 
     def do_POST(self):
         try:
             offer = Offer.from_bytes(self.rfile.read(int(self.headers["content-length"])))
-            demand = demands.pop(offer.statement.context.nonce, Demand("spoke-a", "100"))  # a fresh one fits no offer
+            demand = demands.pop(offer.statement.context.nonce, Demand("venue-a", "100"))  # a fresh one fits no offer
             prices = hub.run(fetch_prices([oracle], digest=offer.statement.snapshot.hex()))
             self.reply(200, hub.run(request_credit(trust, demand, offer, prices)).document)
         except ZkMarginError as error:
@@ -42,4 +42,4 @@ class Spoke(BaseHTTPRequestHandler):
 
 
 print("ready", flush=True)
-HTTPServer(("127.0.0.1", port), Spoke).serve_forever()
+HTTPServer(("127.0.0.1", port), VenueHandler).serve_forever()

@@ -13,12 +13,12 @@ Points are 48-byte compressed G1, scalars 32 bytes big-endian below r.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
 
 from py_arkworks_bls12381 import G1Point, Scalar
 
 from zkmargin.circuits.errors import MalformedInput, MalformedProof
 from zkmargin.circuits.layout import DOMAINS, MAX_COLUMNS, Layout, proof_size
+from zkmargin.verifier.argument.v1.messages import Columns, Evaluations, Openings, Proof, Quotient, Sums
 from zkmargin.verifier.curve import G1_BYTES, decode_g1, encode_g1
 from zkmargin.verifier.field import SCALAR_BYTES, decode_scalar, encode_scalar
 
@@ -26,32 +26,14 @@ VERSION = 1
 HEADER_BYTES = 3
 
 
-@dataclass(frozen=True)
-class Proof:
-    """A decoded proof: every point is in the subgroup and not neutral, every scalar below r.
-
-    Names are those of the rounds in docs/SPEC.md.
-    """
-
-    layout: Layout
-    columns: tuple[G1Point, ...]
-    multiplicities: G1Point
-    table_helper: G1Point
-    helpers: tuple[G1Point, ...]
-    accumulator: G1Point
-    quotient: G1Point
-    opening: G1Point
-    opening_next: G1Point
-    evaluations: tuple[Scalar, ...]
-    accumulator_next: Scalar
-
-    def to_bytes(self) -> bytes:
-        """The canonical encoding."""
-        points = [*self.columns, self.multiplicities, self.table_helper, *self.helpers, self.accumulator]
-        points += [self.quotient, self.opening, self.opening_next]
-        scalars = [*self.evaluations, self.accumulator_next]
-        header = bytes([VERSION, self.layout.limb_bits, self.layout.columns])
-        return header + b"".join(map(encode_g1, points)) + b"".join(map(encode_scalar, scalars))
+def encode(proof: Proof) -> bytes:
+    """The canonical encoding."""
+    columns, sums, opened = proof.columns, proof.sums, proof.openings
+    points = [*columns.limbs, columns.multiplicities, sums.table_helper, *sums.helpers, sums.accumulator]
+    points += [proof.quotient.quotient, opened.opening, opened.opening_next]
+    scalars = [*proof.evaluations.limbs, proof.evaluations.accumulator_next]
+    header = bytes([VERSION, proof.layout.limb_bits, proof.layout.columns])
+    return header + b"".join(map(encode_g1, points)) + b"".join(map(encode_scalar, scalars))
 
 
 def point_names(layout: Layout) -> Iterator[str]:
@@ -86,9 +68,10 @@ def decode_header(data: bytes) -> Layout:
 
 
 def decode(data: bytes, expected: Layout | None = None) -> Proof:
-    """Bytes to a proof. ``expected`` is the statement's layout: a proof for another is refused before any curve work.
+    """Bytes to a proof whose every point is in the subgroup and not neutral, and every scalar below r.
 
-    Raises ``MalformedProof`` naming the element.
+    ``expected`` is the statement's layout: a proof for another is refused before any curve work. Raises
+    ``MalformedProof`` naming the element.
     """
     layout = decode_header(data)
     if expected is not None and layout != expected:
@@ -109,19 +92,12 @@ def decode(data: bytes, expected: Layout | None = None) -> Proof:
     except MalformedInput as err:
         raise MalformedProof(err.message, field=err.field) from None
     k = layout.columns
-    columns, multiplicities, table_helper = points[:k], points[k], points[k + 1]
-    helpers = points[k + 2 : 2 * k + 2]
     accumulator, quotient, opening, opening_next = points[2 * k + 2 :]
     return Proof(
-        layout=layout,
-        columns=tuple(columns),
-        multiplicities=multiplicities,
-        table_helper=table_helper,
-        helpers=tuple(helpers),
-        accumulator=accumulator,
-        quotient=quotient,
-        opening=opening,
-        opening_next=opening_next,
-        evaluations=tuple(scalars[:k]),
-        accumulator_next=scalars[k],
+        layout,
+        Columns(tuple(points[:k]), points[k]),
+        Sums(points[k + 1], tuple(points[k + 2 : 2 * k + 2]), accumulator),
+        Quotient(quotient),
+        Evaluations(tuple(scalars[:k]), scalars[k]),
+        Openings(opening, opening_next),
     )
