@@ -348,9 +348,9 @@ def explain(
     from zkmargin.prover.commitment import sum_openings
     from zkmargin.prover.documents import parse_opening
     from zkmargin.prover.explain import explain as run
-    from zkmargin.prover.explained import show
     from zkmargin.prover.files import private, read_file, unseal, write_files
     from zkmargin.prover.portfolio import notional_warnings, parse_portfolio
+    from zkmargin.service.cli.explained import show
 
     snap = read_snapshot(snapshot)
     if (portfolio is None) == (not opening):
