@@ -14,11 +14,12 @@ from py_arkworks_bls12381 import G1Point, Scalar
 from zkmargin.circuits.errors import ProofRejected, ZkMarginError
 from zkmargin.circuits.snapshot import Snapshot
 from zkmargin.circuits.statement import BoundStatement, Statement, bind
-from zkmargin.verifier.argument import Equation, Instance, equation, holds
+from zkmargin.verifier.argument.instance import Instance
+from zkmargin.verifier.argument.versions import version_of
 from zkmargin.verifier.curve import decode_g1, msm, pairing_product_is_one
 from zkmargin.verifier.facts.attestation import Attestation, check_attested
 from zkmargin.verifier.field import ZERO, scalar, scalars
-from zkmargin.verifier.proof import decode, decode_header
+from zkmargin.verifier.kzg import Equation, holds
 from zkmargin.verifier.srs import VerifierKey, ethereum
 
 #: Batch weights: a false proof survives a batch with probability 2**-128.
@@ -44,12 +45,12 @@ def instance_of(bound: BoundStatement) -> Instance:
 
 def prepare(item: Item, key: VerifierKey) -> Equation:
     """All checks but the pairing; raises the typed error of the first that fails."""
-    decode_header(item.proof)
+    version = version_of(item.proof)
     bound = bind(item.statement, item.snapshot)
     if item.now is not None:
         item.statement.check_time(item.snapshot, item.now)
-    proof = decode(item.proof, bound.layout)
-    return equation(instance_of(bound), key, proof)
+    equation = version.read(item.proof, bound.layout)
+    return equation(instance_of(bound), key)
 
 
 def verify(
