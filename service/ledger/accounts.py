@@ -139,7 +139,7 @@ def asset_lots(snapshot: Snapshot, instrument: str, quantity: str) -> int:
     return lots
 
 
-def expect_terms(ledger: Ledger, account: Holder, statement: Statement, *, spoke: str) -> None:
+def expect_terms(ledger: Ledger, account: Holder, statement: Statement, *, venue: str) -> None:
     """What this hub asks of a statement, whatever it proves; ``StatementRefused`` names the field.
 
     Initial level, multiplier of at least 1, a horizon within policy (with it the prover chooses the latency buffer),
@@ -150,7 +150,7 @@ def expect_terms(ledger: Ledger, account: Holder, statement: Statement, *, spoke
     wanted = [
         ("context.hub", statement.context.hub == ledger.name, "names another hub"),
         ("context.account", statement.context.account == account.id, "names another account"),
-        ("context.spoke", statement.context.spoke == spoke, "names another spoke"),
+        ("context.spoke", statement.context.venue == venue, "names another venue"),
         ("level", terms.level == "initial", "must be initial"),
         ("multiplier", terms.multiplier >= Fraction(1), "must be at least 1"),
         (
@@ -180,14 +180,14 @@ def legs(statement: Statement, snapshot: Snapshot) -> dict[str, int]:
 
 
 def expect_movable(
-    ledger: Ledger, tx: Connection, account: Account, statement: Statement, *, spoke: str, now: int
+    ledger: Ledger, tx: Connection, account: Account, statement: Statement, *, venue: str, now: int
 ) -> Snapshot:
     """That value may leave this account on this statement: latest epoch, open, breakers closed, the newest prices.
 
     Whoever knows better prices than a superseded snapshot's could take out what is not there any more, so there is no
     grace here. Gives the snapshot.
     """
-    expect_terms(ledger, account, statement, spoke=spoke)
+    expect_terms(ledger, account, statement, venue=venue)
     epochs.expect_epoch(account, statement.context.epoch)
     if account.state != "open":
         raise AccountFrozen("nothing leaves a frozen account", field="account")
@@ -217,7 +217,7 @@ def withdraw(ledger: Ledger, tx: Connection, name: str, instrument: str, quantit
     """
     now = ledger.clock()
     account = epochs.read_account(ledger, tx, name, lock=True)
-    snapshot = expect_movable(ledger, tx, account, proved.statement, spoke=ledger.name, now=now)
+    snapshot = expect_movable(ledger, tx, account, proved.statement, venue=ledger.name, now=now)
     lots = asset_lots(snapshot, instrument, quantity)
     destination = expect_withdrawal(ledger, tx, proved, snapshot, instrument, lots).destination
     held = listed(ledger, tx, account, snapshot)

@@ -43,7 +43,7 @@ class Principal:
 
     @property
     def caller(self) -> str:
-        """Scope of idempotency keys and subject of logs."""
+        """Scope of idempotency keys and subject of diagnostics."""
         return f"{self.kind}/{self.name}"
 
     def expect(self, *kinds: str) -> None:

@@ -153,7 +153,7 @@ def _expect_fitting(
 ) -> None:
     """What statement, authorisation, account and amount say by themselves."""
     statement = proved.statement
-    accounts.expect_terms(ledger, account, statement, spoke=venue)
+    accounts.expect_terms(ledger, account, statement, venue=venue)
     purpose = consent.expect_purpose(statement, ForCredit)
     epochs.expect_epoch(account, statement.context.epoch)
     covered = to_quanta(statement.amount, ledger.decimals, field="statement.amount")
@@ -377,7 +377,7 @@ def sweep(ledger: Ledger) -> int:
             done += 1
         except ZkMarginError as err:
             # One credit that cannot be expired must not keep the others alive. Its row is named, nothing else.
-            diagnostics.logger().warning("not expired", credit=credit, code=err.code)
+            diagnostics.reporter().warning("not expired", credit=credit, code=err.code)
     return done
 
 

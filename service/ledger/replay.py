@@ -257,7 +257,7 @@ class Replay:
         found.sequence += 1
         return found
 
-    def _proved(self, event: Event, state: Account, spoke: str, name: str) -> Statement:
+    def _proved(self, event: Event, state: Account, venue: str, name: str) -> Statement:
         """The statement of an event, which must be one that the hub takes, about the epoch before."""
         statement = from_model(validate(StatementModel, event.content["statement"], name="statement"))
         attested, context, terms = (
@@ -265,8 +265,8 @@ class Replay:
             statement.context,
             statement.terms,
         )
-        same = (context.hub, context.account, context.epoch, context.spoke, statement.rule_id) == (
-            self.ledger.name, event.account, event.epoch - 1, spoke, state.terms["rule"],
+        same = (context.hub, context.account, context.epoch, context.venue, statement.rule_id) == (
+            self.ledger.name, event.account, event.epoch - 1, venue, state.terms["rule"],
         )  # fmt: skip
         self.check(same, f"{name}: the statement is about something else")
         jurisdiction = state.terms["jurisdiction"]

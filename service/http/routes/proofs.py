@@ -29,7 +29,8 @@ from zkmargin.service.http.routes.proof_models import (
 )
 from zkmargin.service.http.routing import StrictRoute
 from zkmargin.service.verification.jobs import BodyJob, Done, Verdict
-from zkmargin.service.verification.pool import SnapshotStore, VerifierPool
+from zkmargin.service.verification.pool import VerifierPool
+from zkmargin.service.verification.snapshots import SnapshotStore
 
 if TYPE_CHECKING:
     from zkmargin.service.http.app import Service
@@ -79,6 +80,7 @@ async def pool_of(service: Service) -> AsyncIterator[None]:
             job_timeout=settings.job_timeout,
             keep=settings.worker_snapshots,
             nice=nice,
+            rules=settings.rules,
             store=store,
             lookup=parts.get(lookup),
             metrics=service.metrics,
@@ -143,7 +145,7 @@ def verdict_model(verdict: Verdict) -> VerdictModel:
         hub=verdict.hub,
         account=verdict.account,
         epoch=verdict.epoch,
-        spoke=verdict.spoke,
+        spoke=verdict.venue,
         nonce=verdict.nonce,
         expiry=verdict.expiry,
         amount=verdict.amount,
