@@ -10,6 +10,7 @@ from pathlib import Path
 from fastapi import FastAPI
 
 from zkmargin.circuits.errors import ZkMarginError
+from zkmargin.circuits.rules.installed import register_installed
 from zkmargin.service.http import openapi, schemas
 from zkmargin.service.http.context import Role, S
 from zkmargin.service.http.cors import PublicCors
@@ -27,6 +28,7 @@ VERSION = "1.0.0"
 def create_app(settings: Settings) -> FastAPI:
     """The application of the configured role, ready to be served."""
     diagnostics.configure(settings.log_level, settings.log_format)
+    register_installed(settings.rules)
     if settings.role == "hub":
         # The verifier role needs no database, so nothing of the ledger is imported there.
         from zkmargin.service.http.roles import hub
@@ -89,20 +91,20 @@ def application(role: Role[S], settings: Settings) -> FastAPI:
 @asynccontextmanager
 async def _logged(role: Role[S], service: S) -> AsyncIterator[None]:
     """The life of an application: what its role needs is there, and operators know why it is not."""
-    log = diagnostics.logger()
+    report = diagnostics.reporter()
     started = False
     try:
         async with role.running(service):
             started = True
-            log.info("ready", role=service.settings.role, process=os.getpid())
+            report.info("ready", role=service.settings.role, process=os.getpid())
             yield
-            log.info("stopping", process=os.getpid())
+            report.info("stopping", process=os.getpid())
     except ZkMarginError as err:
         if not started:
-            log.error("start failed", **err.to_json())
+            report.error("start failed", **err.to_json())
         raise
     except Exception as err:
         if not started:
-            log.error("start failed", kind=type(err).__name__, place=diagnostics.place(err))
+            report.error("start failed", kind=type(err).__name__, place=diagnostics.place(err))
         raise
     service.metrics.close()

@@ -18,7 +18,7 @@ from zkmargin.circuits.errors import ZkMarginError
 from zkmargin.service.errors import HeadTooLarge, RequestTimeout
 from zkmargin.service.http.context import Service
 from zkmargin.service.http.problems import response_of
-from zkmargin.service.observability.diagnostics import logger
+from zkmargin.service.observability.diagnostics import reporter
 
 #: Request line and headers. A signed request has some 1,500 bytes in a dozen lines; browsers and proxies add theirs.
 MAX_HEAD_BYTES = 32 * 1024
@@ -194,7 +194,7 @@ class EdgeProtocol(HttpToolsProtocol):
             return
         self._lingering = True
         self.service.metrics.problems.labels(error.code).inc()
-        logger().info("refused", code=error.code)
+        reporter().info("refused", code=error.code)
         if self._idle():
             answer = response_of(error, secrets.token_hex(16))
             lines = [*answer.raw_headers, (b"connection", b"close")]

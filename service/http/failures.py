@@ -30,7 +30,7 @@ def handle_errors(app: FastAPI, forms: Mapping[str, str]) -> None:
         problem = problems.problem_of(error)
         context.code = problem.code
         if problem.status == 500:
-            diagnostics.logger().error(
+            diagnostics.reporter().error(
                 "fault", kind=type(error).__name__, place=diagnostics.place(error), request=context.id
             )
         return problems.response_of(error, context.id)
@@ -56,7 +56,7 @@ def handle_errors(app: FastAPI, forms: Mapping[str, str]) -> None:
         return answer(request, InternalError("unexpected"))
 
     async def gone(request: Request, error: Exception) -> Response:
-        # Nobody reads this answer; it is for the log and the metrics, where it is no fault of ours.
+        # Nobody reads this answer; it is for diagnostics and metrics, where it is no fault of ours.
         return answer(request, RequestTimeout("the client went away before the body was complete"))
 
     app.add_exception_handler(ClientDisconnect, gone)

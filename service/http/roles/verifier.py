@@ -74,6 +74,7 @@ def make_pool(
         max_queue=settings.max_queue,
         job_timeout=settings.job_timeout,
         keep=settings.worker_snapshots,
+        rules=settings.rules,
         nice=nice,
         store=store,
         lookup=lookup,

@@ -177,7 +177,7 @@ async def withdraw(
 
     def before(tx: Connection) -> epochs.Attested:
         held = epochs.read_account(ledger, tx, account)
-        accounts.expect_terms(ledger, held, statement, spoke=ledger.name)
+        accounts.expect_terms(ledger, held, statement, venue=ledger.name)
         epochs.expect_epoch(held, statement.context.epoch)
         consent.expect_purpose(statement, ForWithdrawal)
         consent.expect_authorised(ledger, tx, proved)
