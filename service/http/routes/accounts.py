@@ -168,7 +168,7 @@ async def withdraw(
     body: WithdrawalBody,
     pool: HubPool,
 ) -> AccountView:
-    """Take out what the account is proved to do without: the statement's delta is this one leg, its spoke the hub."""
+    """Take out what the account is proved to do without: the statement's delta is this one leg, its `spoke` the hub."""
     expect_owner(caller, account)
     proved = proved_of(body)
     statement = proved.statement
