@@ -21,7 +21,7 @@ from zkmargin.circuits.errors import MalformedInput, StaleStatement, StatementMi
 from zkmargin.circuits.layout import Layout
 from zkmargin.circuits.purpose import SHOW, Purpose, check_limit, check_purpose
 from zkmargin.circuits.purpose import from_model as purpose_from_model
-from zkmargin.circuits.rules import Terms, build, work
+from zkmargin.circuits.rules import Terms, build, rule_of, work
 from zkmargin.circuits.snapshot import Snapshot
 from zkmargin.circuits.system import MAX_AMOUNT_BITS
 from zkmargin.circuits.units import PPM, parse_decimal, to_lots, to_quanta
@@ -153,6 +153,7 @@ def _compiled(snapshot: Snapshot, terms: Terms) -> Program | ZkMarginError:
 
 
 def _program(snapshot: Snapshot, terms: Terms) -> Program:
+    rule_of(snapshot)  # outside of what is kept: an unknown rule may be registered later
     found = _compiled(snapshot, terms)
     if isinstance(found, ZkMarginError):
         raise copy(found)

@@ -80,6 +80,9 @@ class Settings(BaseSettings):
     cors_origins: tuple[Origin, ...] = Field(
         default=(), description="web origins whose pages may verify and read the API description; * is all"
     )
+    rules: tuple[str, ...] = Field(
+        default=(), description="ids of installed distributions' rules that snapshots may name; their code is trusted"
+    )
     snapshots: tuple[Path, ...] = Field(default=(), description="snapshot files that calls may name by digest alone")
 
     max_body_bytes: int = Field(default=MIB, ge=1024, description="largest body of a call without a snapshot")

@@ -23,6 +23,7 @@ from starlette.responses import Response
 from starlette.types import Scope
 
 from zkmargin.circuits.errors import InternalError, MalformedInput, ZkMarginError
+from zkmargin.circuits.rules.installed import register_installed
 from zkmargin.circuits.schema import form_of
 from zkmargin.service.errors import MethodNotAllowed, NotFound, RequestTimeout
 from zkmargin.service.http import problems
@@ -80,6 +81,7 @@ class Service:
 def create_app(settings: Settings) -> FastAPI:
     """The application of a role, ready to be served."""
     diagnostics.configure(settings.log_level, settings.log_format)
+    register_installed(settings.rules)
     service = Service(settings, Metrics())
     app = FastAPI(
         title=f"zkmargin {settings.role}",

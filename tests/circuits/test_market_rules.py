@@ -21,7 +21,7 @@ from zkmargin.circuits.errors import (
 )
 from zkmargin.circuits.expression import Abs, Election, Expression, Linear, Max, Part, Sum
 from zkmargin.circuits.rules import Terms, build
-from zkmargin.circuits.rules.terms import chords
+from zkmargin.circuits.rules.chords import chords
 from zkmargin.circuits.snapshot import Snapshot
 from zkmargin.prover import solvency
 from zkmargin.prover.commitment import commit

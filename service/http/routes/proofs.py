@@ -80,6 +80,7 @@ async def pool_of(service: Service) -> AsyncIterator[None]:
             job_timeout=settings.job_timeout,
             keep=settings.worker_snapshots,
             nice=nice,
+            rules=settings.rules,
             store=store,
             lookup=parts.get(lookup),
             metrics=service.metrics,
