@@ -120,4 +120,3 @@ def test_what_comes_with_a_payment_is_no_gain(run: Run) -> None:
     before, after = ([Fraction(x) for x in row.split(" | ")[1:6]] for row in (run.states[5], run.states[6]))
     assert before[1] - after[1] == 200
     assert (before[3] - after[3], after[4] - before[4]) == (450, 250)
-
