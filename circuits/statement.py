@@ -33,18 +33,21 @@ if TYPE_CHECKING:
 VERSION_1, VERSION_2 = "zkmargin/statement/1", "zkmargin/statement/2"
 #: Multipliers up to 1000 keep every add-on far inside the bound check.
 MAX_MULTIPLIER = 1000
-#: A spoke's clock may be this many seconds behind the oracle's before a snapshot counts as from the future.
+#: A venue's clock may be this many seconds behind the oracle's before a snapshot counts as from the future.
 CLOCK_SKEW = 30
 
 
 @dataclass(frozen=True)
 class Context:
-    """What a proof is bound to: for another hub, account, epoch, spoke or request it is worthless."""
+    """What a proof is bound to: for another hub, account, epoch, venue or request it is worthless.
+
+    ``venue`` is the document's member ``spoke``.
+    """
 
     hub: str
     account: str
     epoch: int
-    spoke: str
+    venue: str
     nonce: str
     expiry: int
 
@@ -118,7 +121,7 @@ def from_model(model: StatementModel) -> Statement:
     c = model.context
     delta = tuple((trade.instrument, trade.quantity) for trade in model.delta)
     purpose = SHOW if model.purpose is None else purpose_from_model(model.purpose)
-    check_purpose(purpose, amount=model.amount, delta=delta, spoke=c.spoke, hub=c.hub, account=c.account)
+    check_purpose(purpose, amount=model.amount, delta=delta, venue=c.spoke, hub=c.hub, account=c.account)
     return Statement(
         commitment=bytes.fromhex(model.commitment),
         domain=model.domain,

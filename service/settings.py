@@ -1,6 +1,6 @@
 """Configuration of the service: command line over environment (``ZKMARGIN_...``) over TOML file over defaults.
 
-Secrets are ``SecretStr``; no repr, log or error message shows a value.
+Secrets are ``SecretStr``; no repr, diagnostics or error message shows a value.
 """
 
 from __future__ import annotations

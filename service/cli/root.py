@@ -167,7 +167,7 @@ def demo(
     ] = None,
     as_json: Json = False,
 ) -> None:
-    """A hub commits to a real portfolio, its holder proves, two spokes verify without seeing it; four attacks fail."""
+    """A hub commits to a real portfolio, its holder proves, two venues verify without seeing it; four attacks fail."""
     from zkmargin.service.cli.demo import STEPS, run, show, write_examples
 
     if files is not None:

@@ -154,7 +154,7 @@ class VerifierPool:
         self._slots: list[_Slot] = []
         self._tasks: set[asyncio.Task[None]] = set()
         self._closed = True
-        self._log = diagnostics.logger()
+        self._diagnostics = diagnostics.reporter()
         context = multiprocessing.get_context("forkserver")
         context.set_forkserver_preload(["zkmargin.service.verification.worker"])
         self._context = context
@@ -292,7 +292,7 @@ class VerifierPool:
                     ticket.settle(NotReady("the service is stopping"))
                 raise
             except Exception as err:
-                self._log.error("exception", kind=type(err).__name__, place=diagnostics.place(err))
+                self._diagnostics.error("exception", kind=type(err).__name__, place=diagnostics.place(err))
                 for ticket in tickets:
                     ticket.settle(InternalError("unexpected"))
             finally:
@@ -348,7 +348,7 @@ class VerifierPool:
             ticket.settle(NotReady("the service is stopping"))
             raise
         except Exception as err:
-            self._log.error("exception", kind=type(err).__name__, place=diagnostics.place(err))
+            self._diagnostics.error("exception", kind=type(err).__name__, place=diagnostics.place(err))
             ticket.settle(err if isinstance(err, ZkMarginError) else InternalError("unexpected"))
             return
         ticket.envelope = Envelope(ticket.envelope.job, documents, ticket.envelope.heavy)
@@ -365,7 +365,7 @@ class VerifierPool:
             async with asyncio.timeout(self.job_timeout):
                 return await loop.run_in_executor(slot.executor, _run, [t.envelope for t in tickets])
         except (BrokenProcessPool, TimeoutError) as err:
-            self._log.warning("process replaced", kind=type(err).__name__, jobs=len(tickets))
+            self._diagnostics.warning("process replaced", kind=type(err).__name__, jobs=len(tickets))
             self.metrics.replaced.inc()
             # What took too long by itself would do so again.
             tickets[0].tried |= isinstance(err, TimeoutError) and len(tickets) == 1
@@ -392,7 +392,7 @@ class VerifierPool:
             try:
                 await self._warm(slot)
             except (BrokenProcessPool, TimeoutError, ZkMarginError) as err:
-                self._log.error("process not started", kind=type(err).__name__)
+                self._diagnostics.error("process not started", kind=type(err).__name__)
                 await asyncio.sleep(RETRY_START)
             else:
                 return

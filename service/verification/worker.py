@@ -256,7 +256,7 @@ def _verdict(case: _Case) -> Verdict | ZkMarginError:
         hub=context.hub,
         account=context.account,
         epoch=context.epoch,
-        spoke=context.spoke,
+        venue=context.venue,
         nonce=context.nonce,
         expiry=context.expiry,
         amount=statement.amount,

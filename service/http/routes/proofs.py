@@ -145,7 +145,7 @@ def verdict_model(verdict: Verdict) -> VerdictModel:
         hub=verdict.hub,
         account=verdict.account,
         epoch=verdict.epoch,
-        spoke=verdict.spoke,
+        spoke=verdict.venue,
         nonce=verdict.nonce,
         expiry=verdict.expiry,
         amount=verdict.amount,
