@@ -17,12 +17,13 @@ from zkmargin.prover.domains import cheapest_domain
 from zkmargin.service.ledger import breakers, callers, consent, epochs, events, names, portfolio, snapshots
 from zkmargin.service.ledger.consent import Proved
 from zkmargin.service.ledger.context import Ledger
-from zkmargin.service.ledger.epochs import Account, Attested
+from zkmargin.service.ledger.epochs import Account, Attested, Holder
 from zkmargin.service.ledger.events import Event, Kind, Tree
 from zkmargin.service.ledger.idempotency import insert_new
 from zkmargin.service.ledger.portfolio import Portfolio
 from zkmargin.service.refusals import AccountFrozen, Conflict, PositionLimit, StatementRefused
 from zkmargin.service.store import tables
+from zkmargin.service.store.rows import AccountRow, find
 
 _LIVE = select(tables.credits.c.free + tables.credits.c.used).where(
     tables.credits.c.account == bindparam("of"), tables.credits.c.free + tables.credits.c.used > 0
@@ -49,7 +50,7 @@ def open_account(
     snapshot = snapshots.in_force(ledger, tx, now)
     if jurisdiction is not None and jurisdiction not in snapshot.overlays:
         raise MalformedInput("the snapshot has no overlay set of this name", field="jurisdiction")
-    if tx.execute(select(tables.accounts.c.id).where(tables.accounts.c.id == name)).one_or_none() is not None:
+    if find(tx, AccountRow, id=name) is not None:
         raise Conflict("an account of this name is open", field="account")
     names.expect_free(ledger, tx, "account", name)
     callers.admit(tx, "account", name, key, now=now, not_before=now)
@@ -138,7 +139,7 @@ def asset_lots(snapshot: Snapshot, instrument: str, quantity: str) -> int:
     return lots
 
 
-def expect_terms(ledger: Ledger, account: Account, statement: Statement, *, venue: str) -> None:
+def expect_terms(ledger: Ledger, account: Holder, statement: Statement, *, venue: str) -> None:
     """What this hub asks of a statement, whatever it proves; ``StatementRefused`` names the field.
 
     Initial level, multiplier of at least 1, a horizon within policy (with it the prover chooses the latency buffer),
@@ -260,7 +261,7 @@ def encrypted_opening(ledger: Ledger, tx: Connection, name: str) -> Tree:
     state = epochs.attested(tx, name, account.epoch)
     snapshot = _of_registry(ledger, tx, account.portfolio.registry)
     plain = opening_bytes(account.portfolio.opening(snapshot), account.portfolio.registry)
-    key = tx.execute(select(tables.accounts.c.encryption_key).where(tables.accounts.c.id == name)).scalar_one()
+    key = epochs.read_row(tx, name).encryption_key
     from zkmargin.service.keys.sealing import seal_to
 
     return {**state.to_json(), "sealed_opening": seal_to(bytes.fromhex(key), plain, state.commitment).hex()}

@@ -22,6 +22,7 @@ from zkmargin.service.ledger import credits, events, portfolio
 from zkmargin.service.ledger.context import Ledger
 from zkmargin.service.ledger.events import Event
 from zkmargin.service.ledger.imports import Replayed
+from zkmargin.service.store.rows import EventRow
 from zkmargin.verifier.facts.attestation import Attestation
 from zkmargin.verifier.facts.authorisation import check_authorises, verify_authorisation
 from zkmargin.verifier.facts.hub_keys import public_key
@@ -100,7 +101,7 @@ class Replay:
         if not holds:
             self.findings.append(finding)
 
-    def row(self, row: Any) -> bool:
+    def row(self, row: EventRow) -> bool:
         """Replay one event's row; says whether it could be."""
         name = f"event {row.account}/{row.sequence}"
         try:
