@@ -75,6 +75,7 @@ TESTS: dict[str, tuple[str, ...]] = {
     "field.py": (_FROZEN, _DECODERS, _ALGEBRA, _BYTES),
     "kzg.py": (_FROZEN, _VERIFY, "verifier/test_batch.py"),
     "srs.py": (_FROZEN, "verifier/test_srs.py"),
+    "srs_structure.py": ("verifier/test_srs.py",),
     "transcript.py": (_FROZEN, "verifier/test_transcript.py"),
     "verify.py": (_FROZEN, _VERIFY, "verifier/test_batch.py"),
 }

@@ -214,7 +214,7 @@ def _bound(cases: Cases) -> None:
 
 
 def _accounts(cases: Cases) -> None:
-    """What a spoke wants: proof and attestation together."""
+    """What a venue wants: proof and attestation together."""
     key = signing_key("hub")
     pem = cases.library.put("key-hub", signing_keys.public_pem(key).decode())
     fact = fact_of("cross")
