@@ -9,9 +9,9 @@ from sqlalchemy import Connection, select
 from starlette.concurrency import run_in_threadpool
 
 from zkmargin.circuits.canonical import canonical_bytes
+from zkmargin.circuits.documents.statement import StatementModel, statement_from_model
 from zkmargin.circuits.errors import ProofRejected, ZkMarginError
-from zkmargin.circuits.schema import ProofModel, StatementModel, Strict, dump
-from zkmargin.circuits.statement import from_model
+from zkmargin.circuits.schema import ProofModel, Strict, dump
 from zkmargin.prover.documents import proof_bytes, proof_of
 from zkmargin.service.ledger import idempotency
 from zkmargin.service.ledger.consent import Proved
@@ -40,7 +40,7 @@ class ProvedBody(Strict):
 
 def proved_of(body: ProvedBody) -> Proved:
     """The parts of a body as domain types; ``MalformedInput`` or ``StatementMismatch`` names the field."""
-    statement = from_model(body.statement)
+    statement = statement_from_model(body.statement)
     return Proved(statement, proof_of(body.proof, statement), canonical_bytes(dump(body.authorisation)))
 
 

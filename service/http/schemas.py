@@ -10,11 +10,11 @@ from typing import Annotated, Any
 
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints
 
-from zkmargin.circuits import canonical
 from zkmargin.circuits.errors import MalformedInput
-from zkmargin.circuits.schema import AttestationModel
+from zkmargin.circuits.strict_json import MAX_JSON_BYTES, parse_json
 from zkmargin.circuits.units import DECIMAL_FORM
 from zkmargin.service.errors import BrokenJson
+from zkmargin.verifier.facts.attestation import AttestationModel
 
 #: Names that stand in paths.
 ID_PATTERN = r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$"
@@ -36,10 +36,10 @@ Count = Annotated[int, Field(ge=0, le=2**53 - 1)]
 Token = Annotated[str, StringConstraints(max_length=8192)]
 
 
-def parse_body(data: bytes, *, max_bytes: int = canonical.MAX_JSON_BYTES) -> Any:
+def parse_body(data: bytes, *, max_bytes: int = MAX_JSON_BYTES) -> Any:
     """Strict JSON of a body, or ``BrokenJson``."""
     try:
-        return canonical.parse_json(data, name="body", max_bytes=max_bytes)
+        return parse_json(data, name="body", max_bytes=max_bytes)
     except MalformedInput as err:
         raise BrokenJson(err.message, field="body") from None
 

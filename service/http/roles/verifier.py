@@ -10,7 +10,7 @@ from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
 
-from zkmargin.circuits import snapshot as snapshots
+from zkmargin.circuits.documents.snapshot import snapshot_from_bytes
 from zkmargin.circuits.errors import MalformedInput
 from zkmargin.service.http.context import Check, Role, Service, VerifierContext
 from zkmargin.service.http.domain import Allowances
@@ -66,7 +66,7 @@ def make_pool(
     settings = service.settings
     store = SnapshotStore(settings.snapshot_cache_bytes)
     for document in documents:
-        store.keep(snapshots.from_bytes(document).digest, document)
+        store.keep(snapshot_from_bytes(document).digest, document)
     return VerifierPool(
         processes=processes,
         batch_wait=settings.batch_wait_ms / 1000,

@@ -9,8 +9,9 @@ from sqlalchemy import Connection
 
 from zkmargin.circuits import snapshot as snapshots
 from zkmargin.circuits.canonical import canonical_bytes
+from zkmargin.circuits.documents.snapshot import SnapshotModel, snapshot_from_model
 from zkmargin.circuits.errors import SignatureRejected
-from zkmargin.circuits.schema import Hex32, Name, SnapshotModel, Strict, Time, dump
+from zkmargin.circuits.schema import Hex32, Name, Strict, Time, dump
 from zkmargin.service.http.auth import Caller, HubRoute, IdempotencyKey, RequestDigest
 from zkmargin.service.http.describe import public, signed
 from zkmargin.service.http.domain import Allowance, Domain
@@ -62,7 +63,7 @@ def publish(
 ) -> PublishedView:
     """Publish a signed snapshot, as its oracle. It is in force until a newer one, and no longer than it says."""
     caller.expect("oracle")
-    snapshot = snapshots.from_model(body.snapshot)
+    snapshot = snapshot_from_model(body.snapshot)
     document = canonical_bytes(dump(body.signed))
 
     def unit(tx: Connection) -> Tree:
