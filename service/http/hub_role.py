@@ -81,7 +81,7 @@ def keyring(settings: Settings) -> Vault:
         return parse_keys(settings.storage_keys.get_secret_value())
     if settings.storage_keys_file is None:
         raise MalformedInput("set storage_keys or storage_keys_file", field="storage_keys")
-    from zkmargin.prover.files import read_file, unseal
+    from zkmargin.service.files import read_file, unseal
 
     return parse_keys(unseal(read_file(settings.storage_keys_file), name="storage_keys").decode("ascii", "replace"))
 
