@@ -172,5 +172,5 @@ def test_what_is_no_public_key_is_named(tmp_path: Any) -> None:
         (tmp_path / name).write_bytes(data)
     assert "this is a snapshot document" in told(lambda: read_public_key(tmp_path / "a")).message
     assert "this is a signing key" in told(lambda: read_public_key(tmp_path / "b")).message
-    for name in "cd":  # another layout of PEM is for the parser to judge
+    for name in "cd":  # another layout of PEM is for the parser to say
         assert read_public_key(tmp_path / name) == files[name]
