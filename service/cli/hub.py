@@ -184,7 +184,7 @@ def sign_import(
     as_json: Json = False,
 ) -> None:
     """As an operator or venue: check a book of contracts that accounts bring, and sign it. It must sum to zero."""
-    from zkmargin.circuits.canonical import parse_json
+    from zkmargin.circuits.strict_json import parse_json
     from zkmargin.prover.files import private, read_file, unseal, write_files
 
     with extra("service"):

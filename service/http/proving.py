@@ -10,9 +10,9 @@ from sqlalchemy import Connection, select
 from starlette.concurrency import run_in_threadpool
 
 from zkmargin.circuits.canonical import canonical_bytes
+from zkmargin.circuits.documents.statement import statement_from_model
 from zkmargin.circuits.errors import ProofRejected, ZkMarginError
 from zkmargin.circuits.schema import dump
-from zkmargin.circuits.statement import from_model
 from zkmargin.prover.documents import proof_bytes, proof_of
 from zkmargin.service.http.routes.models import ProvedBody
 from zkmargin.service.ledger import idempotency
@@ -39,7 +39,7 @@ def pool_of(request: Request) -> VerifierPool:
 
 def proved_of(body: ProvedBody) -> Proved:
     """The parts of a body as domain types; ``MalformedInput`` or ``StatementMismatch`` names the field."""
-    statement = from_model(body.statement)
+    statement = statement_from_model(body.statement)
     return Proved(statement, proof_of(body.proof, statement), canonical_bytes(dump(body.authorisation)))
 
 

@@ -6,18 +6,11 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints
 
-from zkmargin.circuits.schema import (
-    AttestationModel,
-    Decimal,
-    Hex32,
-    Name,
-    ProofModel,
-    SnapshotModel,
-    StatementModel,
-    Strict,
-    Time,
-)
+from zkmargin.circuits.documents.snapshot import SnapshotModel
+from zkmargin.circuits.documents.statement import StatementModel
+from zkmargin.circuits.schema import Decimal, Hex32, Name, ProofModel, Strict, Time
 from zkmargin.circuits.units import DECIMAL_FORM
+from zkmargin.verifier.facts.attestation import AttestationModel
 from zkmargin.verifier.facts.authorisation import AuthorisationModel
 from zkmargin.verifier.facts.snapshot_signature import SignedSnapshotModel
 

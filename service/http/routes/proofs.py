@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 from fastapi import APIRouter, Request
 from starlette.responses import Response
 
+from zkmargin.circuits.documents.snapshot import snapshot_from_bytes
 from zkmargin.circuits.errors import MalformedInput, ZkMarginError
 from zkmargin.service.http import problems
 from zkmargin.service.http.example import of_batch
@@ -119,9 +120,8 @@ def raw_public_key(path: Path, field: str) -> bytes:
 
 
 def _digest(document: bytes) -> bytes:
-    from zkmargin.circuits import snapshot
 
-    return snapshot.from_bytes(document).digest
+    return snapshot_from_bytes(document).digest
 
 
 async def _judge(request: Request, *, many: bool) -> Done:

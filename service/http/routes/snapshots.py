@@ -9,6 +9,7 @@ from sqlalchemy import Connection
 
 from zkmargin.circuits import snapshot as snapshots
 from zkmargin.circuits.canonical import canonical_bytes
+from zkmargin.circuits.documents.snapshot import snapshot_from_model
 from zkmargin.circuits.errors import SignatureRejected
 from zkmargin.circuits.schema import dump
 from zkmargin.service.http.auth import Caller, HubLedger, IdempotencyKey, RequestDigest
@@ -36,7 +37,7 @@ def publish(
 ) -> PublishedView:
     """Publish a signed snapshot, as its oracle. It is in force until a newer one, and no longer than it says."""
     caller.expect("oracle")
-    snapshot = snapshots.from_model(body.snapshot)
+    snapshot = snapshot_from_model(body.snapshot)
     document = canonical_bytes(dump(body.signed))
 
     def unit(tx: Connection) -> Tree:
