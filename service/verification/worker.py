@@ -32,8 +32,8 @@ from zkmargin.circuits.snapshot import Snapshot
 from zkmargin.circuits.statement import Statement
 from zkmargin.prover.documents import proof_of
 from zkmargin.service.errors import TooExpensive, UnknownSnapshot
-from zkmargin.service.http.json_body import parse_body
-from zkmargin.service.http.routes.proof_models import MAX_SNAPSHOTS, VerifyBatchRequest, VerifyRequest
+from zkmargin.service.http.routes.proofs.schemas import MAX_SNAPSHOTS, VerifyBatchRequest, VerifyRequest
+from zkmargin.service.http.schemas import parse_body
 from zkmargin.service.verification.budget import Budget, Full, Heavy
 from zkmargin.service.verification.jobs import (
     CHECKS,

@@ -16,7 +16,7 @@ from zkmargin.circuits.documents.snapshot import snapshot_from_bytes
 from zkmargin.circuits.documents.statement import statement_from_bytes
 from zkmargin.circuits.rules import work
 from zkmargin.service.errors import Overloaded, TooExpensive
-from zkmargin.service.http.routes.proof_models import MAX_SNAPSHOTS
+from zkmargin.service.http.routes.proofs.schemas import MAX_SNAPSHOTS
 from zkmargin.service.verification import budget, pool, worker
 from zkmargin.service.verification.jobs import Again, BodyJob, Done, Envelope, Job, Later, Missing, Reply, Verdict
 from zkmargin.service.verification.pool import VerifierPool
