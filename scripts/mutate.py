@@ -61,10 +61,12 @@ TESTS: dict[str, tuple[str, ...]] = {
         _VECTORS.format("signed"),
     ),
     "proof.py": ("test_frozen.py", "test_decoders.py", "test_proof_bytes.py"),
+    "proof_document.py": ("verifier/test_verdict.py",),
     "snapshot_signature.py": ("test_snapshot_signature.py",),
     "srs.py": ("test_frozen.py", "test_srs.py"),
     "transcript.py": ("test_frozen.py", "test_transcript.py"),
     "transparency.py": ("test_transparency.py", _VECTORS.format("log")),
+    "verdict.py": ("verifier/test_verdict.py",),
     "verify.py": ("test_frozen.py", "test_verify.py", "test_batch.py"),
 }
 #: Third-party modules and the layer below, which no mutant changes: imported once, before the fork.
