@@ -85,7 +85,7 @@ agree: $(VENV)/.dev
 
 # The frozen vectors are made again and compared, then answered by both engines and by our own driver. Takes minutes.
 vectors: $(VENV)/.dev
-	$(BIN)/zkmargin vectors generate --check
+	$(BIN)/python -m tests.vectors.generate --check
 	$(BIN)/zkmargin vectors run --engine both
 	$(BIN)/zkmargin vectors run --driver "$(BIN)/zkmargin vectors answer"
 

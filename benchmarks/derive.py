@@ -23,8 +23,10 @@ from zkmargin.circuits.errors import NotSolvent, SystemTooLarge
 from zkmargin.circuits.rules import Terms, build
 from zkmargin.circuits.statement import Statement
 from zkmargin.circuits.units import ceil_div, format_quanta
+from zkmargin.prover import solvency
 from zkmargin.prover.commitment import Opening, commit
 from zkmargin.prover.documents import make_statement
+from zkmargin.prover.domains import cheapest_domain
 from zkmargin.prover.prove import prove
 from zkmargin.service.cli.bench import interleaved
 from zkmargin.verifier.facts.attestation import Attestation
@@ -51,13 +53,13 @@ class Account:
         delta = [(snap.instruments[0].id, format_quanta(deposit, snap.decimals))] if deposit else []
         return make_statement(
             snap, self.fact, spoke="bench", amount="0", expiry=snap.time + 600, level=self.level, delta=delta,
-            elections=rule.best_choice(lots),
+            elections=solvency.best_choice(rule, lots),
         )  # fmt: skip
 
 
 def open_account(case: Case, level: str) -> Account:
     """Commit to a case's lots on the domain that suits its snapshot."""
-    commitment, opening = commit(case.lots, statement.cheapest_domain(case.snapshot))
+    commitment, opening = commit(case.lots, cheapest_domain(case.snapshot))
     fact = Attestation("hub", "acct", 1, commitment, opening.domain, case.snapshot.registry_digest, derive_cases.NOW)
     return Account(case, level, opening, fact)
 
@@ -66,7 +68,7 @@ def row(case: Case, level: str, repeat: int) -> tuple[str, ...]:
     """Prove and verify one account; a table row."""
     snap = case.snapshot
     rule = build(snap, Terms(level, Fraction(1), 3600))
-    fine = min(rule.net_margin(case.lots))
+    fine = min(solvency.net_margin(rule, case.lots))
     margin = fine // rule.amount_factor
     head = (case.name.removeprefix("test_")[: WIDTHS[0]], str(len(snap.instruments)), str(len(rule.scenarios)))
     try:

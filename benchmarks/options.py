@@ -25,8 +25,10 @@ from zkmargin.circuits.rules import Terms, build
 from zkmargin.circuits.snapshot import Snapshot
 from zkmargin.circuits.statement import Statement
 from zkmargin.circuits.units import format_fraction, format_quanta
+from zkmargin.prover import solvency
 from zkmargin.prover.commitment import Opening, commit
 from zkmargin.prover.documents import make_statement
+from zkmargin.prover.domains import cheapest_layout
 from zkmargin.prover.prove import prove
 from zkmargin.service.cli.bench import interleaved, two_pairings
 from zkmargin.service.oracle.black76 import price
@@ -119,13 +121,12 @@ def account(snap: Snapshot) -> tuple[Statement, Opening]:
     rng = random.Random(1)
     lots = [0] + [rng.randrange(-100, 101) * rng.randrange(2) for _ in snap.instruments[1:]]
     rule = build(snap, Terms("initial", Fraction(1), 3600))
-    worst = -min(rule.net_margin(lots)) // (rule.amount_factor or 1)
+    worst = -min(solvency.net_margin(rule, lots)) // (rule.amount_factor or 1)
     lots[0] = max(2 * worst, 10**9)
     terms = Terms("initial", Fraction(1), 3600)
-    choice = build(snap, terms).best_choice(lots)
-    domain = statement.compile_terms(
-        snap, Terms("initial", Fraction(1), 3600, tuple(sorted(choice.items())))
-    ).system.layout().n  # fmt: skip
+    choice = solvency.best_choice(build(snap, terms), lots)
+    program = statement.compile_terms(snap, Terms("initial", Fraction(1), 3600, tuple(sorted(choice.items()))))
+    domain = cheapest_layout(program.system).n
     commitment, opening = commit(lots, domain)
     fact = Attestation("hub", "a", 1, commitment, domain, snap.registry_digest, snap.time)
     stated = make_statement(snap, fact, spoke="s", amount="1", expiry=snap.time + 600, elections=choice)

@@ -1,4 +1,4 @@
-"""From a rule to a linear system and back: class A compilation and the best assignment.
+"""From a rule to a linear system: class A compilation. The best assignment is :func:`zkmargin.prover.witness.assign`.
 
 Class A: a cost becomes an auxiliary variable bounded below by each of its pieces, a benefit one bounded above, "worst
 of the scenarios" one row per scenario. A position z = p - n is split without complementarity; that is sound because
@@ -8,11 +8,11 @@ value in any place where it would help.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from fractions import Fraction
 
-from zkmargin.circuits.election import Choice, best_choice, elections, resolver
+from zkmargin.circuits.election import Choice, elections, resolver
 from zkmargin.circuits.errors import InternalError, RuleRefused, StatementMismatch, SystemTooLarge
 from zkmargin.circuits.expression import (
     Abs,
@@ -31,7 +31,6 @@ from zkmargin.circuits.expression import (
     bounds,
     curvature,
     describe,
-    evaluate,
 )
 from zkmargin.circuits.layout import DOMAINS, MAX_COLUMNS, Layout
 from zkmargin.circuits.system import LinearSystem, Row, Variable
@@ -76,19 +75,6 @@ class MarginRule:
         """What a statement under this rule must choose in public (class B), by name; ``RuleRefused`` if misplaced."""
         return elections(self._expressions())
 
-    def best_choice(self, z: Sequence[int], amount: int = 0) -> dict[str, str]:
-        """The elections with the largest net margin at positions ``z`` and an amount (quote quanta), of those that meet
-        every constraint; of all, if none does (:meth:`slacks` names what is not met).
-        """
-        limits = [(c.expression, c.amount_factor * amount) for c in self.constraints]
-        return best_choice([expr for _, expr in self.scenarios], limits, z, amount)
-
-    def provability_class(self) -> str:
-        """ "A" exact and leaking nothing, "B" exact with public elections, "C" conservative by at most
-        ``overcharge``.
-        """
-        return "C" if self.overcharge else "B" if self.elections() else "A"
-
     def elect(self, choice: Choice) -> MarginRule:
         """The class A rule that a choice leaves. ``StatementMismatch`` for a missing, unknown or superfluous choice."""
         wanted = self.elections()
@@ -106,23 +92,6 @@ class MarginRule:
 
     def _expressions(self) -> list[Expression]:
         return [expr for _, expr in self.scenarios] + [c.expression for c in self.constraints]
-
-    def slacks(self, z: Sequence[int], amount: int) -> list[tuple[str, int]]:
-        """Every inequality's slack by the plain evaluator, with the best elections: scenarios (fine quanta), then
-        constraints (their own units).
-        """
-        if self.elections():
-            return self.elect(self.best_choice(z, amount)).slacks(z, amount)
-        memo: dict[int, int] = {}
-        rows = [
-            *((name, expr, self.amount_factor) for name, expr in self.scenarios),
-            *((c.name, c.expression, c.amount_factor) for c in self.constraints),
-        ]
-        return [(name, evaluate(expr, z, memo, amount) - factor * amount) for name, expr, factor in rows]
-
-    def net_margin(self, z: Sequence[int]) -> list[int]:
-        """Net margin of every scenario in fine quanta, by the plain evaluator with the best elections."""
-        return [slack for _, slack in self.slacks(z, 0)[: len(self.scenarios)]]
 
 
 @dataclass(frozen=True)
@@ -159,41 +128,13 @@ Definition = Positive | Negative | Auxiliary | Slack
 
 @dataclass(frozen=True)
 class Program:
-    """A compiled rule: the system, and how the best witness sets each variable."""
+    """A compiled rule: the system, and what each variable stands for, by which a holder assigns it."""
 
     rule: MarginRule
     system: LinearSystem
     definitions: tuple[Definition, ...]
     scenario_rows: tuple[int, ...]
     constraint_rows: tuple[int, ...] = ()
-
-    def assign(self, z: Sequence[int], amount: int) -> list[int]:
-        """The best assignment for positions ``z``: tight auxiliaries, best split; slacks may come out negative.
-
-        A negative value means that no witness exists (class A); the caller must refuse it.
-        """
-        values = [0] * len(self.definitions)
-        slacks: list[tuple[int, int]] = []
-        for k, definition in enumerate(self.definitions):
-            match definition:
-                case Positive(j):
-                    values[k] = max(z[j], 0)
-                case Negative(j):
-                    values[k] = max(-z[j], 0)
-                case Auxiliary(expression, offset):
-                    values[k] = evaluate(expression, z, None, amount) + offset
-                case Slack(i):
-                    slacks.append((k, i))
-        rows = self.system.rows
-        for k, i in slacks:
-            row = rows[i]
-            values[k] = (
-                sum(f * z[j] for j, f in row.positions.items())
-                + sum(a * values[v] for v, a in row.variables.items() if v != k)
-                + row.constant
-                - row.amount_factor * amount
-            )
-        return values
 
 
 @dataclass

@@ -1,9 +1,9 @@
 """The language of margin rules: expressions over positions, with the curvature that decides provability.
 
-A rule is written once with these types and gives a plain-integer evaluator (:func:`evaluate`), bounds
-(:func:`bounds`), and, through :mod:`zkmargin.circuits.compiler`, the linear system and its best witness. Curvature is
-decided as in disciplined convex programming (Grant, Boyd, Ye 2006): costs are convex, benefits concave, and a rule's
-net margin must be concave.
+A rule is written once with these types and gives bounds (:func:`bounds`) and, through
+:mod:`zkmargin.circuits.compiler`, the linear system; a holder evaluates it (:mod:`zkmargin.prover.evaluation`).
+Curvature is decided as in disciplined convex programming (Grant, Boyd, Ye 2006): costs are convex, benefits concave,
+and a rule's net margin must be concave.
 
 Position variables z_j are the committed position plus the statement's public delta, in lots.
 """
@@ -199,39 +199,6 @@ def _sum_curvature(parts: tuple[tuple[int, Expression], ...]) -> Curvature:
                 field=describe(term),
             )
     return result
-
-
-def evaluate(expr: Expression, z: Sequence[int], memo: dict[int, int] | None = None, amount: int = 0) -> int:
-    """Exact integer value at positions ``z`` (lots) and an amount (quote quanta). ``memo`` keeps shared terms between
-    calls for the same ``z`` and amount.
-    """
-    match expr:
-        case Linear(coefficients=coefs, constant=c):
-            return c + sum(a * z[j] for j, a in coefs.items())
-        case Amount():
-            return amount
-        case Sum(parts=parts, constant=c):
-            return c + sum(f * evaluate(term, z, memo, amount) for f, term in parts if f)
-        case Abs(position=j):
-            return abs(z[j])
-        case Part(position=j, sign=sign):
-            return max(sign * z[j], 0)
-        case Shared(argument=arg):
-            if memo is None:
-                return evaluate(arg, z, None, amount)
-            if id(expr) not in memo:
-                memo[id(expr)] = evaluate(arg, z, memo, amount)
-            return memo[id(expr)]
-        case Max(pieces=pieces):
-            return max(evaluate(p, z, memo, amount) for p in pieces)
-        case Election(pieces=choices):
-            return max(evaluate(p, z, memo, amount) for _, p in choices)
-        case Min(pieces=pieces):
-            return min(evaluate(p, z, memo, amount) for p in pieces)
-        case CeilDiv(argument=arg, divisor=d):
-            return ceil_div(evaluate(arg, z, memo, amount), d)
-        case FloorDiv(argument=arg, divisor=d):
-            return evaluate(arg, z, memo, amount) // d
 
 
 def bounds(expr: Expression, limits: Sequence[tuple[int, int]]) -> tuple[int, int]:

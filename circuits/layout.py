@@ -1,4 +1,4 @@
-"""How words lie in columns, and which (n, K) is the cheapest for a system.
+"""How words lie in columns, and how many columns a system needs on a domain.
 
 A word is 8 limbs of w bits, n = 2**w; a column of n rows holds S = n/8 words, limb k of word j in row j + kS, least
 significant limb first (docs/SPEC.md, "Words and columns"). Limbs of one word lie multiples of S apart, so omega**S,
@@ -18,20 +18,6 @@ DOMAINS = (256, 512, 1024, 2048)
 LIMBS = 8
 #: More columns would make a proof above 4 kB; no shipped rule comes near.
 MAX_COLUMNS = 32
-
-# Relative costs of a proof, in units of one microsecond on the machine where they were measured
-# (`zkmargin bench --primitives` prints them): one full-size MSM point, one small-scalar MSM point, the field work
-# of a row, and what a column costs every verifier.
-COST_MSM_POINT = 24
-COST_SMALL_POINT = 3
-COST_FIELD_ROW = 8
-COST_VERIFY_COLUMN = 300
-#: Rows whose field work costs a verifier one microsecond: words are evaluated eight rows at a time.
-VERIFY_ROWS_PER_UNIT = 4
-#: A proof is made once and verified by many: a verifier's microsecond counts as much as this many of the prover's.
-VERIFIER_WEIGHT = 100
-#: And one byte on the wire as much as this many of the verifier's microseconds.
-BYTE_WEIGHT = 4
 
 
 @dataclass(frozen=True)
@@ -66,20 +52,6 @@ def proof_size(columns: int) -> int:
     return 3 + 48 * (2 * columns + 6) + 32 * (columns + 1)
 
 
-def cost(layout: Layout) -> int:
-    """Relative cost of (n, K): prover's work plus weighted verifier's work and bytes. Integers, so it is exact.
-
-    Four full multiplications (accumulator, quotient, two openings); that of a helper, the table's included, is about
-    half of one, since most limbs are zero.
-    """
-    n, k = layout.n, layout.columns
-    prove = n * (
-        COST_MSM_POINT * 4 + COST_MSM_POINT * (k + 1) // 2 + COST_SMALL_POINT * (k + 1) + COST_FIELD_ROW * 2 * k
-    )
-    verify = n // VERIFY_ROWS_PER_UNIT + COST_VERIFY_COLUMN * k
-    return prove + VERIFIER_WEIGHT * (verify + BYTE_WEIGHT * proof_size(k))
-
-
 def fit(limits: Sequence[int], positions: int, n: int) -> Layout:
     """The layout on a given domain: as many columns as the words of the variables need.
 
@@ -95,17 +67,3 @@ def fit(limits: Sequence[int], positions: int, n: int) -> Layout:
     if columns > MAX_COLUMNS:
         raise SystemTooLarge(f"{words} words need {columns} columns of {n}, more than {MAX_COLUMNS}", field="system")
     return Layout(n, columns)
-
-
-def cheapest(limits: Sequence[int], positions: int) -> Layout:
-    """The cheapest layout over all supported domains; ties go to the smaller domain."""
-    fitting: list[Layout] = []
-    refused: SystemTooLarge | None = None
-    for n in DOMAINS:
-        try:
-            fitting.append(fit(limits, positions, n))
-        except SystemTooLarge as err:
-            refused = err
-    if not fitting:
-        raise refused or SystemTooLarge("no domain fits", field="system")
-    return min(fitting, key=cost)

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from copy import copy
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from fractions import Fraction
 from functools import lru_cache
 from types import MappingProxyType
@@ -166,23 +166,13 @@ def _layout(snapshot: Snapshot, terms: Terms, domain: int) -> Layout:
 
 def forget_compiled() -> None:
     """Drop all compiled rules and the snapshots that they hold: for a process that others fill."""
-    for cached in (_compiled, _layout, cheapest_domain):
+    for cached in (_compiled, _layout):
         cached.cache_clear()
 
 
 def compile_terms(snapshot: Snapshot, terms: Terms) -> Program:
     """The compiled rule of a snapshot under given terms; cached by their values."""
     return _program(snapshot, terms)
-
-
-@lru_cache(maxsize=64)
-def cheapest_domain(snapshot: Snapshot) -> int:
-    """The domain on which a hub should commit: the cheapest (n, K) of the rule at maintenance level."""
-    terms = Terms("maintenance", Fraction(1), 3600)
-    work.check(snapshot, terms.level, terms.overlays)
-    flat = [0] * len(snapshot.instruments)
-    choice = build(snapshot, terms).best_choice(flat)
-    return _program(snapshot, replace(terms, elections=tuple(sorted(choice.items())))).system.layout().n
 
 
 def bind(statement: Statement, snapshot: Snapshot) -> BoundStatement:

@@ -8,12 +8,12 @@ and a delta it becomes  sum_j f_ij x_j + sum_k a_ik w_k = c_i, which is what the
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
 
 from zkmargin.circuits.errors import SystemTooLarge
-from zkmargin.circuits.layout import Layout, cheapest, fit
+from zkmargin.circuits.layout import Layout, fit
 
 #: Order of the scalar field of BLS12-381: equations are checked modulo this prime.
 FIELD_ORDER = 0x73EDA753299D7D483339D80809A1D80553BDA402FFFE5BFEFFFFFFFF00000001
@@ -77,9 +77,9 @@ class LinearSystem:
         """Largest honest value of each variable, in order."""
         return tuple(v.limit for v in self.variables)
 
-    def layout(self, n: int | None = None) -> Layout:
-        """The layout on domain ``n``, or the cheapest over all domains; the bound check is part of it."""
-        chosen = cheapest(self.limits, self.positions) if n is None else fit(self.limits, self.positions, n)
+    def layout(self, n: int) -> Layout:
+        """The layout on domain ``n``; the bound check is part of it."""
+        chosen = fit(self.limits, self.positions, n)
         self.check_bounds(chosen)
         return chosen
 
@@ -110,13 +110,3 @@ class LinearSystem:
             else row.amount_factor * amount - row.constant
             for row in self.rows
         )
-
-    def residuals(self, z: Sequence[int], values: Sequence[int], amount: int) -> list[int]:
-        """Left minus right of every row; all zero for a satisfying assignment."""
-        return [
-            sum(f * z[j] for j, f in row.positions.items())
-            + sum(a * values[k] for k, a in row.variables.items())
-            + row.constant
-            - row.amount_factor * amount
-            for row in self.rows
-        ]

@@ -27,7 +27,7 @@ from zkmargin.circuits.errors import ZkMarginError
 from zkmargin.circuits.rules import LEVELS, Terms, build
 from zkmargin.circuits.snapshot import Snapshot
 from zkmargin.circuits.statement import Statement
-from zkmargin.prover import files
+from zkmargin.prover import files, solvency
 from zkmargin.prover.documents import parse_opening, parse_proof, portfolio_lots
 from zkmargin.prover.words import in_words
 from zkmargin.service.client.negotiation import Demand, Offer
@@ -36,7 +36,7 @@ from zkmargin.service.keys.signing_keys import load_private_key
 from zkmargin.service.oracle.config import parse_config
 from zkmargin.service.oracle.feeds import TOKEN_TYPE as FEED_TYPE
 from zkmargin.service.oracle.feeds import open_feed
-from zkmargin.verifier import proof
+from zkmargin.verifier.argument.v1 import wire
 from zkmargin.verifier.curve import decode_g1
 from zkmargin.verifier.facts import attestation, authorisation, jws, snapshot_signature
 from zkmargin.verifier.field import decode_scalar
@@ -78,7 +78,7 @@ def fuzz_snapshot(data: bytes) -> None:
     for level in LEVELS:
         terms = Terms(level, Fraction(1), 3600, (), overlays)
         rule = build(snap, terms)
-        choice = rule.best_choice([0] * len(snap.instruments))
+        choice = solvency.best_choice(rule, [0] * len(snap.instruments))
         chosen = Terms(level, Fraction(1), 3600, tuple(sorted(choice.items())), overlays)
         statement.compile_terms(snap, chosen).system.layout(2048)
 
@@ -193,8 +193,8 @@ TARGETS: dict[str, Target] = {
     "policy": fuzz_policy,
     "demand": fuzz_demand,
     "offer": fuzz_offer,
-    "proof_document": lambda data: proof.decode(parse_proof(data, example_statement())),
-    "proof": proof.decode,
+    "proof_document": lambda data: wire.decode(parse_proof(data, example_statement())),
+    "proof": wire.decode,
     "point": lambda data: decode_g1(data, field="point"),
     "scalar": lambda data: decode_scalar(data, field="scalar"),
     "jws": lambda data: jws.open_token(data.decode("latin-1"), KEY.public_key(), "t", field="jws"),

@@ -11,13 +11,13 @@ from fractions import Fraction
 from typing import Any
 
 from zkmargin.circuits.compiler import MarginRule
-from zkmargin.circuits.expression import evaluate
 from zkmargin.circuits.rules import LEVELS, Terms, build
-from zkmargin.circuits.rules.overlays import account_greeks
 from zkmargin.circuits.snapshot import Snapshot
 from zkmargin.circuits.statement import MAX_MULTIPLIER
 from zkmargin.circuits.units import PPM, format_fraction
+from zkmargin.prover import solvency
 from zkmargin.prover.documents import position_text
+from zkmargin.prover.evaluation import evaluate
 
 
 @dataclass(frozen=True)
@@ -75,7 +75,7 @@ def _unit(rule: MarginRule, snapshot: Snapshot) -> int:
 def _net(snapshot: Snapshot, terms: Terms, lots: Sequence[int]) -> Fraction:
     """Smallest net margin of the scenarios at a level."""
     rule = build(snapshot, terms)
-    return Fraction(min(rule.net_margin(lots)), _unit(rule, snapshot))
+    return Fraction(min(solvency.net_margin(rule, lots)), _unit(rule, snapshot))
 
 
 def health_factor(snapshot: Snapshot, terms: Terms, z: Sequence[int]) -> Fraction | None:
@@ -87,7 +87,7 @@ def health_factor(snapshot: Snapshot, terms: Terms, z: Sequence[int]) -> Fractio
 
     def solvent(ppm: int) -> bool:
         rule = build(snapshot, replace(terms, multiplier=Fraction(ppm, PPM)))
-        return min(slack for _, slack in rule.slacks(z, 0)) >= 0
+        return min(slack for _, slack in solvency.slacks(rule, z, 0)) >= 0
 
     low, high = 0, MAX_MULTIPLIER * PPM
     if solvent(high):
@@ -112,6 +112,15 @@ def health_text(factor: Fraction | None) -> str:
     return format_fraction(factor)
 
 
+def account_greeks(snapshot: Snapshot, z: Sequence[int]) -> dict[str, Fraction]:
+    """Delta, gamma and vega of positions in lots: sums over the instruments that carry them."""
+    out: dict[str, Fraction] = {}
+    for lots, inst in zip(z, snapshot.instruments, strict=True):
+        for name, value in inst.greeks.items():
+            out[name] = out.get(name, Fraction(0)) + lots * value
+    return out
+
+
 def explain(snapshot: Snapshot, terms: Terms, lots: Sequence[int]) -> Explanation:
     """Explain positions in lots (registry order) under the snapshot's rule and the given terms.
 
@@ -120,11 +129,11 @@ def explain(snapshot: Snapshot, terms: Terms, lots: Sequence[int]) -> Explanatio
     of liquidation, maintenance). Money in quote units.
     """
     free = build(snapshot, terms)
-    elections = free.best_choice(lots)
+    elections = solvency.best_choice(free, lots)
     rule = free.elect(elections)
     margin_unit = _unit(rule, snapshot)
     unit = rule.component_scale * 10**snapshot.value_decimals
-    margins = rule.net_margin(lots)
+    margins = solvency.net_margin(rule, lots)
     worst = min(range(len(margins)), key=margins.__getitem__)
     worst_name = rule.scenarios[worst][0]
     # A row that is no scenario of the snapshot (a basis contingency) shows values in its first.
@@ -153,8 +162,8 @@ def explain(snapshot: Snapshot, terms: Terms, lots: Sequence[int]) -> Explanatio
         positions=positions,
         greeks=tuple(account_greeks(snapshot, lots).items()),
         elections=tuple(sorted(elections.items())),
-        overlays=tuple((name, slack >= 0) for name, slack in rule.slacks(lots, 0)[len(rule.scenarios) :]),
-        provability_class=free.provability_class(),
+        overlays=tuple((name, slack >= 0) for name, slack in solvency.slacks(rule, lots, 0)[len(rule.scenarios) :]),
+        provability_class=solvency.provability_class(free),
         components=_parts(total, components),
         thresholds=tuple((level, _net(snapshot, replace(terms, level=level), lots)) for level in LEVELS),
     )

@@ -10,10 +10,12 @@ from zkmargin.circuits.statement import Statement, bind
 from zkmargin.prover import rounds
 from zkmargin.prover.commitment import CommitmentKey, Opening, Randomness, commitment_key, fresh, workers
 from zkmargin.prover.witness import Witness, build_witness
-from zkmargin.verifier import argument
-from zkmargin.verifier.argument import Challenges, Instance
-from zkmargin.verifier.field import ONE
-from zkmargin.verifier.proof import Proof
+from zkmargin.verifier.argument.instance import Instance
+from zkmargin.verifier.argument.v1 import challenges
+from zkmargin.verifier.argument.v1.equation import equation
+from zkmargin.verifier.argument.v1.messages import Proof
+from zkmargin.verifier.argument.v1.wire import encode
+from zkmargin.verifier.kzg import holds
 from zkmargin.verifier.verify import instance_of
 
 #: Names of the steps that a progress display shows, in order.
@@ -34,39 +36,24 @@ def prove_instance(
     randomness: Randomness = fresh,
     progress: Progress = _silent,
 ) -> Proof:
-    """Run the rounds for a bound system. The transcript is the verifier's own code, so the two cannot drift."""
-    t = instance.transcript(key.srs.digest)
+    """Run the rounds for a bound system. The challenges are the verifier's own code, so the two cannot drift."""
+    t = challenges.begin(instance, key.srs.digest)
     start = rounds.Start(instance, key, randomness, witness, opening.values(), opening.blinding)
     progress("columns")
-    (columns, multiplicities), state_1 = rounds.round_1(start)
-    gamma, beta, eta = argument.round_1(t, columns, multiplicities)
+    columns, after_columns = rounds.round_1(start)
+    drawn = challenges.round_1(t, columns)
     progress("sums")
-    (table_helper, helpers, accumulator), state_2 = rounds.round_2(state_1, gamma, beta, eta)
-    alpha = argument.round_2(t, table_helper, helpers, accumulator)
+    sums, after_sums = rounds.round_2(after_columns, drawn)
+    alpha = challenges.round_2(t, sums)
     progress("quotient")
-    quotient, state_3 = rounds.round_3(state_2, alpha)
-    zeta = argument.round_3(t, quotient)
+    quotient, after_quotient = rounds.round_3(after_sums, alpha)
+    zeta = challenges.round_3(t, quotient)
     progress("evaluations")
-    (evaluations, accumulator_next), state_4 = rounds.round_4(state_3, zeta)
-    nu = argument.round_4(t, evaluations, accumulator_next)
+    evaluations, after_evaluations = rounds.round_4(after_quotient, zeta)
+    nu = challenges.round_4(t, evaluations)
     progress("openings")
-    challenges = Challenges(
-        gamma, beta, eta, alpha, zeta, nu, mu=ONE
-    )  # mu comes after the openings, which don't use it
-    opening_proof, opening_next = rounds.round_5(state_4, challenges)
-    return Proof(
-        layout=instance.layout,
-        columns=tuple(columns),
-        multiplicities=multiplicities,
-        table_helper=table_helper,
-        helpers=tuple(helpers),
-        accumulator=accumulator,
-        quotient=quotient,
-        opening=opening_proof,
-        opening_next=opening_next,
-        evaluations=tuple(evaluations),
-        accumulator_next=accumulator_next,
-    )
+    openings = rounds.round_5(after_evaluations, nu)
+    return Proof(instance.layout, columns, sums, quotient, evaluations, openings)
 
 
 def prove(
@@ -96,6 +83,6 @@ def prove(
     if opened.result() != statement.commitment:
         raise StatementMismatch("the opening does not open this commitment", field="statement.commitment")
     verifier_key = key.srs.key
-    if not argument.holds(argument.equation(instance, verifier_key, proof), verifier_key):
+    if not holds(equation(instance, verifier_key, proof), verifier_key):
         raise InternalError("the finished proof does not verify")
-    return proof.to_bytes()
+    return encode(proof)

@@ -1,8 +1,8 @@
 """The prover's rounds, in the order and with the names of docs/SPEC.md.
 
-Each round takes the state before it and the challenge that the verifier would send, and returns a message and the next
-state: running them out of order does not type-check. Multi-scalar multiplications run on two workers while the
-interpreter works on polynomials.
+Each round takes the state before it and the challenges that the verifier would send, and returns its message and the
+next state: running them out of order, or on each other's challenges, does not type-check. Multi-scalar multiplications
+run on two workers while the interpreter works on polynomials.
 """
 
 from __future__ import annotations
@@ -12,15 +12,19 @@ from dataclasses import dataclass, field
 from itertools import accumulate, repeat
 from operator import mul
 
-from py_arkworks_bls12381 import G1Point, Scalar
+from py_arkworks_bls12381 import Scalar
 
 from zkmargin.circuits.errors import InternalError
 from zkmargin.prover import polynomial as poly
 from zkmargin.prover.commitment import CommitmentKey, Randomness
 from zkmargin.prover.polynomial import Polynomial
 from zkmargin.prover.witness import Witness
-from zkmargin.verifier.argument import Challenges, Instance, linearise
-from zkmargin.verifier.claim import Claim, limb_scales, matrix, table_polynomial
+from zkmargin.verifier.argument.claim import Claim, limb_scales, table_polynomial
+from zkmargin.verifier.argument.instance import Instance
+from zkmargin.verifier.argument.matrix import matrix
+from zkmargin.verifier.argument.v1.challenges import Alpha, ColumnChallenges, Nu, Zeta
+from zkmargin.verifier.argument.v1.linearisation import linearise
+from zkmargin.verifier.argument.v1.messages import Columns, Evaluations, Openings, Quotient, Sums
 from zkmargin.verifier.field import ONE, ZERO, batch_inverse, domain, integer, powers, scalar, scalars
 
 #: Fresh multiples of Z in each polynomial: one for its commitment and one for each opened value. The third of acc hides
@@ -49,7 +53,7 @@ class Start:
 
 
 @dataclass(frozen=True)
-class Columns:
+class AfterColumns:
     """After round 1: columns and multiplicities as values and as blinded polynomials."""
 
     start: Start
@@ -60,10 +64,11 @@ class Columns:
 
 
 @dataclass(frozen=True)
-class Sums:
+class AfterSums:
     """After round 2: helpers, accumulator, and every constraint as a polynomial that vanishes on H."""
 
-    columns: Columns
+    columns: AfterColumns
+    drawn: ColumnChallenges
     positions: Polynomial = field(repr=False)
     table_helper: Polynomial = field(repr=False)
     helpers: list[Polynomial] = field(repr=False)
@@ -72,25 +77,25 @@ class Sums:
 
 
 @dataclass(frozen=True)
-class Quotient:
+class AfterQuotient:
     """After round 3: the quotient."""
 
-    sums: Sums
+    sums: AfterSums
+    alpha: Alpha
     polynomial: Polynomial = field(repr=False)
 
 
 @dataclass(frozen=True)
-class Evaluations:
+class AfterEvaluations:
     """After round 4: the opened values."""
 
-    quotient: Quotient
-    zeta: Scalar
-    columns: list[Scalar]
-    accumulator_next: Scalar
+    quotient: AfterQuotient
+    zeta: Zeta
+    message: Evaluations
 
 
-def round_1(start: Start) -> tuple[tuple[list[G1Point], G1Point], Columns]:
-    """Columns: commit the K limb columns and the multiplicities."""
+def round_1(start: Start) -> tuple[Columns, AfterColumns]:
+    """Round 1, columns: commit the K limb columns and the multiplicities."""
     n = start.n
     small = scalars(range(n))
     values = [[small[limb] for limb in column] for column in start.witness.columns]
@@ -101,8 +106,8 @@ def round_1(start: Start) -> tuple[tuple[list[G1Point], G1Point], Columns]:
     pending_counts = start.key.commit_values_later(counts, count_blinding)
     polynomials = [poly.blind(poly.from_values(v), n, b) for v, b in zip(values, blinding, strict=True)]
     count_polynomial = poly.blind(poly.from_values(counts), n, count_blinding)
-    state = Columns(start, values, counts, polynomials, count_polynomial)
-    return ([p.result() for p in pending], pending_counts.result()), state
+    state = AfterColumns(start, values, counts, polynomials, count_polynomial)
+    return Columns(tuple(p.result() for p in pending), pending_counts.result()), state
 
 
 def column_weights(instance: Instance, claim: Claim) -> list[list[Scalar]]:
@@ -120,17 +125,15 @@ def column_weights(instance: Instance, claim: Claim) -> list[list[Scalar]]:
     return out
 
 
-def round_2(
-    state: Columns, gamma: Scalar, beta: Scalar, eta: Scalar
-) -> tuple[tuple[G1Point, list[G1Point], G1Point], Sums]:
-    """Sums: commit the lookup helpers and the running sum of both claims."""
+def round_2(state: AfterColumns, drawn: ColumnChallenges) -> tuple[Sums, AfterSums]:
+    """Round 2, sums: commit the lookup helpers and the running sum of both claims."""
     start, instance, n = state.start, state.start.instance, state.start.n
-    inverses = batch_inverse(list(accumulate(repeat(ONE, n - 1), initial=gamma)))  # 1 / (gamma + i)
+    inverses = batch_inverse(list(accumulate(repeat(ONE, n - 1), initial=drawn.gamma)))  # 1 / (gamma + i)
     helper_values = [[inverses[limb] for limb in column] for column in start.witness.columns]
     helper_blinding = [start.randomness(HELPER_BLINDING) for _ in helper_values]
     pending = [start.key.commit_values_later(v, b) for v, b in zip(helper_values, helper_blinding, strict=True)]
 
-    claim = matrix(instance.system, instance.layout).claim(beta, instance.constants)
+    claim = matrix(instance.system, instance.layout).claim(drawn.beta, instance.constants)
     weights = column_weights(instance, claim)
     position_weights = claim.position_vector(n)
     terms = list(map(mul, start.positions, position_weights))
@@ -143,7 +146,7 @@ def round_2(
     for helper in helper_values:
         lookups = [a + b for a, b in zip(lookups, helper, strict=True)]
     share = claim.target * scalar(n).inverse()
-    steps = [t + eta * u - share for t, u in zip(terms, lookups, strict=True)]
+    steps = [t + drawn.eta * u - share for t, u in zip(terms, lookups, strict=True)]
     running = list(accumulate(steps, initial=ZERO))
     if not running[n].is_zero():
         raise InternalError("the running sum does not close: the witness does not satisfy the system")
@@ -163,37 +166,39 @@ def round_2(
     lookup_part = table_helper
     for helper in helpers:
         lookup_part = lookup_part - helper
-    sum_constraint += lookup_part * integer(eta)
-    shift, one = poly.constant(gamma), poly.constant(ONE)
+    sum_constraint += lookup_part * integer(drawn.eta)
+    shift, one = poly.constant(drawn.gamma), poly.constant(ONE)
     lookups_hold = [h * (shift + column) - one for h, column in zip(helpers, state.polynomials, strict=True)]
     table_holds = table_helper * (shift + table_polynomial(n)) - state.multiplicity_polynomial
-    nxt = Sums(state, positions, table_helper, helpers, accumulator, [*lookups_hold, table_holds, sum_constraint])
-    return (pending_table.result(), [p.result() for p in pending], pending_sum.result()), nxt
+    constraints = [*lookups_hold, table_holds, sum_constraint]
+    after = AfterSums(state, drawn, positions, table_helper, helpers, accumulator, constraints)
+    return Sums(pending_table.result(), tuple(p.result() for p in pending), pending_sum.result()), after
 
 
-def round_3(state: Sums, alpha: Scalar) -> tuple[G1Point, Quotient]:
-    """Quotient: join the constraints by powers of alpha, divide by Z, commit."""
+def round_3(state: AfterSums, alpha: Alpha) -> tuple[Quotient, AfterQuotient]:
+    """Round 3, quotient: join the constraints by powers of alpha, divide by Z, commit."""
     start = state.columns.start
     total = poly.constant(ZERO)
     for constraint, factor in zip(state.constraints, powers(alpha, len(state.constraints)), strict=True):
         total += constraint * integer(factor)
     quotient = poly.divide_by_vanishing(total, start.n)
-    return start.key.commit_coefficients_split(poly.to_scalars(quotient)), Quotient(state, quotient)
+    committed = start.key.commit_coefficients_split(poly.to_scalars(quotient))
+    return Quotient(committed), AfterQuotient(state, alpha, quotient)
 
 
-def round_4(state: Quotient, zeta: Scalar) -> tuple[tuple[list[Scalar], Scalar], Evaluations]:
-    """Evaluations: open the limb columns at zeta and the accumulator at omega zeta. Nothing else is ever opened."""
+def round_4(state: AfterQuotient, zeta: Zeta) -> tuple[Evaluations, AfterEvaluations]:
+    """Round 4, evaluations: open the limb columns at zeta and acc at omega zeta. Nothing else is ever opened."""
     omega = domain(state.sums.columns.start.n)[1]
-    values = [poly.evaluate(p, zeta) for p in state.sums.columns.polynomials]
-    accumulator_next = poly.evaluate(state.sums.accumulator, omega * zeta)
-    return (values, accumulator_next), Evaluations(state, zeta, values, accumulator_next)
+    values = tuple(poly.evaluate(p, zeta) for p in state.sums.columns.polynomials)
+    message = Evaluations(values, poly.evaluate(state.sums.accumulator, omega * zeta))
+    return message, AfterEvaluations(state, zeta, message)
 
 
-def round_5(state: Evaluations, challenges: Challenges) -> tuple[G1Point, G1Point]:
-    """Openings: the linearisation and the columns at zeta, the accumulator at omega zeta."""
+def round_5(state: AfterEvaluations, nu: Nu) -> Openings:
+    """Round 5, openings: the linearisation and the columns at zeta, the accumulator at omega zeta."""
     sums = state.quotient.sums
     columns, start = sums.columns, sums.columns.start
-    lin = linearise(start.instance, challenges, state.columns, state.accumulator_next)
+    lin = linearise(start.instance, sums.drawn, state.quotient.alpha, state.zeta, state.message)
     terms: list[tuple[Polynomial, Scalar]] = [
         (sums.positions, lin.commitment),
         (columns.multiplicity_polynomial, lin.multiplicities),
@@ -201,7 +206,7 @@ def round_5(state: Evaluations, challenges: Challenges) -> tuple[G1Point, G1Poin
         *zip(sums.helpers, lin.helpers, strict=True),
         (sums.accumulator, lin.accumulator),
         (state.quotient.polynomial, lin.quotient),
-        *zip(columns.polynomials, powers(challenges.nu, len(columns.polynomials), challenges.nu), strict=True),
+        *zip(columns.polynomials, powers(nu, len(columns.polynomials), nu), strict=True),
     ]
     total = poly.constant(lin.constant)
     for polynomial, factor in terms:
@@ -211,4 +216,4 @@ def round_5(state: Evaluations, challenges: Challenges) -> tuple[G1Point, G1Poin
         poly.to_scalars(poly.divide_by_root(sums.accumulator, omega_zeta))
     )
     pending = start.key.commit_coefficients_later(poly.to_scalars(poly.divide_by_root(total, state.zeta)))
-    return pending.result(), pending_next.result()
+    return Openings(pending.result(), pending_next.result())

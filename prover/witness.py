@@ -5,11 +5,15 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
+from zkmargin.circuits.compiler import Auxiliary, Negative, Positive, Program, Slack
 from zkmargin.circuits.errors import InternalError, MalformedInput, NotSolvent, StatementMismatch
 from zkmargin.circuits.layout import LIMBS, Layout
 from zkmargin.circuits.snapshot import Snapshot
 from zkmargin.circuits.statement import BoundStatement
+from zkmargin.circuits.system import LinearSystem
 from zkmargin.circuits.units import MAX_LOTS, ceil_div, format_quanta
+from zkmargin.prover import solvency
+from zkmargin.prover.evaluation import evaluate
 
 
 @dataclass(frozen=True)
@@ -58,6 +62,46 @@ def check_positions(lots: Sequence[int], snapshot: Snapshot, *, field: str) -> N
             raise MalformedInput("a credit cannot be negative", field=f"{field}.{inst.id}")
 
 
+def assign(program: Program, z: Sequence[int], amount: int) -> list[int]:
+    """The best assignment for positions ``z``: tight auxiliaries, best split; slacks may come out negative.
+
+    A negative value means that no witness exists (class A); the caller must refuse it.
+    """
+    values = [0] * len(program.definitions)
+    slacks: list[tuple[int, int]] = []
+    for k, definition in enumerate(program.definitions):
+        match definition:
+            case Positive(j):
+                values[k] = max(z[j], 0)
+            case Negative(j):
+                values[k] = max(-z[j], 0)
+            case Auxiliary(expression, offset):
+                values[k] = evaluate(expression, z, None, amount) + offset
+            case Slack(i):
+                slacks.append((k, i))
+    rows = program.system.rows
+    for k, i in slacks:
+        row = rows[i]
+        values[k] = (
+            sum(f * z[j] for j, f in row.positions.items())
+            + sum(a * values[v] for v, a in row.variables.items() if v != k)
+            + row.constant
+            - row.amount_factor * amount
+        )
+    return values
+
+
+def residuals(system: LinearSystem, z: Sequence[int], values: Sequence[int], amount: int) -> list[int]:
+    """Left minus right of every row; all zero for a satisfying assignment."""
+    return [
+        sum(f * z[j] for j, f in row.positions.items())
+        + sum(a * values[k] for k, a in row.variables.items())
+        + row.constant
+        - row.amount_factor * amount
+        for row in system.rows
+    ]
+
+
 def build_witness(bound: BoundStatement, snapshot: Snapshot, lots: Sequence[int]) -> Witness:
     """The best witness for a statement, or ``NotSolvent`` saying by how much and in which scenario (to the holder
     only).
@@ -67,7 +111,7 @@ def build_witness(bound: BoundStatement, snapshot: Snapshot, lots: Sequence[int]
     check_positions(z, snapshot, field="opening after delta")
     program, layout = bound.program, bound.layout
     rule = program.rule
-    slacks = rule.slacks(z, bound.amount)
+    slacks = solvency.slacks(rule, z, bound.amount)
     worst = min(slacks[: len(rule.scenarios)], key=lambda row: row[1])
     if worst[1] < 0:
         text = format_quanta(ceil_div(-worst[1], rule.amount_factor), snapshot.decimals)
@@ -77,9 +121,9 @@ def build_witness(bound: BoundStatement, snapshot: Snapshot, lots: Sequence[int]
     for name, slack in slacks[len(rule.scenarios) :]:
         if slack < 0:
             raise NotSolvent(f"the overlay {name} is not met", scenario=name, shortfall=str(-slack))
-    values = program.assign(z, bound.amount)
+    values = assign(program, z, bound.amount)
     system = program.system
-    if any(system.residuals(z, values, bound.amount)):
+    if any(residuals(system, z, values, bound.amount)):
         raise InternalError("the assignment does not satisfy the system")
     for value, variable in zip(values, system.variables, strict=True):
         if value < 0 or value >> (layout.word_bits * layout.words_of(variable.limit)):

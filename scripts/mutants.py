@@ -31,7 +31,9 @@ ERRORS = frozenset(
 
 @dataclass(frozen=True)
 class Mutant:
-    """One change: the file, the function around it, what it says before and after, and the whole mutated source."""
+    """One change: the file by its path in ``verifier/``, the function around it, what it says before and after, and the
+    whole mutated source.
+    """
 
     file: str
     scope: str
@@ -188,9 +190,9 @@ def put(container: Any, key: Any, node: ast.AST) -> None:
         setattr(container, key, node)
 
 
-def mutants(path: Path) -> Iterator[Mutant]:
-    """All mutants of a file."""
-    tree = ast.parse(path.read_text())
+def mutants(root: Path, file: str) -> Iterator[Mutant]:
+    """All mutants of a file, given by its path below ``root``."""
+    tree = ast.parse((root / file).read_text())
     plain = ast.unparse(tree)
     seen: Counter[str] = Counter()
     for scope, container, key, node in list(sites(tree)):
@@ -201,6 +203,6 @@ def mutants(path: Path) -> Iterator[Mutant]:
             if source == plain:
                 continue
             after = "nothing" if isinstance(other, ast.Pass) else text(other)
-            mutant = Mutant(path.name, scope, text(node), after, source=source)
-            yield Mutant(path.name, scope, mutant.before, after, seen[mutant.name], source)
+            mutant = Mutant(file, scope, text(node), after, source=source)
+            yield Mutant(file, scope, mutant.before, after, seen[mutant.name], source)
             seen[mutant.name] += 1

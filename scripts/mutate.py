@@ -11,7 +11,7 @@ statement; cosmic-ray starts a new Python for each mutant, which is most of a mi
 script.
 
     python -m scripts.mutate                      all of verifier/, writes docs/MUTANTS.md
-    python -m scripts.mutate --file field.py      one file, prints only
+    python -m scripts.mutate --file field.py      one file, prints only; facts/jws.py for one in a folder
     python -m scripts.mutate --resume FILE        goes on after an interrupted run that had --results FILE
 """
 
@@ -42,32 +42,44 @@ REPORT = ROOT / "docs" / "MUTANTS.md"
 #: A mutant that computes longer than this runs in circles; no test of the list takes a tenth of it.
 CPU_SECONDS = 240
 #: The frozen cases of one topic: error codes and named fields.
-_VECTORS = "test_vectors.py::test_the_native_engine_answers_every_case_rightly[{}]"
-#: The tests of each file, quickest first. Frozen proofs come first where they can: they were made by nobody's mutant.
+_VECTORS = "service/vectors/test_vectors.py::test_the_native_engine_answers_every_case_rightly[{}]"
+_FROZEN, _VERIFY = "verifier/test_frozen.py", "verifier/test_verify.py"
+_VERDICT = "verifier/test_verdict.py"
+_ALGEBRA, _STEPS = "verifier/test_algebra.py", "verifier/test_cheating_steps.py"
+_DECODERS, _BYTES, _FACTS = "verifier/test_decoders.py", "verifier/test_proof_bytes.py", "verifier/facts/"
+#: The tests of each file, quickest first, by paths in ``verifier/`` and ``tests/``. Frozen proofs come first where they
+#: can: they were made by nobody's mutant.
 TESTS: dict[str, tuple[str, ...]] = {
-    "argument.py": ("test_frozen.py", "test_verify.py", "test_algebra.py", "test_cheating_steps.py"),
-    "attestation.py": ("test_attestation.py",),
-    "authorisation.py": ("test_authorisation.py", _VECTORS.format("authorisations")),
-    "claim.py": ("test_frozen.py", "test_claim.py", "test_algebra.py"),
-    "credit_entry.py": ("test_credit_entry.py", _VECTORS.format("credits")),
-    "curve.py": ("test_frozen.py", "test_decoders.py", "test_algebra.py", "test_proof_bytes.py"),
-    "field.py": ("test_frozen.py", "test_decoders.py", "test_algebra.py", "test_proof_bytes.py"),
-    "hub_keys.py": ("test_hub_keys.py", _VECTORS.format("log")),
-    "jws.py": (
-        "test_jws.py",
-        "test_snapshot_signature.py",
-        "test_attestation.py",
-        "test_transparency.py",
+    "argument/claim.py": (_FROZEN, _ALGEBRA, "verifier/test_claim.py"),
+    "argument/instance.py": (_FROZEN, "verifier/test_transcript.py"),
+    "argument/matrix.py": (_FROZEN, "verifier/test_claim.py", _ALGEBRA),
+    "argument/v1/challenges.py": (_FROZEN, "verifier/test_transcript.py"),
+    "argument/v1/equation.py": (_FROZEN, _VERIFY, _ALGEBRA, _STEPS),
+    "argument/v1/linearisation.py": (_FROZEN, _VERIFY, _ALGEBRA, _STEPS),
+    "argument/v1/messages.py": (_FROZEN,),
+    "argument/v1/wire.py": (_FROZEN, _DECODERS, _BYTES),
+    "argument/versions.py": (_FROZEN, "verifier/test_versions.py", _BYTES),
+    "curve.py": (_FROZEN, _DECODERS, _ALGEBRA, _BYTES),
+    "facts/attestation.py": (_FACTS + "test_attestation.py",),
+    "facts/authorisation.py": (_FACTS + "test_authorisation.py", _VECTORS.format("authorisations")),
+    "facts/credit_entry.py": (_FACTS + "test_credit_entry.py", _VECTORS.format("credits")),
+    "facts/hub_keys.py": (_FACTS + "test_hub_keys.py", _VECTORS.format("log")),
+    "facts/jws.py": (
+        _FACTS + "test_jws.py",
+        _FACTS + "test_snapshot_signature.py",
+        _FACTS + "test_attestation.py",
+        _FACTS + "test_transparency.py",
         _VECTORS.format("signed"),
     ),
-    "proof.py": ("test_frozen.py", "test_decoders.py", "test_proof_bytes.py"),
-    "proof_document.py": ("verifier/test_verdict.py",),
-    "snapshot_signature.py": ("test_snapshot_signature.py",),
-    "srs.py": ("test_frozen.py", "test_srs.py"),
-    "transcript.py": ("test_frozen.py", "test_transcript.py"),
-    "transparency.py": ("test_transparency.py", _VECTORS.format("log")),
-    "verdict.py": ("verifier/test_verdict.py",),
-    "verify.py": ("test_frozen.py", "test_verify.py", "test_batch.py"),
+    "facts/snapshot_signature.py": (_FACTS + "test_snapshot_signature.py",),
+    "facts/transparency.py": (_FACTS + "test_transparency.py", _VECTORS.format("log")),
+    "field.py": (_FROZEN, _DECODERS, _ALGEBRA, _BYTES),
+    "kzg.py": (_FROZEN, _VERIFY, "verifier/test_batch.py"),
+    "proof_document.py": (_VERDICT,),
+    "srs.py": (_FROZEN, "verifier/test_srs.py"),
+    "transcript.py": (_FROZEN, "verifier/test_transcript.py"),
+    "verdict.py": (_VERDICT,),
+    "verify.py": (_FROZEN, _VERIFY, "verifier/test_batch.py"),
 }
 #: Third-party modules and the layer below, which no mutant changes: imported once, before the fork.
 PRELOAD = (
@@ -96,6 +108,12 @@ class Mutated(importlib.abc.MetaPathFinder, importlib.abc.Loader):
         exec(compile(self.source, str(self.path), "exec"), module.__dict__)  # noqa: S102 - that is what it is for
 
 
+def files() -> list[str]:
+    """Every file that is mutated, by its path in ``verifier/``: all but the second verifier, which is a test itself."""
+    found = sorted(path.relative_to(PACKAGE).as_posix() for path in PACKAGE.rglob("*.py") if path.name != "__init__.py")
+    return [name for name in found if not name.startswith("reference/")]
+
+
 def files_of(mutant: Mutant) -> list[str]:
     """The tests that a mutant runs against: existing files, or one test of a file."""
     chosen = [name for name in TESTS[mutant.file] if (ROOT / "tests" / name.partition("::")[0]).exists()]
@@ -121,7 +139,7 @@ def child(mutant: Mutant, answer: int) -> None:
             if report.failed:
                 os.write(answer, b"import of " + report.nodeid.encode())
 
-    module = f"verifier.{Path(mutant.file).stem}"
+    module = "zkmargin.verifier." + mutant.file.removesuffix(".py").replace("/", ".")
     sys.meta_path.insert(0, Mutated(module, PACKAGE / mutant.file, mutant.source))
     code = 1
     try:
@@ -238,8 +256,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--results", type=Path, help="append each result here as JSON")
     options = parser.parse_args(argv)
     os.chdir(ROOT)
-    names = options.file or sorted(path.name for path in PACKAGE.glob("*.py") if path.name != "__init__.py")
-    todo = [mutant for name in names for mutant in mutants(PACKAGE / name)]
+    todo = [mutant for name in options.file or files() for mutant in mutants(PACKAGE, name)]
     known: list[Result] = []
     if options.resume:
         old = [Result(**json.loads(line)) for line in options.resume.read_text().splitlines()]

@@ -107,6 +107,18 @@ class Examination:
         e = self.evidence
         return Task(Item(e.statement, e.snapshot, e.proof.proof, e.now), self._key or ethereum().key)
 
+    def open_attestation(self) -> Signed[Attestation] | None:
+        """The attestation, its signature verified once; None where there is none."""
+        if self.attestation is None and self.evidence.attestation is not None:
+            self.attestation = self.evidence.attestation()
+        return self.attestation
+
+    def open_signature(self) -> Signed[SnapshotSignature] | None:
+        """The snapshot's signature, verified once; None where there is none."""
+        if self.signature is None and self.evidence.signed_snapshot is not None:
+            self.signature = self.evidence.signed_snapshot()
+        return self.signature
+
     def advance(self, *, before: str = PAIRING) -> None:
         """Make the checks that come before the one named, up to the first that fails."""
         while self.failed is None and (name := self.order[len(self._made)]) != before:
@@ -166,31 +178,30 @@ def _proof_document(at: Examination) -> bool:
 
 
 def _snapshot_signature(at: Examination) -> bool:
-    if at.evidence.signed_snapshot is None:
-        return False
-    at.signature = at.evidence.signed_snapshot()
-    return True
+    return at.open_signature() is not None
 
 
 def _snapshot_time(at: Examination) -> bool:
-    if at.signature is None or at.evidence.now is None:
+    signed = at.open_signature()
+    if signed is None or at.evidence.now is None:
         return False
-    at.signature.fact.check_in_force(at.evidence.now)
+    signed.fact.check_in_force(at.evidence.now)
     return True
 
 
 def _attestation(at: Examination) -> bool:
-    if at.evidence.attestation is None:
+    attested = at.open_attestation()
+    if attested is None:
         return False
-    at.attestation = at.evidence.attestation()
-    check_attested(at.evidence.statement, at.evidence.snapshot, at.attestation.fact)
+    check_attested(at.evidence.statement, at.evidence.snapshot, attested.fact)
     return True
 
 
 def _attestation_time(at: Examination) -> bool:
-    if at.attestation is None or at.evidence.now is None:
+    attested = at.open_attestation()
+    if attested is None or at.evidence.now is None:
         return False
-    check_attested(at.evidence.statement, at.evidence.snapshot, at.attestation.fact, now=at.evidence.now)
+    check_attested(at.evidence.statement, at.evidence.snapshot, attested.fact, now=at.evidence.now)
     return True
 
 

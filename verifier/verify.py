@@ -17,10 +17,11 @@ from py_arkworks_bls12381 import G1Point, Scalar
 from zkmargin.circuits.errors import ProofRejected, ZkMarginError
 from zkmargin.circuits.snapshot import Snapshot
 from zkmargin.circuits.statement import BoundStatement, Statement, bind
-from zkmargin.verifier.argument import Equation, Instance, equation, holds
+from zkmargin.verifier.argument.instance import Instance
+from zkmargin.verifier.argument.versions import Version, version_of
 from zkmargin.verifier.curve import decode_g1, msm, pairing_product_is_one
 from zkmargin.verifier.field import ZERO, scalar, scalars
-from zkmargin.verifier.proof import decode, decode_header
+from zkmargin.verifier.kzg import Equation, holds
 from zkmargin.verifier.srs import VerifierKey, ethereum
 
 #: Batch weights: a false proof survives a batch with probability 2**-128.
@@ -52,6 +53,11 @@ class Task:
     key: VerifierKey
 
     @cached_property
+    def version(self) -> Version:
+        """The version of the argument that reads the proof; ``MalformedProof`` for a wrong header."""
+        return version_of(self.item.proof)
+
+    @cached_property
     def bound(self) -> BoundStatement:
         """The statement joined with its snapshot; raises what ``bind`` raises."""
         return bind(self.item.statement, self.item.snapshot)
@@ -59,13 +65,11 @@ class Task:
     @cached_property
     def equation(self) -> Equation:
         """The equation that the proof must satisfy; ``MalformedProof``, ``MalformedInput`` or ``ProofRejected``."""
-        proof = decode(self.item.proof, self.bound.layout)
-        return equation(instance_of(self.bound), self.key, proof)
+        return self.version.read(self.item.proof, self.bound.layout)(instance_of(self.bound), self.key)
 
 
 def _header(task: Task) -> bool:
-    decode_header(task.item.proof)
-    return True
+    return task.version is not None
 
 
 def _binding(task: Task) -> bool:

@@ -192,12 +192,3 @@ def join(rule: MarginRule, snapshot: Snapshot, names: Sequence[str], horizon: in
     taken = tuple(_in_units(buffer, Fraction(rule.amount_factor, snapshot.fine)) for buffer in buffers)
     scenarios = tuple((name, Sum(((1, net), *taken))) for name, net in rule.scenarios) if taken else rule.scenarios
     return replace(rule, constraints=tuple(rows), scenarios=scenarios)
-
-
-def account_greeks(snapshot: Snapshot, z: Sequence[int]) -> dict[str, Fraction]:
-    """Delta, gamma and vega of positions in lots: sums over the instruments that carry them."""
-    out: dict[str, Fraction] = {}
-    for lots, inst in zip(z, snapshot.instruments, strict=True):
-        for name, value in inst.greeks.items():
-            out[name] = out.get(name, Fraction(0)) + lots * value
-    return out

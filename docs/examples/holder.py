@@ -1,7 +1,7 @@
-"""A holder against a running hub: fetch prices and the own opening, prove and sign here what a spoke demands, offer it.
+"""A holder against a running hub: fetch prices and the own opening, prove and sign here what a venue demands, offer it.
 
-python holder.py HUB-URL SPOKE-URL DIRECTORY, where DIRECTORY has the files that hub_demo.py makes. Prints the signed
-credit entry that the spoke got. Positions and blinding stay on this machine.
+python holder.py HUB-URL VENUE-URL DIRECTORY, where DIRECTORY has the files that hub_demo.py makes. Prints the signed
+credit entry that the venue got. Positions and blinding stay on this machine.
 """
 
 import sys
@@ -23,7 +23,7 @@ from zkmargin.service.keys.sealing import load_encryption_key
 from zkmargin.service.keys.signing_keys import load_private_key
 from zkmargin.verifier.facts.attestation import load_public_key
 
-url, spoke, files = sys.argv[1], sys.argv[2], Path(sys.argv[3])
+url, venue, files = sys.argv[1], sys.argv[2], Path(sys.argv[3])
 pinned, oracle = (load_public_key((files / name).read_bytes()) for name in ("hub.pub", "oracle.pub"))
 key = load_private_key((files / "alice.key").read_bytes())
 signer = RequestSigner(key, "hub-1")
@@ -34,9 +34,9 @@ with HubClient(url, signer=signer) as hub:
     prices = hub.run(fetch_prices([oracle]))
     holding = hub.run(fetch_holding(trust, "alice", encryption, prices.snapshot))
 
-demand = Demand.from_bytes(urlopen(spoke).read())  # noqa: S310 - the address that you gave
-# What may be signed without asking: one credit of at most 100 for this spoke, for an hour.
-policy = Policy(credits=(CreditRule("spoke-a", "100", 3600),))
+demand = Demand.from_bytes(urlopen(venue).read())  # noqa: S310 - the address that you gave
+# What may be signed without asking: one credit of at most 100 for this venue, for an hour.
+policy = Policy(credits=(CreditRule("venue-a", "100", 3600),))
 offer = answer(demand, prices, holding, policy=policy, key=key)
 print(f"proved {demand.amount} for {demand.spoke}: {len(offer.proof)} bytes", file=sys.stderr)
-print(urlopen(spoke, data=offer.to_bytes()).read().decode())  # noqa: S310
+print(urlopen(venue, data=offer.to_bytes()).read().decode())  # noqa: S310

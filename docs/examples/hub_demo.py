@@ -1,8 +1,8 @@
 """Bring a hub up with SQLite, by its own commands: python hub_demo.py DIRECTORY [PORT [SECONDS]]. Serves until ended.
 
-Makes in DIRECTORY, which must be empty, in clear because it is a demo: the keys of hub, operator, oracle, venue spoke-a
+Makes in DIRECTORY, which must be empty, in clear because it is a demo: the keys of hub, operator, oracle, venue venue-a
 and account alice, and the database. Deposits 1000 for alice. Publishes the demo's prices as of now, again every SECONDS
-(300), so that proofs can be made for as long as it runs. Then run spoke.py and holder.py.
+(300), so that proofs can be made for as long as it runs. Then run venue.py and holder.py.
 """
 
 import os
@@ -52,7 +52,7 @@ def publish() -> None:
 
 def make_keys_and_database() -> None:
     """What an operator does before the service runs."""
-    for name in ("operator", "oracle", "spoke-a"):
+    for name in ("operator", "oracle", "venue-a"):
         zkmargin("keygen", "--key", f"{name}.key", "--public", f"{name}.pub", "--unencrypted")
     zkmargin("account", "keygen", "--key", "alice.key", "--public", "alice.pub", "--encryption-key", "alice.x25519",
              "--encryption-public", "alice.xpub", "--unencrypted")  # fmt: skip
@@ -72,8 +72,8 @@ def open_for_business() -> None:
             time.sleep(0.1)
     publish()
     zkmargin("venue", "zone", "zone-1", "--cap", "100000", by="operator")
-    zkmargin("venue", "register", "spoke-a", "--caip2", "eip155:1", "--zone", "zone-1", "--cap", "50000",
-             "--public", "spoke-a.pub", by="operator")  # fmt: skip
+    zkmargin("venue", "register", "venue-a", "--caip2", "eip155:1", "--zone", "zone-1", "--cap", "50000",
+             "--public", "venue-a.pub", by="operator")  # fmt: skip
     zkmargin("account", "open", "alice", "--public", "alice.pub", "--encryption-public", "alice.xpub", by="operator")
     zkmargin("account", "deposit", "alice", "--instrument", "USDC", "--quantity", "1000",
              "--reference", "receipt-1", by="operator")  # fmt: skip

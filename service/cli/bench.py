@@ -23,6 +23,7 @@ from zkmargin.circuits.snapshot import Snapshot
 from zkmargin.circuits.statement import Statement
 from zkmargin.prover.commitment import Opening, commit, fresh
 from zkmargin.prover.documents import make_statement
+from zkmargin.prover.domains import cheapest_domain
 from zkmargin.prover.prove import prove
 from zkmargin.verifier.facts.attestation import Attestation
 from zkmargin.verifier.verify import Item, verify, verify_batch
@@ -91,7 +92,7 @@ def make_case(snap: Snapshot, seed: int = 0) -> tuple[Statement, Opening]:
     rng = random.Random(seed)  # noqa: S311
     lots = [rng.randrange(-50_000, 50_000) for _ in snap.instruments]
     lots[0] = 5 * 10**14
-    commitment, opening = commit(lots, statement.cheapest_domain(snap))
+    commitment, opening = commit(lots, cheapest_domain(snap))
     fact = Attestation("hub", "acct", 1, commitment, opening.domain, snap.registry_digest, snap.time)
     return make_statement(snap, fact, spoke="bench", amount="1000", expiry=snap.time + 3600), opening
 

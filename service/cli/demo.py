@@ -19,10 +19,11 @@ from zkmargin.circuits.errors import InternalError, MalformedInput, ZkMarginErro
 from zkmargin.circuits.purpose import SHOW, ForCredit, Purpose, to_tree
 from zkmargin.circuits.rules import Terms
 from zkmargin.circuits.snapshot import Snapshot
-from zkmargin.circuits.statement import Statement, cheapest_domain
+from zkmargin.circuits.statement import Statement
 from zkmargin.circuits.units import to_lots
 from zkmargin.prover.commitment import Opening, commit
 from zkmargin.prover.documents import make_statement, portfolio_lots, proof_bytes
+from zkmargin.prover.domains import cheapest_domain
 from zkmargin.prover.explain import explain
 from zkmargin.prover.prove import prove
 from zkmargin.service import demo_data

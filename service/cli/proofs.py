@@ -119,6 +119,7 @@ def statement(
     from zkmargin.circuits.rules import Terms, build
     from zkmargin.circuits.statement import parse_multiplier
     from zkmargin.circuits.units import to_lots, to_quanta
+    from zkmargin.prover import solvency
     from zkmargin.prover.documents import make_statement, parse_opening, purpose_of
     from zkmargin.prover.files import read_file, read_public_key, unseal, write_file
     from zkmargin.prover.request import check_request
@@ -140,8 +141,8 @@ def statement(
             after[row] += to_lots(quantity, snap.instruments[row].lot, field="delta")
         asked = to_quanta(amount, snap.decimals, field="amount")
         rule = build(snap, knobs)
-        best = rule.best_choice(after, asked)
-        unmet = [name for name, slack in rule.elect(best).slacks(after, asked) if slack < 0]
+        best = solvency.best_choice(rule, after, asked)
+        unmet = [name for name, slack in solvency.slacks(rule.elect(best), after, asked) if slack < 0]
         unprovable = [f"no elections prove this for the opening: {unmet[0]} is not met"] if unmet else []
         elections = best | elections
     made = make_statement(

@@ -107,10 +107,10 @@ def commit(
 ) -> None:
     """As the hub: commit to an account's portfolio with fresh blinding, and sign the attestation."""
     from zkmargin.circuits.schema import AttestationPayloadModel, validate
-    from zkmargin.circuits.statement import cheapest_domain
     from zkmargin.prover import files
     from zkmargin.prover.commitment import commit as run
     from zkmargin.prover.documents import opening_bytes
+    from zkmargin.prover.domains import cheapest_domain
     from zkmargin.prover.files import read_file, unseal
     from zkmargin.prover.portfolio import notional_warnings, parse_portfolio
     from zkmargin.service.keys import signing as signing_module

@@ -1,4 +1,4 @@
-"""Commands of the test vectors: generate, run, answer."""
+"""Commands of the test vectors: run, answer."""
 
 from __future__ import annotations
 
@@ -8,16 +8,14 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from zkmargin.circuits.errors import MalformedInput
-from zkmargin.prover.kinds import FOLDER
 from zkmargin.service.cli.console import emit, progress, reports_errors, table
-from zkmargin.service.cli.outputs import Writes
 from zkmargin.service.cli.proofs import Json
 
 if TYPE_CHECKING:
     from zkmargin.service.vectors.case import Topic
     from zkmargin.service.vectors.engine import Engine
 
-vectors_app = typer.Typer(help="Cryptographic test vectors: frozen, generated, and public ones.", no_args_is_help=True)
+vectors_app = typer.Typer(help="Cryptographic test vectors: frozen and public ones.", no_args_is_help=True)
 ENGINES = ("native", "reference", "both")
 FAILED_EXIT = 6
 
@@ -102,49 +100,6 @@ def run(
     emit(report.to_json(), as_json=as_json, text=text, ok=report.ok)
     if not report.ok:
         raise typer.Exit(FAILED_EXIT)
-
-
-@vectors_app.command()
-@reports_errors
-def generate(
-    out: Annotated[Path | None, typer.Option(help="Folder to write to: v1, v2 in it."), Writes(FOLDER)] = None,
-    check: Annotated[bool, typer.Option("--check", help="Compare with the frozen files instead of writing.")] = False,
-    as_json: Json = False,
-) -> None:
-    """Make the vectors of every wire version from their public seed: the same bytes every time."""
-    from zkmargin.prover.files import public, write_files
-    from zkmargin.service.vectors.generate import TOPICS, build, compare
-
-    if (out is None) != check:
-        raise MalformedInput("either --out FOLDER or --check", field="out")
-    if out is not None and not out.is_dir():
-        raise MalformedInput("no such folder", field=str(out))
-    with progress("vectors", tuple(TOPICS), as_json=as_json) as step:
-        made = build(progress=step)
-    if out is None:
-        compare(made.files)
-    else:
-        for folder in sorted({(out / path).parent for path in made.files}):
-            try:
-                folder.mkdir(exist_ok=True)
-            except OSError as err:
-                raise MalformedInput(err.strerror or "cannot be made", field=str(folder)) from None
-        write_files(*(public(out / path, data) for path, data in made.files.items()))
-    answer = {
-        "digest": made.digest,
-        "cases": sum(n for n, _ in made.counts.values()),
-        "invalid": sum(k for _, k in made.counts.values()),
-        "bytes": sum(map(len, made.files.values())),
-        "topics": {name: {"cases": n, "invalid": k} for name, (n, k) in made.counts.items()},
-    }
-
-    def text() -> None:
-        table("vectors", ["topic", "cases", "invalid"], [[k, str(n), str(i)] for k, (n, i) in made.counts.items()])
-        place = "as frozen" if out is None else f"-> {out}"
-        typer.echo(f"{answer['cases']} cases, {answer['invalid']} invalid, {answer['bytes']} bytes {place}")
-        typer.echo(f"digest {made.digest}")
-
-    emit(answer, as_json=as_json, text=text)
 
 
 @vectors_app.command("answer")

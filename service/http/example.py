@@ -15,9 +15,9 @@ from typing import Any
 
 from starlette.concurrency import run_in_threadpool
 
-from zkmargin.circuits.statement import cheapest_domain
 from zkmargin.prover.commitment import commit
 from zkmargin.prover.documents import make_statement, portfolio_lots, proof_bytes
+from zkmargin.prover.domains import cheapest_domain
 from zkmargin.prover.prove import prove
 from zkmargin.service.demo_data import read, snapshot_at
 from zkmargin.service.keys import signing, signing_keys

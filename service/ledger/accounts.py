@@ -9,10 +9,11 @@ from sqlalchemy import Connection, bindparam, insert, select, update
 from zkmargin.circuits.errors import MalformedInput
 from zkmargin.circuits.purpose import ForWithdrawal
 from zkmargin.circuits.snapshot import Snapshot
-from zkmargin.circuits.statement import Statement, cheapest_domain
+from zkmargin.circuits.statement import Statement
 from zkmargin.circuits.units import to_lots
 from zkmargin.prover.commitment import commit
 from zkmargin.prover.documents import opening_bytes
+from zkmargin.prover.domains import cheapest_domain
 from zkmargin.service.ledger import breakers, callers, consent, epochs, events, names, portfolio, snapshots
 from zkmargin.service.ledger.consent import Proved
 from zkmargin.service.ledger.context import Ledger

@@ -10,8 +10,8 @@ from sqlalchemy import Connection, bindparam, select, update
 
 from zkmargin.circuits.canonical import parse_json
 from zkmargin.circuits.snapshot import Snapshot
-from zkmargin.circuits.statement import cheapest_domain
 from zkmargin.prover.commitment import commit
+from zkmargin.prover.domains import cheapest_domain
 from zkmargin.service.errors import NotFound
 from zkmargin.service.keys.signing import sign_attestation
 from zkmargin.service.ledger import portfolio, transparency

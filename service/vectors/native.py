@@ -9,10 +9,11 @@ from typing import TYPE_CHECKING, Any
 from zkmargin.circuits import canonical, snapshot, statement
 from zkmargin.circuits.errors import MalformedInput
 from zkmargin.circuits.layout import fit
-from zkmargin.circuits.statement import bind, cheapest_domain
+from zkmargin.circuits.statement import bind
 from zkmargin.circuits.system import LinearSystem, Row, Variable
 from zkmargin.prover.commitment import Opening
 from zkmargin.prover.documents import parse_opening, parse_proof
+from zkmargin.prover.domains import cheapest_domain, cheapest_layout
 from zkmargin.service.vectors import curves_native, signatures
 from zkmargin.service.vectors.engine import (
     Input,
@@ -25,10 +26,10 @@ from zkmargin.service.vectors.engine import (
     unhex,
 )
 from zkmargin.service.vectors.engine import integer as case_integer
-from zkmargin.verifier import argument
+from zkmargin.verifier.argument.v1.challenges import replay
+from zkmargin.verifier.argument.v1.wire import decode
 from zkmargin.verifier.curve import decode_g1, encode_g1
 from zkmargin.verifier.field import decode_scalar, domain, encode_scalar, integer, scalars
-from zkmargin.verifier.proof import decode
 from zkmargin.verifier.srs import ethereum
 from zkmargin.verifier.transcript import Transcript, expand_message_xmd
 from zkmargin.verifier.verdict import verify_account
@@ -105,7 +106,7 @@ def op_challenges(given: Input) -> Values:
     """Every challenge of a proof, by name; with ``claimed``, they must be these. The proof itself is not checked."""
     bound = bind(statement_of(given), snapshot_of(given))
     proof = decode(given.hex("proof"), bound.layout)
-    c = argument.replay(instance_of(bound), proof, ethereum().digest)
+    c = replay(instance_of(bound), proof, ethereum().digest)
     values = {name: encode_scalar(value).hex() for name, value in vars(c).items()}
     if given.has("claimed"):
         check_claim(given.items("claimed"), list(values.values()), "challenges")
@@ -154,7 +155,8 @@ def linear_system_of(given: Input) -> LinearSystem:
 def op_linear_system(given: Input) -> Values:
     """Digest and layout of a system written out; without ``domain`` the cheapest layout."""
     system = linear_system_of(given)
-    layout = system.layout(given.optional_number("domain"))
+    n = given.optional_number("domain")
+    layout = cheapest_layout(system) if n is None else system.layout(n)
     return {"digest": system.digest.hex(), "domain": layout.n, "columns": layout.columns}
 
 

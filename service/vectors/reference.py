@@ -112,10 +112,11 @@ def op_statement(given: Input) -> Values:
 
 def op_linear_system(given: Input) -> Values:
     """Digest and layout of a system written out, on the domain of the input or on the cheapest (choice shared)."""
+    from zkmargin.prover.domains import cheapest_layout
     from zkmargin.verifier.reference import systems
 
     system = linear_system_of(given)
-    n = given.optional_number("domain") or system.layout().n
+    n = given.optional_number("domain") or cheapest_layout(system).n
     geometry = systems.fit(system, n)
     systems.check_bounds(system, geometry)
     return {"digest": systems.system_digest(system).hex(), "domain": n, "columns": geometry.columns}

@@ -17,7 +17,7 @@ from zkmargin.circuits.rules import work
 from zkmargin.circuits.snapshot import Snapshot
 from zkmargin.circuits.statement import Statement
 from zkmargin.service.errors import TooExpensive
-from zkmargin.verifier.claim import forget_matrices
+from zkmargin.verifier.argument.matrix import forget_matrices
 
 #: Steps that compile in some 30 ms: 100 instruments in 40 scenarios, or what costs as much. All new systems of a light
 #: batch together have so many, since its proofs wait for each other.

@@ -19,6 +19,8 @@ from zkmargin.circuits.compiler import compile_rule
 from zkmargin.circuits.rules import Terms, build
 from zkmargin.circuits.snapshot import Snapshot
 from zkmargin.circuits.units import format_fraction
+from zkmargin.prover import solvency
+from zkmargin.prover.witness import assign
 
 FILE = SHARED / "cases" / "deribit_pme" / "doc_example.json"
 needs_case = pytest.mark.skipif(not FILE.exists(), reason=f"no Deribit case in {FILE}")
@@ -90,7 +92,7 @@ def test_worst_bucket_roll_shock_and_margins_are_those_published(level: str) -> 
     z = [0, *(int(Fraction(str(size)) / LOT) for size in tree["portfolio"].values())]
     rule = build(snap, Terms(level, Fraction(1), 3600))
     unit = rule.amount_factor * 10**snap.decimals
-    margins = rule.net_margin(z)
+    margins = solvency.net_margin(rule, z)
     details = tree["margins"]["initial_margin_details"]
     flat = Fraction(str(details["mmp_margin"])) + Fraction(str(details["open_orders_margin"]))
     required = -Fraction(min(margins), unit)
@@ -102,7 +104,7 @@ def test_worst_bucket_roll_shock_and_margins_are_those_published(level: str) -> 
     else:
         assert float(required) == pytest.approx(tree["margins"]["maintenance_margin"], rel=1e-8)
     assert rule.scenarios[margins.index(min(margins))][0] == "spot-16"
-    program = compile_rule(rule.elect(rule.best_choice(z)))
-    values = program.assign(z, 0)
+    program = compile_rule(rule.elect(solvency.best_choice(rule, z)))
+    values = assign(program, z, 0)
     slacks = [values[k] for k, v in enumerate(program.system.variables) if v.name.startswith("slack(scenario")]
     assert min(slacks) == min(margins)

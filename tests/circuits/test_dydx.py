@@ -11,12 +11,14 @@ import pytest
 from tests.support.places import SHARED
 from tests.support.toy import NOW, Tree, load_snapshot, open_account, snapshot_tree
 from zkmargin.circuits.compiler import MarginRule
-from zkmargin.circuits.expression import evaluate
 from zkmargin.circuits.rules import Terms, build
 from zkmargin.circuits.snapshot import Snapshot
 from zkmargin.circuits.statement import compile_terms
 from zkmargin.circuits.units import MAX_LOTS, format_fraction, format_quanta
+from zkmargin.prover import solvency
+from zkmargin.prover.evaluation import evaluate
 from zkmargin.prover.prove import prove
+from zkmargin.prover.witness import assign
 from zkmargin.verifier.verify import verify
 
 PATH = SHARED / "cases" / "dydx_v4" / "margin_requirements.json"
@@ -107,7 +109,7 @@ def test_net_margin_is_net_value_less_the_requirement(case: dict[str, Any]) -> N
     shift = case["exponent"] + case["baseCurrencyAtomicResolution"] + QUOTE_DECIMALS
     value = quote + size * case["price"] * Fraction(10) ** shift
     for level, name in LEVELS.items():
-        margin = Fraction(rule_of(snapshot, level).net_margin([quote, size])[0], snapshot.fine)
+        margin = Fraction(solvency.net_margin(rule_of(snapshot, level), [quote, size])[0], snapshot.fine)
         assert margin == value - case[name]
 
 
@@ -118,16 +120,16 @@ def test_a_portfolio_proves_its_margin_rounded_down_and_not_a_quantum_more(case:
     snapshot = snapshot_of(case)
     size = case["bigBaseQuantums"]
     program = compile_terms(snapshot, Terms(level, Fraction(1), 3600))
-    fine = program.rule.net_margin([0, size])[0]
+    fine = solvency.net_margin(program.rule, [0, size])[0]
     quote = -(fine // snapshot.fine) + 17
     account = open_account(snapshot, [quote, size])
-    margin = program.rule.net_margin(account.opening.lots)[0] // snapshot.fine
+    margin = solvency.net_margin(program.rule, account.opening.lots)[0] // snapshot.fine
     assert margin == 17
     statement = account.statement(level=level, amount=format_quanta(margin, QUOTE_DECIMALS))
     verify(statement, snapshot, prove(statement, snapshot, account.opening), now=NOW)
     slacks = [k for k, v in enumerate(program.system.variables) if v.name.startswith("slack(scenario(")]
-    assert program.assign(account.opening.lots, margin)[slacks[0]] == fine % snapshot.fine
-    assert program.assign(account.opening.lots, margin + 1)[slacks[0]] < 0
+    assert assign(program, account.opening.lots, margin)[slacks[0]] == fine % snapshot.fine
+    assert assign(program, account.opening.lots, margin + 1)[slacks[0]] < 0
 
 
 def test_net_value_rounds_down() -> None:
@@ -142,7 +144,7 @@ def test_net_value_rounds_down() -> None:
     snapshot = load_snapshot(tree)
     rule = rule_of(snapshot, "initial")
     for lots, whole in (([0, 1], 0), ([0, 3], 1), ([1, -1], 0), ([0, -1], -1), ([5, 2], 6)):
-        assert rule.net_margin(lots)[0] // snapshot.fine == whole
+        assert solvency.net_margin(rule, lots)[0] // snapshot.fine == whole
 
 
 @pytest.mark.parametrize(("size", "fraction_ppm", "rounded"), [(31, 300_000, 2), (30, 300_000, 1), (21, 500_000, 2)])

@@ -19,14 +19,18 @@ from zkmargin.circuits.errors import (
     StatementMismatch,
     ZkMarginError,
 )
-from zkmargin.circuits.expression import Abs, Election, Expression, Linear, Max, Part, Sum, evaluate
+from zkmargin.circuits.expression import Abs, Election, Expression, Linear, Max, Part, Sum
 from zkmargin.circuits.rules import Terms, build
-from zkmargin.circuits.rules.overlays import account_greeks
 from zkmargin.circuits.rules.terms import chords
 from zkmargin.circuits.snapshot import Snapshot
+from zkmargin.prover import solvency
 from zkmargin.prover.commitment import commit
 from zkmargin.prover.documents import make_statement
+from zkmargin.prover.domains import cheapest_domain
+from zkmargin.prover.evaluation import evaluate
+from zkmargin.prover.explain import account_greeks
 from zkmargin.prover.prove import prove
+from zkmargin.prover.witness import assign, residuals
 from zkmargin.verifier.facts.attestation import Attestation
 from zkmargin.verifier.verify import verify
 
@@ -91,7 +95,7 @@ def loans() -> Snapshot:
 
 def try_proof(snap: Snapshot, lots: list[int], amount: str = "0", level: str = "maintenance", **extra: Any) -> None:
     """Prove and verify; raises whatever the prover raises."""
-    commitment, opening = commit(lots, statement.cheapest_domain(snap))
+    commitment, opening = commit(lots, cheapest_domain(snap))
     fact = Attestation("h", "a", 1, commitment, opening.domain, snap.registry_digest, snap.time)
     stated = make_statement(snap, fact, spoke="s", amount=amount, expiry=2000, level=level, **extra)
     verify(stated, snap, prove(stated, snap, opening), now=1001)
@@ -133,8 +137,12 @@ def test_coarse_quanta_do_not_turn_the_levels_around() -> None:
     snap = snapshot.from_bytes(canonical.canonical_bytes(tree))
     z = [0, 200_000, 0, 0]
     initial, end, maintenance = (build(snap, terms(level)) for level in ("initial", "liquidation-end", "maintenance"))
-    assert min(initial.net_margin(z)) * 100 <= min(end.net_margin(z)) <= min(maintenance.net_margin(z)) * 100
-    assert min(initial.net_margin(z)) == 100 * (200_000 - 500 - 2_000)
+    assert (
+        min(solvency.net_margin(initial, z)) * 100
+        <= min(solvency.net_margin(end, z))
+        <= min(solvency.net_margin(maintenance, z)) * 100
+    )
+    assert min(solvency.net_margin(initial, z)) == 100 * (200_000 - 500 - 2_000)
 
 
 @given(st.lists(st.integers(-9_000, 9_000), min_size=4, max_size=4))
@@ -144,11 +152,11 @@ def test_levels_are_ordered_and_splitting_never_pays(z: list[int]) -> None:
         if snap.rule_id.startswith("collateral"):
             z = [*z[:3], abs(z[3])]
         initial, maintenance = build(snap, terms("initial")), build(snap, terms())
-        assert min(initial.net_margin(z)) <= min(maintenance.net_margin(z))
+        assert min(solvency.net_margin(initial, z)) <= min(solvency.net_margin(maintenance, z))
         half = [v // 2 for v in z]
         rest = [v - h for v, h in zip(z, half, strict=True)]
-        assert min(maintenance.net_margin(half)) + min(maintenance.net_margin(rest)) <= min(
-            maintenance.net_margin(z)
+        assert min(solvency.net_margin(maintenance, half)) + min(solvency.net_margin(maintenance, rest)) <= min(
+            solvency.net_margin(maintenance, z)
         ) or (snap.rule_id.startswith("tiered") or "emode" in maintenance.elections())
 
 
@@ -171,10 +179,10 @@ def test_a_bad_tier_table_is_named_and_refused(change: Any, error: type[ZkMargin
 
 def best_slack(rule: MarginRule, z: list[int], amount: int = 0) -> int:
     """Smallest slack of the compiled system under its best witness."""
-    elected = rule.elect(rule.best_choice(z))
+    elected = rule.elect(solvency.best_choice(rule, z))
     program = compile_rule(elected)
-    values = program.assign(z, amount)
-    assert not any(program.system.residuals(z, values, amount))
+    values = assign(program, z, amount)
+    assert not any(residuals(program.system, z, values, amount))
     slacks = [
         values[k] for k, v in enumerate(program.system.variables) if v.name.startswith(("slack(scenario", "slack(con"))
     ]
@@ -193,25 +201,25 @@ def test_the_best_slack_is_the_evaluators(z: list[int], amount: int, use_loans: 
     z = [z[0] * 1000, *z[1:3], abs(z[3])]
     names = () if use_loans else ("retail",)
     rule = build(snap, terms(overlays=names))
-    assert best_slack(rule, z, amount) == min(slack for _, slack in rule.slacks(z, amount))
+    assert best_slack(rule, z, amount) == min(slack for _, slack in solvency.slacks(rule, z, amount))
 
 
 def test_a_category_is_one_choice_for_every_scenario() -> None:
     rule = build(loans(), terms())
     assert list(rule.elections()) == ["emode"]
     z = [-900, 10_000, 0, 0]  # 1000 DAI against 900 USD: only the category carries it
-    assert rule.best_choice(z) == {"emode": "stable"}
-    assert min(rule.net_margin(z)) == (-900 * 10**6) + 10_000 * (99_000 - 4_950)
+    assert solvency.best_choice(rule, z) == {"emode": "stable"}
+    assert min(solvency.net_margin(rule, z)) == (-900 * 10**6) + 10_000 * (99_000 - 4_950)
     none = rule.elect({"emode": "none"})
-    assert min(none.net_margin(z)) < 0
+    assert min(solvency.net_margin(none, z)) < 0
 
 
 def test_a_category_does_not_carry_a_debt_outside_it() -> None:
     z = [100_000, 0, -400, 0]  # 80,000 of ether owed against 100,000 in cash
     rule = build(loans(), terms())
-    assert rule.best_choice(z) == {"emode": "none"}
-    assert min(rule.elect({"emode": "stable"}).net_margin(z)) < -(10**6)
-    assert min(rule.net_margin(z)) == 80_000 * 10**6 - 80_000 * 10**6
+    assert solvency.best_choice(rule, z) == {"emode": "none"}
+    assert min(solvency.net_margin(rule.elect({"emode": "stable"}), z)) < -(10**6)
+    assert min(solvency.net_margin(rule, z)) == 80_000 * 10**6 - 80_000 * 10**6
 
 
 def test_loans_prove_with_the_best_election_and_with_no_other() -> None:
@@ -227,7 +235,7 @@ def test_loans_prove_with_the_best_election_and_with_no_other() -> None:
 
 def test_a_proof_under_one_election_does_not_hold_under_another() -> None:
     snap, lots = loans(), [500_000, 10_000, 10, 0]
-    commitment, opening = commit(lots, statement.cheapest_domain(snap))
+    commitment, opening = commit(lots, cheapest_domain(snap))
     fact = Attestation("h", "a", 1, commitment, opening.domain, snap.registry_digest, snap.time)
 
     def stated(choice: str) -> statement.Statement:
@@ -274,7 +282,7 @@ def test_an_overlay_is_met_or_named(lots: list[int], broken: str | None) -> None
     with pytest.raises(NotSolvent) as caught:
         try_proof(snap, lots, overlays=["no-gold", "retail"])
     rule = build(snap, terms(overlays=("no-gold", "retail")))
-    assert broken in {name for name, slack in rule.slacks(lots, 0) if slack < 0}
+    assert broken in {name for name, slack in solvency.slacks(rule, lots, 0) if slack < 0}
     assert caught.value.code == "not-solvent"
 
 

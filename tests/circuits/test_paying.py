@@ -38,10 +38,12 @@ from zkmargin.circuits.expression import (
 from zkmargin.circuits.rules import LEVELS, Terms, build, collateral_loan, paying
 from zkmargin.circuits.rules.terms import quote_debts
 from zkmargin.circuits.snapshot import Snapshot
-from zkmargin.circuits.statement import bind, cheapest_domain
+from zkmargin.circuits.statement import bind
 from zkmargin.circuits.units import format_fraction
+from zkmargin.prover import solvency
 from zkmargin.prover.commitment import commit
 from zkmargin.prover.documents import make_statement
+from zkmargin.prover.domains import cheapest_domain
 from zkmargin.prover.prove import prove
 from zkmargin.verifier import reference
 from zkmargin.verifier.facts.attestation import Attestation
@@ -141,7 +143,7 @@ def test_booking_and_paying_never_lower_anything(name: str, data: st.DataObject,
     free = build(snap, knobs)
     for choice in choices(free):
         rule = free.elect(choice)
-        before = rule.slacks(z, int(booked / quantum))
+        before = solvency.slacks(rule, z, int(booked / quantum))
         after = list(z)
         after[cash] -= int(paid / lot[cash])
         after[owed] -= int(paid / lot[owed])
@@ -150,9 +152,9 @@ def test_booking_and_paying_never_lower_anything(name: str, data: st.DataObject,
         released = list(z)
         released[owed] -= int(paid / lot[owed])
         for moved in (
-            rule.slacks(after, int(booked / quantum)),
-            rule.slacks(grown, 0),
-            rule.slacks(released, int(booked / quantum)),
+            solvency.slacks(rule, after, int(booked / quantum)),
+            solvency.slacks(rule, grown, 0),
+            solvency.slacks(rule, released, int(booked / quantum)),
         ):
             assert all(new >= old for (_, new), (_, old) in zip(moved, before, strict=True))
 
@@ -166,7 +168,7 @@ def test_the_system_has_the_debt_that_the_evaluator_has(rng: random.Random, amou
     z = [abs(v) if snap.instruments[j].kind == "credit" else v for j, v in enumerate(z)]
     for choice in choices(rule):
         elected = rule.elect(choice)
-        assert best_slack(elected, z, amount) == min(slack for _, slack in elected.slacks(z, amount))
+        assert best_slack(elected, z, amount) == min(slack for _, slack in solvency.slacks(elected, z, amount))
 
 
 def eth_loans(*, quote_in: str | None = None, ltv: int = 800_000, lot: str = "0.01") -> Snapshot:
@@ -186,7 +188,7 @@ def eth_loans(*, quote_in: str | None = None, ltv: int = 800_000, lot: str = "0.
 
 
 def money(rule: MarginRule, z: list[int], amount: int = 0) -> Fraction:
-    return Fraction(min(slack for _, slack in rule.slacks(z, amount)), 10**6)
+    return Fraction(min(slack for _, slack in solvency.slacks(rule, z, amount)), 10**6)
 
 
 def test_a_credit_in_quote_is_no_loan_of_a_category_without_it() -> None:

@@ -15,13 +15,15 @@ from tests.support.derive_cases import NOW, PPB, QUOTE_DECIMALS, Oracle, Tree
 from tests.support.toy import load_snapshot
 from zkmargin.circuits.compiler import compile_rule
 from zkmargin.circuits.errors import MalformedInput, NotSolvent, RuleRefused, StatementMismatch
-from zkmargin.circuits.expression import evaluate
 from zkmargin.circuits.rules import Terms, build
 from zkmargin.circuits.snapshot import Snapshot
-from zkmargin.circuits.statement import cheapest_domain, compile_terms
+from zkmargin.circuits.statement import compile_terms
 from zkmargin.circuits.units import format_quanta
+from zkmargin.prover import solvency
 from zkmargin.prover.commitment import commit
 from zkmargin.prover.documents import make_statement
+from zkmargin.prover.domains import cheapest_domain
+from zkmargin.prover.evaluation import evaluate
 from zkmargin.prover.explain import explain
 from zkmargin.prover.prove import prove
 from zkmargin.verifier.facts.attestation import Attestation
@@ -155,14 +157,14 @@ def test_the_rule_is_the_formulas_on_any_portfolio(level: str) -> None:
     rule = rule_of(snapshot, level)
     named: set[tuple[str, str]] = set()
     for z in own_portfolios(60):
-        margin, exact = money(rule, min(rule.net_margin(z))), direct(snapshot, level, z)
+        margin, exact = money(rule, min(solvency.net_margin(rule, z))), direct(snapshot, level, z)
         gross = sum(abs(q) * max(inst.values) for q, inst in zip(z, snapshot.instruments, strict=True))
         assert margin <= exact
         assert exact - margin <= Fraction(gross, 10**snapshot.value_decimals) / 10**7
-        choice = rule.best_choice(z)
+        choice = solvency.best_choice(rule, z)
         named |= set(choice.items())
         program = compile_rule(rule.elect(choice))
-        assert slacks(program, z) == rule.net_margin(z)
+        assert slacks(program, z) == solvency.net_margin(rule, z)
     assert {label for _, label in named} == {"long", "short"}
     assert len({name for name, _ in named}) == 4
 
@@ -176,7 +178,7 @@ def test_a_basis_shock_that_gains_in_one_expiry_pays_for_no_other() -> None:
     rule = rule_of(snapshot, "maintenance")
     assert rule.elections() == {}
     for z in ((0, 0, 0, 0, 4_000, 8_400, 0, -3_600), *own_portfolios(20)):
-        rows = rule.net_margin(z)
+        rows = solvency.net_margin(rule, z)
         assert rows[-1] <= min(rows[:-1])
         exact = direct(snapshot, "maintenance", z)
         assert 0 <= exact - money(rule, rows[-1]) < Fraction(1, 10**4)
@@ -188,7 +190,7 @@ def test_levels_and_multipliers_are_ordered() -> None:
     for z in own_portfolios(40):
         rules = [rule_of(snapshot, "initial", Fraction(m)) for m in ("2", "1.5", "1")]
         rules += [rule_of(snapshot, "maintenance", Fraction(m)) for m in ("1", "0.5")]
-        margins = [min(rule.net_margin(z)) for rule in rules]
+        margins = [min(solvency.net_margin(rule, z)) for rule in rules]
         assert margins == sorted(margins)
 
 
@@ -205,7 +207,7 @@ def test_an_account_proves_its_margin_and_not_a_quantum_more(level: str) -> None
     snapshot = load_snapshot(own_tree())
     lots = list(own_portfolios(1)[0])
     rule = rule_of(snapshot, level)
-    lots[0] += 17 - min(rule.net_margin(lots)) // rule.amount_factor
+    lots[0] += 17 - min(solvency.net_margin(rule, lots)) // rule.amount_factor
     commitment, opening = commit(lots, cheapest_domain(snapshot))
     fact = Attestation("hub", "acct", 1, commitment, opening.domain, snapshot.registry_digest, NOW)
 
@@ -215,7 +217,7 @@ def test_an_account_proves_its_margin_and_not_a_quantum_more(level: str) -> None
             snapshot, fact, spoke="s", amount=text, expiry=NOW + 60, level=level, elections=elections
         )  # fmt: skip
 
-    best = rule.best_choice(lots)
+    best = solvency.best_choice(rule, lots)
     statement = state(17, best)
     verify(statement, snapshot, prove(statement, snapshot, opening), now=NOW)
     with pytest.raises(NotSolvent) as caught:
@@ -226,14 +228,14 @@ def test_an_account_proves_its_margin_and_not_a_quantum_more(level: str) -> None
         prove(state(17, flipped), snapshot, opening)
     with pytest.raises(StatementMismatch):
         prove(state(17, {}), snapshot, opening)
-    assert compile_terms(snapshot, statement.terms).rule.net_margin(lots) == rule.net_margin(lots)
+    assert solvency.net_margin(compile_terms(snapshot, statement.terms).rule, lots) == solvency.net_margin(rule, lots)
 
 
 def test_explain_counts_in_quote_units() -> None:
     snapshot = load_snapshot(own_tree())
     rule, z = rule_of(snapshot, "initial"), own_portfolios(1)[0]
     shown = explain(snapshot, Terms("initial", Fraction(1), 3600), z)
-    assert shown.net_margin == money(rule, min(rule.net_margin(z)))
+    assert shown.net_margin == money(rule, min(solvency.net_margin(rule, z)))
     assert shown.requirement > 0
 
 
@@ -317,8 +319,8 @@ def test_equal_discounts_need_no_election() -> None:
     rule = rule_of(snapshot, "maintenance")
     assert rule.elections() == {}
     for z in own_portfolios(20):
-        assert slacks(compile_rule(rule), z) == rule.net_margin(z)
-        assert money(rule, min(rule.net_margin(z))) <= direct(snapshot, "maintenance", z)
+        assert slacks(compile_rule(rule), z) == solvency.net_margin(rule, z)
+        assert money(rule, min(solvency.net_margin(rule, z))) <= direct(snapshot, "maintenance", z)
 
 
 def test_an_expiry_with_a_slash_would_make_two_elections_one() -> None:

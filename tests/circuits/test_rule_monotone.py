@@ -24,6 +24,7 @@ from zkmargin.circuits.rules import LEVELS, RULES, Builder, Terms, build
 from zkmargin.circuits.rules.terms import ceil, lot_notional
 from zkmargin.circuits.snapshot import Snapshot
 from zkmargin.circuits.units import PPM, ceil_div, format_fraction, isqrt_ceil
+from zkmargin.prover import solvency
 
 #: Names of parameters whose rise must hurt, and of those whose rise must help.
 WORSE = {
@@ -107,7 +108,7 @@ def test_a_higher_rate_never_moves_the_margin_the_wrong_way(
     for level in LEVELS:
         old, new = build(before, terms(level)), build(after, terms(level))
         z = [abs(v) if j in old.non_negative else v for j, v in enumerate(raw[: len(old.limits)])]
-        change = min(new.net_margin(z)) - min(old.net_margin(z))
+        change = min(solvency.net_margin(new, z)) - min(solvency.net_margin(old, z))
         assert change <= 0 if hurts else change >= 0
 
 
@@ -137,10 +138,10 @@ def test_a_latency_buffer_grows_with_the_root_of_the_horizon(name: str) -> None:
             plain = build(snap, Terms(level, Fraction(1), hours * 3600))
             rule = build(snap, Terms(level, Fraction(1), hours * 3600, overlays=("slow",)))
             unit = rule.amount_factor * 10**snap.decimals
-            taken = Fraction(min(plain.net_margin(lots)) - min(rule.net_margin(lots)), unit)
+            taken = Fraction(min(solvency.net_margin(plain, lots)) - min(solvency.net_margin(rule, lots)), unit)
             exact = notional * Fraction(4, 100) * {6: Fraction(1, 2), 24: Fraction(1), 96: Fraction(2)}[hours]
             assert exact <= taken <= exact + Fraction(100, 10**snap.value_decimals)
-            assert best_slack(rule, lots) == min(rule.net_margin(lots))
+            assert best_slack(rule, lots) == min(solvency.net_margin(rule, lots))
 
 
 def coarse(build_fine: Builder, factor: int) -> Builder:
@@ -179,9 +180,9 @@ def test_a_latency_buffer_is_taken_from_a_rule_of_any_unit(
                 if inst.kind not in ("quote", "credit")
             )
             taken = ceil_div(buffer * rule.amount_factor, snap.fine)
-            assert rule.net_margin(z) == [net - taken for net in plain.net_margin(z)]
+            assert solvency.net_margin(rule, z) == [net - taken for net in solvency.net_margin(plain, z)]
             assert Fraction(taken, rule.amount_factor) >= Fraction(buffer, snap.fine)
-            assert best_slack(rule, z) == min(rule.net_margin(z))
+            assert best_slack(rule, z) == min(solvency.net_margin(rule, z))
 
 
 def test_control_a_buffer_in_whole_units_to_a_fine_quantum_is_none_in_a_coarse_rule() -> None:
@@ -193,7 +194,7 @@ def test_control_a_buffer_in_whole_units_to_a_fine_quantum_is_none_in_a_coarse_r
         assert rule.amount_factor // snap.fine == 0
         plain = build(snap, Terms("initial", Fraction(1), 86_400))
         lots = [0, 100, 0, 0]  # a notional of 1,000
-        assert min(plain.net_margin(lots)) - min(rule.net_margin(lots)) == 40_00
+        assert min(solvency.net_margin(plain, lots)) - min(solvency.net_margin(rule, lots)) == 40_00
 
 
 def test_levels_that_count_in_different_units_are_refused() -> None:
@@ -221,14 +222,14 @@ def test_a_latency_buffer_is_proved_and_refused() -> None:
         build(buffered(tiered(), instruments=["NOPE"]), terms(overlays=("slow",)))
     with pytest.raises(MalformedInput):
         build(buffered(tiered(), daily_ppm=-1), terms(overlays=("slow",)))
-    assert min(build(snap, terms()).net_margin(lots)) < 0
+    assert min(solvency.net_margin(build(snap, terms()), lots)) < 0
 
 
 def test_a_rule_says_its_class() -> None:
-    assert build(tiered(), terms()).provability_class() == "A"
-    assert build(loans(), terms()).provability_class() == "B"
+    assert solvency.provability_class(build(tiered(), terms())) == "A"
+    assert solvency.provability_class(build(loans(), terms())) == "B"
     rule = MarginRule(((0, 9),), (("s", Linear({0: 1})),), 1, overcharge=Fraction(3, 2))
-    assert rule.provability_class() == "C"
+    assert solvency.provability_class(rule) == "C"
     assert compile_rule(rule).system.positions == 1
 
 
@@ -241,8 +242,8 @@ def test_liquidation_ends_between_maintenance_and_initial(name: str, raw: list[i
     for level in ("initial", "liquidation-end", "maintenance"):
         rule = build(snap, terms(level))
         z = [abs(v) if j in rule.non_negative else v for j, v in enumerate(raw[: len(rule.limits)])]
-        nets.append(Fraction(min(rule.net_margin(z)), rule.amount_factor))
-        assert best_slack(rule, z) == min(rule.net_margin(z))
+        nets.append(Fraction(min(solvency.net_margin(rule, z)), rule.amount_factor))
+        assert best_slack(rule, z) == min(solvency.net_margin(rule, z))
     assert nets == sorted(nets)
 
 
@@ -271,7 +272,7 @@ def test_cross_margin_never_rounds_for_the_account(
     rule = build(snapshot.from_bytes(canonical.canonical_bytes(tree)), terms(level))
     rate = Fraction(ppm, 10**6) * (Fraction(fraction, 10**6) if level == "maintenance" else 1)
     exact = abs(lots) * Fraction(mark, 10**6) * rate
-    charged = lots * Fraction(mark, 10**6) - Fraction(min(rule.net_margin([lots])), 10**8)
+    charged = lots * Fraction(mark, 10**6) - Fraction(min(solvency.net_margin(rule, [lots])), 10**8)
     bound = Fraction(abs(lots), 10**8) if rounding == "per-lot" else Fraction(2, 100)
     assert exact <= charged <= exact + bound
 
@@ -284,7 +285,7 @@ def test_loans_never_round_for_the_account(z: list[int], level: str) -> None:
     snap = loans()
     rule = build(snap, terms(level)).elect({"emode": "none"})
     column = "ltv_ppm" if level == "initial" else "threshold_ppm"
-    for s, net in enumerate(rule.net_margin([*z, 0])):
+    for s, net in enumerate(solvency.net_margin(rule, [*z, 0])):
         exact = Fraction(0)
         for lots, inst in zip(z, snap.instruments[:3], strict=True):
             rate = Fraction(inst.risk[column], 10**6) if lots > 0 else 1

@@ -13,9 +13,10 @@ from tests.circuits.test_span import span
 from tests.support.toy import snapshot_tree
 from zkmargin.circuits import canonical, snapshot
 from zkmargin.circuits.compiler import MarginRule
-from zkmargin.circuits.expression import evaluate
 from zkmargin.circuits.rules import build
 from zkmargin.circuits.snapshot import Snapshot
+from zkmargin.prover import solvency
+from zkmargin.prover.evaluation import evaluate
 
 
 def cross() -> Snapshot:
@@ -39,11 +40,11 @@ def test_levels_multiplier_scaling_and_system(name: str, raw: list[int], k: int)
     snap = RULES[name]()
     initial, rule, heavier = (build(snap, terms(*t)) for t in (("initial",), ("maintenance",), ("maintenance", k)))
     z = fitted(rule, raw)
-    net = min(rule.net_margin(z))
-    assert min(initial.net_margin(z)) <= net
-    assert min(heavier.net_margin(z)) <= net
+    net = min(solvency.net_margin(rule, z))
+    assert min(solvency.net_margin(initial, z)) <= net
+    assert min(solvency.net_margin(heavier, z)) <= net
     assert best_slack(rule, z) == net
-    scaled = min(rule.net_margin([k * v for v in z]))
+    scaled = min(solvency.net_margin(rule, [k * v for v in z]))
     if name == "tiered":  # marginal rates rise with size
         assert scaled <= k * net
     else:  # homogeneous; the scan but for the one ceiling of its spread
@@ -58,8 +59,8 @@ def test_splitting_an_account(name: str, first: list[int], second: list[int]) ->
     if name == "loans":
         rule = rule.elect({"emode": "none"})  # an account is in one category, so two accounts can be in two
     a, b = fitted(rule, first), fitted(rule, second)
-    whole = min(rule.net_margin([x + y for x, y in zip(a, b, strict=True)]))
-    parts = min(rule.net_margin(a)) + min(rule.net_margin(b))
+    whole = min(solvency.net_margin(rule, [x + y for x, y in zip(a, b, strict=True)]))
+    parts = min(solvency.net_margin(rule, a)) + min(solvency.net_margin(rule, b))
     if name != "tiered":
         assert parts <= whole
         return
@@ -76,4 +77,4 @@ def test_a_higher_charge_never_raises_the_scans_net_margin(z: list[int]) -> None
     low = build(span("election"), terms())
     for change in ({"spread": {"charge": "3.2"}}, {"group": {"short_option_minimum": "0.3"}}):
         high = build(span("election", **change), terms())
-        assert min(high.net_margin(z)) <= min(low.net_margin(z))
+        assert min(solvency.net_margin(high, z)) <= min(solvency.net_margin(low, z))

@@ -22,6 +22,8 @@ from zkmargin.circuits.compiler import (
 )
 from zkmargin.circuits.errors import RuleRefused
 from zkmargin.circuits.expression import Abs, CeilDiv, Expression, FloorDiv, Linear, Max, Min, Shared, Sum
+from zkmargin.prover import solvency
+from zkmargin.prover.witness import assign, residuals
 
 LIMITS = ((-40, 40), (0, 40), (-40, 40))
 AMOUNT_FACTOR = 3
@@ -88,10 +90,10 @@ def scenario_slacks(program: Program) -> list[int]:
 @given(rules(), POSITIONS, st.integers(0, 100))
 def test_best_slack_is_the_evaluators_net_margin(rule: MarginRule, z: tuple[int, ...], amount: int) -> None:
     program = compile_rule(rule)
-    values = program.assign(z, amount)
-    assert not any(program.system.residuals(z, values, amount))
+    values = assign(program, z, amount)
+    assert not any(residuals(program.system, z, values, amount))
     slacks = scenario_slacks(program)
-    assert [values[k] for k in slacks] == [margin - AMOUNT_FACTOR * amount for margin in rule.net_margin(z)]
+    assert [values[k] for k in slacks] == [margin - AMOUNT_FACTOR * amount for margin in solvency.net_margin(rule, z)]
     for k, value in enumerate(values):
         if k not in slacks:
             assert 0 <= value <= program.system.variables[k].limit
@@ -118,7 +120,7 @@ def feasible(program: Program, values: list[int]) -> bool:
 def test_every_auxiliary_is_tight(rule: MarginRule, z: tuple[int, ...]) -> None:
     """One step in the direction that would help breaks a row, without any other change to help it."""
     program = compile_rule(rule)
-    best = program.assign(z, 0)
+    best = assign(program, z, 0)
     assert settle(program, z, best, 0) == best
     for k, definition in enumerate(program.definitions):
         if isinstance(definition, Auxiliary) and not isinstance(definition.expression, Shared):
@@ -132,7 +134,7 @@ def test_every_auxiliary_is_tight(rule: MarginRule, z: tuple[int, ...]) -> None:
 def test_no_other_assignment_has_a_larger_slack(rule: MarginRule, z: tuple[int, ...], seed: int) -> None:
     """Splits inflated and auxiliaries moved at random: where the rows still hold, no scenario gains."""
     program, rng = compile_rule(rule), random.Random(seed)
-    best = program.assign(z, 0)
+    best = assign(program, z, 0)
     slacks = scenario_slacks(program)
     free = [
         k
@@ -147,7 +149,7 @@ def test_no_other_assignment_has_a_larger_slack(rule: MarginRule, z: tuple[int, 
         for k in rng.sample(free, min(len(free), rng.randint(0, 3))):
             moved[k] += rng.choice([-3, -1, 1, 2, 5, 30])
         settled = settle(program, z, moved, 0)
-        assert not any(program.system.residuals(z, settled, 0))
+        assert not any(residuals(program.system, z, settled, 0))
         if feasible(program, settled):
             assert all(settled[k] <= best[k] for k in slacks)
 
@@ -157,7 +159,7 @@ def test_inflating_an_absolute_value_costs_exactly_what_it_inflates() -> None:
     rule = MarginRule(LIMITS, (("s", Sum(((1, Linear({0: 5})), (-2, Shared("r", Abs(0)))))),), 1)
     program = compile_rule(rule)
     (slack,) = scenario_slacks(program)
-    best = program.assign([7, 0, 0], 0)
+    best = assign(program, [7, 0, 0], 0)
     moved = list(best)
     for k, definition in enumerate(program.definitions):
         if isinstance(definition, Positive | Negative) and definition.position == 0:

@@ -16,6 +16,7 @@ from zkmargin.circuits.errors import MalformedInput, NotSolvent, RuleRefused, Zk
 from zkmargin.circuits.rules import build
 from zkmargin.circuits.rules.span_scan import STANDARD
 from zkmargin.circuits.snapshot import Snapshot
+from zkmargin.prover import solvency
 
 SCAN = {"F1": Fraction(12), "F2": Fraction(11), "X": Fraction(7)}
 
@@ -90,7 +91,7 @@ def test_the_rule_is_the_reference_rounded_against_the_account(
     snap = span(form)
     rule = build(snap, terms(level, multiplier))
     factor = multiplier * (Fraction(11, 10) if level == "initial" else Fraction(1))
-    exact, (found,) = reference(snap, z, factor), rule.net_margin(z)
+    exact, (found,) = reference(snap, z, factor), solvency.net_margin(rule, z)
     assert found <= exact <= found + (sum(map(abs, z)) + 2) * (factor + 1) + 2
     assert best_slack(rule, z) == found
 
@@ -98,7 +99,7 @@ def test_the_rule_is_the_reference_rounded_against_the_account(
 @pytest.mark.parametrize("form", ["lemma", "election"])
 def test_it_proves_and_verifies(form: str) -> None:
     snap, z = span(form), [20_000, 100, -80, -40, 10, 5]
-    choice = build(snap, terms()).best_choice(z)
+    choice = solvency.best_choice(build(snap, terms()), z)
     assert list(choice) == (["A.spreads"] if form == "election" else [])
     more = {"elections": choice} if choice else {}
     try_proof(snap, z, **more)

@@ -21,7 +21,7 @@ from zkmargin.circuits.errors import MalformedInput, SystemTooLarge, ZkMarginErr
 from zkmargin.circuits.expression import Abs, Linear, Max, Sum
 from zkmargin.circuits.rules import RULES, Terms, build, work
 from zkmargin.circuits.snapshot import MAX_OVERLAY_ENTRIES, Snapshot
-from zkmargin.verifier.claim import _build
+from zkmargin.verifier.argument.matrix import _build
 
 #: Lines of Python that a step stands for. Whoever makes a rule slower learns here that its estimate is too low.
 LINES_PER_STEP = 40

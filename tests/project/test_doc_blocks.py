@@ -22,11 +22,13 @@ from tests.support.doc_blocks import (
     sessions,
     with_earlier,
 )
+from tests.support.places import find_test
 from zkmargin.service.cli.root import app
 
 #: Blocks that nothing runs, by document, each with why. A new one is a decision, and changes this table.
 SHOWN = {
     "README.md": ["CI-runs-them", "installs-from-a-registry"],
+    "CONTRIBUTING.md": ["CI-runs-them"],
     "SPEC.md": ["a-formula"],
     "VECTORS.md": ["takes-minutes-or-a-program-of-yours", "needs-public-suites"],
 }
@@ -53,7 +55,7 @@ def test_the_tests_that_blocks_name_exist() -> None:
     assert len(named) > 5
     for block in named:
         file, _, test = block.marks["test"].partition("::")
-        tree = ast.parse((ROOT / "tests" / file).read_text())
+        tree = ast.parse(find_test(file).read_text())
         assert test in {node.name for node in tree.body if isinstance(node, ast.FunctionDef)}, block.place
 
 

@@ -40,7 +40,7 @@ for found in pkgutil.walk_packages({0}.__path__, "{0}."):
 #: What must work with one extra alone.
 PARTS = {
     "client": EVERY.format("zkmargin.service.client"),
-    "service": EVERY.format("service"),
+    "service": EVERY.format("zkmargin.service"),
     "oracle": "from zkmargin.service.oracle.black76 import normal_cdf; import numpy; normal_cdf(numpy.array([0.0]))",
     "plot": "import matplotlib; matplotlib.use('svg'); import matplotlib.pyplot, zkmargin.prover.plot",
     "reference": EVERY.format("zkmargin.verifier.reference") + "import zkmargin.service.vectors.curves_reference",

@@ -52,8 +52,8 @@ def test_the_problem_types_are_those_of_the_service() -> None:
     assert problems_table() in HUB, problems_table()
 
 
-def test_the_spoke_has_30_lines() -> None:
-    text = (EXAMPLES / "spoke.py").read_text()
+def test_the_venue_has_30_lines() -> None:
+    text = (EXAMPLES / "venue.py").read_text()
     documented = (ast.Module, ast.ClassDef, ast.FunctionDef)
     about = {
         line
@@ -106,23 +106,23 @@ def free_ports(count: int) -> list[str]:
 
 def test_the_examples_run_against_each_other(tmp_path: Path) -> None:
     """Also on prices that were published again, as after an hour."""
-    (hub_port, spoke_port), files = free_ports(2), tmp_path / "files"
-    hub, spoke = f"http://127.0.0.1:{hub_port}", f"http://127.0.0.1:{spoke_port}"
+    (hub_port, venue_port), files = free_ports(2), tmp_path / "files"
+    hub, venue = f"http://127.0.0.1:{hub_port}", f"http://127.0.0.1:{venue_port}"
     with example("hub_demo.py", str(files), hub_port, "1", log=tmp_path / "hub.log") as server:
         ready(server, tmp_path / "hub.log")
         first = latest(hub)
         while latest(hub) == first:
             time.sleep(0.05)
-        with example("spoke.py", hub, spoke_port, str(files), log=tmp_path / "spoke.log") as process:
-            wait_for(spoke, process, tmp_path / "spoke.log")
+        with example("venue.py", hub, venue_port, str(files), log=tmp_path / "venue.log") as process:
+            wait_for(venue, process, tmp_path / "venue.log")
             holder = subprocess.run(
-                [sys.executable, str(EXAMPLES / "holder.py"), hub, spoke, str(files)],
+                [sys.executable, str(EXAMPLES / "holder.py"), hub, venue, str(files)],
                 capture_output=True, text=True, check=False, env=os.environ | {"PYTHONPATH": str(ROOT)},
             )  # fmt: skip
-            assert holder.returncode == 0, holder.stderr + (tmp_path / "spoke.log").read_text()
+            assert holder.returncode == 0, holder.stderr + (tmp_path / "venue.log").read_text()
             assert json.loads(holder.stdout)["schema"] == "zkmargin/credit/1"
             with pytest.raises(urllib.error.HTTPError) as refused:
-                urllib.request.urlopen(spoke, data=b"{}")
+                urllib.request.urlopen(venue, data=b"{}")
             assert refused.value.code == 422
         server.send_signal(signal.SIGINT)  # as Ctrl-C, but to this process alone
         gone(server, hub_port)

@@ -14,7 +14,9 @@ from tests.support.toy import NOW, Account, Tree, edge_account, load_snapshot, o
 from zkmargin.circuits.errors import MalformedInput, NotSolvent
 from zkmargin.circuits.statement import bind, compile_terms
 from zkmargin.circuits.units import format_quanta
+from zkmargin.prover import solvency
 from zkmargin.prover.prove import prove
+from zkmargin.prover.witness import assign
 from zkmargin.verifier.verify import verify
 
 SCENARIOS = 5
@@ -35,7 +37,7 @@ def proves(account: Account, **changes: object) -> None:
 def test_slack_zero_proves_and_one_quantum_less_does_not_in_each_scenario(scenario: int) -> None:
     account, margin = edge_account(SCENARIOS, scenario)
     bound = bind(account.statement(amount=money(margin)), account.snapshot)
-    values = bound.program.assign(account.opening.lots, bound.amount)
+    values = assign(bound.program, account.opening.lots, bound.amount)
     rows = [bound.program.system.rows[i] for i in bound.program.scenario_rows]
     slacks = [values[next(k for k, a in reversed(row.variables.items()) if a == -1)] for row in rows]
     assert slacks[scenario] == 0
@@ -87,10 +89,10 @@ def test_random_rules_and_portfolios_prove_their_whole_margin_and_no_more(
     terms: Tree = {"level": level, "multiplier": format_quanta(multiplier, 6), "horizon": horizon}
     lots[0] = 0
     base = open_account(snapshot, lots).statement(**terms)
-    poor = min(compile_terms(snapshot, base.terms).rule.net_margin(lots))
+    poor = min(solvency.net_margin(compile_terms(snapshot, base.terms).rule, lots))
     lots[0] = -(poor // snapshot.fine) + rng.randint(0, 1000)
     account = open_account(snapshot, lots)
-    margin = min(compile_terms(snapshot, base.terms).rule.net_margin(lots)) // snapshot.fine
+    margin = min(solvency.net_margin(compile_terms(snapshot, base.terms).rule, lots)) // snapshot.fine
     assert 0 <= margin <= 1000
     proves(account, amount=money(margin), **terms)
     with pytest.raises(NotSolvent) as caught:
@@ -154,7 +156,7 @@ def test_levels_are_ordered(rounding: str) -> None:
 
         def margin(level: str, multiplier: str, account: Account = account) -> int:
             terms = account.statement(level=level, multiplier=multiplier).terms
-            return min(compile_terms(snapshot, terms).rule.net_margin(account.opening.lots))
+            return min(solvency.net_margin(compile_terms(snapshot, terms).rule, account.opening.lots))
 
         assert margin("initial", "1") <= margin("maintenance", "1")
         assert margin("maintenance", "1.5") <= margin("maintenance", "1") <= margin("maintenance", "0.5")
@@ -170,7 +172,7 @@ def test_per_position_rounding_never_asks_for_more_than_per_lot() -> None:
     lots = [10**6, 10, 501, -333, 77, -12, 1, -1]
     terms = open_account(exact, lots).statement().terms
     assert terms.multiplier == Fraction(1)
-    precise, rough = (min(compile_terms(s, terms).rule.net_margin(lots)) for s in (exact, coarse))
+    precise, rough = (min(solvency.net_margin(compile_terms(s, terms).rule, lots)) for s in (exact, coarse))
     over_charge = sum(abs(x) for x in lots[2:])
     quanta = sum(1 for inst in exact.instruments if inst.kind in ("spot", "perpetual")) * exact.fine
     assert -quanta < precise - rough < over_charge

@@ -26,6 +26,7 @@ from zkmargin.prover.documents import (
     portfolio_lots,
     proof_bytes,
 )
+from zkmargin.prover.domains import cheapest_domain
 from zkmargin.prover.files import seal, unseal, write_file
 from zkmargin.verifier.facts.attestation import Attestation
 
@@ -134,7 +135,7 @@ def test_a_malformed_snapshot_names_its_field(edit: Edit, field: str) -> None:
 )
 def test_a_rule_parameter_out_of_range_is_named_when_the_rule_is_built(edit: Edit, field: str) -> None:
     def build(data: bytes) -> object:
-        return statement.cheapest_domain(snapshot.from_bytes(data))
+        return cheapest_domain(snapshot.from_bytes(data))
 
     assert refused(build, read("snapshot.json"), edit).field == field
 
@@ -196,7 +197,7 @@ def test_random_bytes_never_raise_anything_else(data: bytes) -> None:
 
 def account() -> tuple[statement.Statement, bytes, bytes]:
     lots = portfolio_lots(canonical.canonical_bytes(read("portfolio.json")), SNAPSHOT)
-    commitment, opening = commit(lots, statement.cheapest_domain(SNAPSHOT))
+    commitment, opening = commit(lots, cheapest_domain(SNAPSHOT))
     fact = Attestation("hub", "a", 1, commitment, opening.domain, SNAPSHOT.registry_digest, SNAPSHOT.time)
     stated = make_statement(SNAPSHOT, fact, spoke="s", amount="1", expiry=SNAPSHOT.time + 600)
     return stated, opening_bytes(opening, SNAPSHOT.registry_digest), commitment

@@ -15,6 +15,7 @@ from tests.service.cli.test_cli import call
 from zkmargin.circuits import canonical, snapshot
 from zkmargin.circuits.errors import MalformedInput
 from zkmargin.circuits.rules import LEVELS, Terms, build
+from zkmargin.prover import solvency
 from zkmargin.prover.commitment import commit, sum_openings
 from zkmargin.prover.documents import opening_bytes
 from zkmargin.prover.explain import explain, health_factor
@@ -30,9 +31,9 @@ def test_the_three_levels_are_ordered_and_the_compiled_system_agrees(z: list[int
     assert values["initial"] <= values["liquidation-end"] <= values["maintenance"]
     for level in LEVELS:
         rule = build(snap, terms(level))
-        assert best_slack(rule, z) == min(rule.net_margin(z))
+        assert best_slack(rule, z) == min(solvency.net_margin(rule, z))
         unit = rule.amount_factor * 10**snap.decimals
-        assert Fraction(min(rule.net_margin(z)), unit) == values[level]
+        assert Fraction(min(solvency.net_margin(rule, z)), unit) == values[level]
 
 
 @pytest.mark.parametrize("level", LEVELS)
@@ -47,7 +48,7 @@ def test_the_health_factor_is_the_largest_multiplier_that_is_solvent() -> None:
     assert factor is not None
     for multiplier, solvent in ((factor, True), (factor + Fraction(1, 10**6), False)):
         rule = build(snap, Terms("maintenance", multiplier, 3600))
-        assert (min(rule.net_margin(z)) >= 0) is solvent
+        assert (min(solvency.net_margin(rule, z)) >= 0) is solvent
     assert health_factor(snap, terms(), [100, 0, 0, 0]) is None
 
 

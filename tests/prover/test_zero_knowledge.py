@@ -34,11 +34,14 @@ from zkmargin.prover import rounds
 from zkmargin.prover.commitment import commitment_key, fresh
 from zkmargin.prover.polynomial import Polynomial
 from zkmargin.prover.prove import prove, prove_instance
-from zkmargin.verifier import argument
-from zkmargin.verifier.argument import Challenges, Instance
+from zkmargin.verifier.argument.instance import Instance
+from zkmargin.verifier.argument.v1 import challenges
+from zkmargin.verifier.argument.v1.challenges import Beta, ColumnChallenges, Eta, Gamma
+from zkmargin.verifier.argument.v1.linearisation import linearise
+from zkmargin.verifier.argument.v1.messages import Columns, Evaluations, Openings, Proof, Quotient, Sums
+from zkmargin.verifier.argument.v1.wire import HEADER_BYTES, decode, encode
 from zkmargin.verifier.curve import G1_BYTES, encode_g1
 from zkmargin.verifier.field import ONE, domain, inner, powers, scalar, vanishing
-from zkmargin.verifier.proof import HEADER_BYTES, Proof, decode
 from zkmargin.verifier.srs import VerifierKey
 from zkmargin.verifier.verify import instance_of, verify
 
@@ -58,40 +61,30 @@ def simulate(instance: Instance, key: VerifierKey, tau: Scalar, rng: random.Rand
     """
     k = instance.layout.columns
 
-    def points(count: int) -> list[G1Point]:
-        return [key.g1 * random_scalar(rng) for _ in range(count)]
+    def point() -> G1Point:
+        return key.g1 * random_scalar(rng)
 
-    t = instance.transcript(key.digest)
-    columns, (multiplicities,) = points(k), points(1)
-    gamma, beta, eta = argument.round_1(t, columns, multiplicities)
-    helpers, (table_helper, accumulator) = points(k), points(2)
-    alpha = argument.round_2(t, table_helper, helpers, accumulator)
-    (quotient,) = points(1)
-    zeta = argument.round_3(t, quotient)
-    *evaluations, last = (random_scalar(rng) for _ in range(k + 1))
-    nu = argument.round_4(t, evaluations, last)
-    lin = argument.linearise(instance, Challenges(gamma, beta, eta, alpha, zeta, nu, ONE), evaluations, last)
-    total = instance.commitment * lin.commitment + multiplicities * lin.multiplicities
-    total = total + table_helper * lin.table_helper + accumulator * lin.accumulator
-    total = total + quotient * lin.quotient + key.g1 * lin.constant
-    for helper, factor in zip(helpers, lin.helpers, strict=True):
+    t = challenges.begin(instance, key.digest)
+    columns = Columns(tuple(point() for _ in range(k)), point())
+    drawn = challenges.round_1(t, columns)
+    sums = Sums(point(), tuple(point() for _ in range(k)), point())
+    alpha = challenges.round_2(t, sums)
+    quotient = Quotient(point())
+    zeta = challenges.round_3(t, quotient)
+    said = Evaluations(tuple(random_scalar(rng) for _ in range(k)), random_scalar(rng))
+    nu = challenges.round_4(t, said)
+    lin = linearise(instance, drawn, alpha, zeta, said)
+    total = instance.commitment * lin.commitment + columns.multiplicities * lin.multiplicities
+    total = total + sums.table_helper * lin.table_helper + sums.accumulator * lin.accumulator
+    total = total + quotient.quotient * lin.quotient + key.g1 * lin.constant
+    for helper, factor in zip(sums.helpers, lin.helpers, strict=True):
         total = total + helper * factor
-    for column, value, factor in zip(columns, evaluations, powers(nu, k, nu), strict=True):
+    for column, value, factor in zip(columns.limbs, said.limbs, powers(nu, k, nu), strict=True):
         total = total + (column - key.g1 * value) * factor
     omega_zeta = domain(instance.layout.n)[1] * zeta
-    return Proof(
-        layout=instance.layout,
-        columns=tuple(columns),
-        multiplicities=multiplicities,
-        table_helper=table_helper,
-        helpers=tuple(helpers),
-        accumulator=accumulator,
-        quotient=quotient,
-        opening=total * (tau - zeta).inverse(),
-        opening_next=(accumulator - key.g1 * last) * (tau - omega_zeta).inverse(),
-        evaluations=tuple(evaluations),
-        accumulator_next=last,
-    )
+    next_ = (sums.accumulator - key.g1 * said.accumulator_next) * (tau - omega_zeta).inverse()
+    openings = Openings(total * (tau - zeta).inverse(), next_)
+    return Proof(instance.layout, columns, sums, quotient, said, openings)
 
 
 def statement_about_nobody(size: int, amount: str) -> tuple[Account, Statement, Instance]:
@@ -108,7 +101,7 @@ def test_simulator_convinces_without_a_witness(size: int, amount: str) -> None:
     """No portfolio, no opening: for true, unknown and false statements alike, under a tau that it knows."""
     account, statement, instance = statement_about_nobody(size, amount)
     assert instance.layout.columns == size
-    proof = simulate(instance, TOY.key, TOY.tau, random.Random(size)).to_bytes()
+    proof = encode(simulate(instance, TOY.key, TOY.tau, random.Random(size)))
     verify(statement, account.snapshot, proof, now=NOW, key=TOY.key)
     with pytest.raises(ProofRejected):
         verify(statement, account.snapshot, proof, now=NOW)
@@ -118,7 +111,7 @@ def test_simulator_convinces_without_a_witness(size: int, amount: str) -> None:
 def test_simulator_needs_the_very_tau(offset: int) -> None:
     account, statement, instance = statement_about_nobody(1, "0")
     guess = TOY.tau + scalar(offset)
-    proof = simulate(instance, TOY.key, guess, random.Random(1)).to_bytes()
+    proof = encode(simulate(instance, TOY.key, guess, random.Random(1)))
     with pytest.raises(ProofRejected):
         verify(statement, account.snapshot, proof, now=NOW, key=TOY.key)
 
@@ -128,11 +121,11 @@ class Recorded(CheatingProver):
 
     def __init__(self, made: Attempt) -> None:
         super().__init__(made, key=commitment_key(DOMAIN, TOY))
-        self.drawn: list[Polynomial] = []
+        self.kept: list[Polynomial] = []
 
     def blinded(self, values: Sequence[Scalar], count: int) -> Polynomial:
-        self.drawn.append(super().blinded(values, count))
-        return self.drawn[-1]
+        self.kept.append(super().blinded(values, count))
+        return self.kept[-1]
 
 
 class Equivocator(CheatingProver):
@@ -178,7 +171,7 @@ def test_any_solvent_portfolio_explains_the_very_same_proof(size: int) -> None:
     made = attempt(theirs, statement)
     assert made.columns != prover.made.columns
     assert made.positions != prover.made.positions
-    assert Equivocator(made, prover.drawn, prover.zeta).prove() == proof
+    assert Equivocator(made, prover.kept, prover.zeta).prove() == proof
 
 
 def test_an_insolvent_portfolio_explains_no_proof() -> None:
@@ -193,7 +186,7 @@ def test_an_insolvent_portfolio_explains_no_proof() -> None:
     prover = Recorded(attempt(mine, statement))
     proof = prover.prove()
     made = attempt(theirs, statement)
-    assert Equivocator(made, prover.drawn, prover.zeta).prove() != proof
+    assert Equivocator(made, prover.kept, prover.zeta).prove() != proof
 
 
 def elements(proof: bytes) -> list[bytes]:
@@ -242,7 +235,8 @@ def blindings(size: int) -> list[list[Scalar]]:
 
 def committed(proof: Proof) -> list[G1Point]:
     """The blinded commitments in the order in which their blinding is drawn."""
-    return [*proof.columns, proof.multiplicities, *proof.helpers, proof.table_helper, proof.accumulator]
+    columns, sums = proof.columns, proof.sums
+    return [*columns.limbs, columns.multiplicities, *sums.helpers, sums.table_helper, sums.accumulator]
 
 
 @pytest.mark.parametrize("size", SIZES)
@@ -256,7 +250,7 @@ def test_every_blinding_coefficient_reaches_the_proof(size: int) -> None:
 
     values = blindings(size)
     first = run(values)
-    assert run(values).to_bytes() == first.to_bytes()
+    assert encode(run(values)) == encode(first)
     names = [(p, c) for p, drawn in enumerate(values) for c in range(len(drawn))]
     own = committed(first)
     for index, coefficient in names:
@@ -272,10 +266,10 @@ def evaluations_under_fixed_challenges(
     """The honest proof when the verifier's challenges do not depend on anything (as if they were lucky)."""
     a, b, c, d, e, f = (scalar(10**9 + k) for k in range(6))
     with patch.context() as patched:
-        patched.setattr(argument, "round_1", lambda *_: (a, b, c))
-        patched.setattr(argument, "round_2", lambda *_: d)
-        patched.setattr(argument, "round_3", lambda *_: e)
-        patched.setattr(argument, "round_4", lambda *_: f)
+        patched.setattr(challenges, "round_1", lambda *_: ColumnChallenges(Gamma(a), Beta(b), Eta(c)))
+        patched.setattr(challenges, "round_2", lambda *_: d)
+        patched.setattr(challenges, "round_3", lambda *_: e)
+        patched.setattr(challenges, "round_4", lambda *_: f)
         bound = bind_all(account, statement)
         key = commitment_key(DOMAIN)
         return prove_instance(bound.instance, bound.witness, account.opening, key, randomness=fixed(draws))
@@ -287,7 +281,7 @@ def test_no_opened_value_depends_on_the_blinding_of_the_account(monkeypatch: pyt
     draws = blindings(2)
     first = evaluations_under_fixed_challenges(account, account.statement(), draws, monkeypatch)
     second = evaluations_under_fixed_challenges(twin, twin.statement(), draws, monkeypatch)
-    assert (first.evaluations, first.accumulator_next) == (second.evaluations, second.accumulator_next)
+    assert first.evaluations == second.evaluations
     assert committed(first) == committed(second)
     assert first.quotient != second.quotient
 
@@ -305,8 +299,8 @@ def test_opened_columns_depend_on_the_words_and_not_on_the_positions(monkeypatch
     draws = blindings(2)
     first = evaluations_under_fixed_challenges(account, account.statement(), draws, monkeypatch)
     second = evaluations_under_fixed_challenges(other, other.statement(delta=delta), draws, monkeypatch)
-    assert first.evaluations == second.evaluations
-    assert first.accumulator != second.accumulator
+    assert first.evaluations.limbs == second.evaluations.limbs
+    assert first.sums.accumulator != second.sums.accumulator
 
 
 def test_with_fixed_blinding_another_portfolio_shows_in_every_element() -> None:
@@ -320,5 +314,5 @@ def test_with_fixed_blinding_another_portfolio_shows_in_every_element() -> None:
         owner = Account(account.snapshot, opening, opening.commitment())
         bound = bind_all(owner, owner.statement())
         made = prove_instance(bound.instance, bound.witness, opening, commitment_key(DOMAIN), randomness=fixed(draws))
-        proofs.append(elements(made.to_bytes()))
+        proofs.append(elements(encode(made)))
     assert all(a != b for a, b in zip(*proofs, strict=True))

@@ -23,9 +23,11 @@ from tests.support.toy import DOMAIN, Account, Bound, bind_all, portfolio, rando
 from zkmargin.circuits.system import FIELD_ORDER
 from zkmargin.prover.commitment import Opening, commitment_key
 from zkmargin.prover.prove import prove_instance
-from zkmargin.verifier import argument
+from zkmargin.verifier.argument.v1 import challenges
+from zkmargin.verifier.argument.v1.challenges import Beta, ColumnChallenges, Eta, Gamma
+from zkmargin.verifier.argument.v1.messages import Proof
+from zkmargin.verifier.argument.v1.wire import encode, point_names, scalar_names
 from zkmargin.verifier.field import ZERO, scalar, scalars
-from zkmargin.verifier.proof import Proof, point_names, scalar_names
 
 SAMPLES = 80
 #: One-sided normal quantile of one in a million.
@@ -87,10 +89,10 @@ def _lucky() -> object:
     """Challenges that depend on nothing."""
     with pytest.MonkeyPatch.context() as patch:
         a, b, c, d, e, f = (scalar(10**9 + k) for k in range(6))
-        patch.setattr(argument, "round_1", lambda *_: (a, b, c))
-        patch.setattr(argument, "round_2", lambda *_: d)
-        patch.setattr(argument, "round_3", lambda *_: e)
-        patch.setattr(argument, "round_4", lambda *_: f)
+        patch.setattr(challenges, "round_1", lambda *_: ColumnChallenges(Gamma(a), Beta(b), Eta(c)))
+        patch.setattr(challenges, "round_2", lambda *_: d)
+        patch.setattr(challenges, "round_3", lambda *_: e)
+        patch.setattr(challenges, "round_4", lambda *_: f)
         yield
 
 
@@ -114,7 +116,7 @@ def samples(owner: int, blinding: Blinding, count: int) -> dict[str, list[bytes]
     for seed in range(count):
         proof = made(owner, blinding, seed)
         names = [*point_names(proof.layout), *scalar_names(proof.layout)]
-        for name, data in zip(names, elements(proof.to_bytes()), strict=True):
+        for name, data in zip(names, elements(encode(proof)), strict=True):
             out.setdefault(name, []).append(data)
     return out
 
@@ -249,7 +251,7 @@ def test_fixed_blinding_and_another_portfolio_change_every_element() -> None:
     proofs = []
     for owner in (0, 1):
         values = iter(drawn)
-        proofs.append(elements(made(owner, lambda _, count, values=values: take(values, count), 0).to_bytes()))
+        proofs.append(elements(encode(made(owner, lambda _, count, values=values: take(values, count), 0))))
     assert all(a != b for a, b in zip(*proofs, strict=True))
 
 

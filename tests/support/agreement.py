@@ -20,15 +20,17 @@ from zkmargin.circuits.errors import MalformedInput, ZkMarginError
 from zkmargin.circuits.layout import DOMAINS, Layout, proof_size
 from zkmargin.circuits.rules import Terms, build
 from zkmargin.circuits.snapshot import Snapshot
-from zkmargin.circuits.statement import Statement, cheapest_domain, parse_multiplier
+from zkmargin.circuits.statement import Statement, parse_multiplier
 from zkmargin.circuits.system import FIELD_ORDER
+from zkmargin.prover import solvency
 from zkmargin.prover.commitment import commit
 from zkmargin.prover.documents import make_statement
+from zkmargin.prover.domains import cheapest_domain
 from zkmargin.prover.prove import prove
 from zkmargin.verifier import reference
+from zkmargin.verifier.argument.v1.wire import HEADER_BYTES, VERSION
 from zkmargin.verifier.curve import G1_BYTES
 from zkmargin.verifier.facts.attestation import Attestation
-from zkmargin.verifier.proof import HEADER_BYTES, VERSION
 from zkmargin.verifier.verify import verify
 
 OVERLAYS = {
@@ -78,7 +80,7 @@ def _proved(name: str, snapshot: Snapshot, lots: Sequence[int], *, level: str, *
     """Prove a statement about ``lots``, with the best elections."""
     overlays = tuple(changes.get("overlays", ()))
     terms = Terms(level, parse_multiplier("1", field=""), 3600, (), overlays)
-    choice = build(snapshot, terms).best_choice(lots)
+    choice = solvency.best_choice(build(snapshot, terms), lots)
     commitment, opening = commit(lots, cheapest_domain(snapshot))
     fact = Attestation("h", "a", 1, commitment, opening.domain, snapshot.registry_digest, snapshot.time)
     given: Tree = {"amount": "1", "expiry": snapshot.time + 600, "level": level} | changes

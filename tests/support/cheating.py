@@ -22,12 +22,15 @@ from zkmargin.prover import polynomial as poly
 from zkmargin.prover.commitment import CommitmentKey, commitment_key, fresh
 from zkmargin.prover.polynomial import Polynomial
 from zkmargin.prover.rounds import column_weights
-from zkmargin.prover.witness import limb_columns
-from zkmargin.verifier import argument
-from zkmargin.verifier.argument import Challenges, Instance
-from zkmargin.verifier.claim import matrix, table_polynomial
+from zkmargin.prover.witness import assign, limb_columns
+from zkmargin.verifier.argument.claim import table_polynomial
+from zkmargin.verifier.argument.instance import Instance
+from zkmargin.verifier.argument.matrix import matrix
+from zkmargin.verifier.argument.v1 import challenges
+from zkmargin.verifier.argument.v1.linearisation import linearise
+from zkmargin.verifier.argument.v1.messages import Columns, Evaluations, Openings, Proof, Quotient, Sums
+from zkmargin.verifier.argument.v1.wire import encode
 from zkmargin.verifier.field import ONE, ZERO, batch_inverse, domain, powers, scalar, scalars
-from zkmargin.verifier.proof import Proof
 from zkmargin.verifier.transcript import Transcript
 from zkmargin.verifier.verify import instance_of
 
@@ -121,7 +124,7 @@ def attempt(account: Account, statement: Statement, *, inflate: Sequence[int] = 
     """
     bound = bind(statement, account.snapshot)
     z = [x + bound.delta.get(j, 0) for j, x in enumerate(account.opening.lots)]
-    values = bound.program.assign(z, bound.amount)
+    values = assign(bound.program, z, bound.amount)
     for k, definition in enumerate(bound.program.definitions):
         split = isinstance(definition, Positive | Negative)
         if inflate and split and definition.position not in bound.program.rule.non_negative:
@@ -154,7 +157,7 @@ class CheatingProver:
 
     def transcript(self) -> Transcript:
         """What the challenges are drawn from."""
-        return self.instance.transcript(self.key.srs.digest)
+        return challenges.begin(self.instance, self.key.srs.digest)
 
     def table_helper_values(self, gamma: Scalar) -> list[Scalar]:
         """m / (gamma + t)."""
@@ -171,8 +174,8 @@ class CheatingProver:
         for column, weights in zip(self.made.columns, self.weights, strict=True):
             out = [s + v * w for s, v, w in zip(out, column, weights, strict=True)]
         for helper in helpers:
-            out = [s + self.eta * h for s, h in zip(out, helper, strict=True)]
-        return [s - self.eta * h for s, h in zip(out, table_helper, strict=True)]
+            out = [s + self.drawn.eta * h for s, h in zip(out, helper, strict=True)]
+        return [s - self.drawn.eta * h for s, h in zip(out, table_helper, strict=True)]
 
     def running_sum(self, steps: Sequence[Scalar]) -> list[Scalar]:
         """acc on H; whether it closes is not looked at."""
@@ -197,7 +200,7 @@ class CheatingProver:
         lookups = table_helper
         for helper in helpers:
             lookups = lookups - helper
-        total += lookups * poly.constant(self.eta)
+        total += lookups * poly.constant(self.drawn.eta)
         shift, one = poly.constant(gamma), poly.constant(ONE)
         looked_up = [h * (shift + column) - one for h, column in zip(helpers, columns, strict=True)]
         return [*looked_up, table_helper * (shift + table_polynomial(self.n)) - counts, total]
@@ -209,60 +212,55 @@ class CheatingProver:
             total += constraint * poly.constant(factor)
         return poly.divide_by_vanishing(total, self.n)
 
-    def evaluations(self, columns: Sequence[Polynomial], accumulator: Polynomial) -> tuple[list[Scalar], Scalar]:
+    def evaluations(self, columns: Sequence[Polynomial], accumulator: Polynomial) -> Evaluations:
         """What is said to be l_c(zeta) and acc(omega zeta)."""
-        values = [poly.evaluate(column, self.zeta) for column in columns]
+        values = tuple(poly.evaluate(column, self.zeta) for column in columns)
         last = poly.evaluate(accumulator, domain(self.n)[1] * self.zeta)
-        if self.lie is Lie.LAST_EVALUATION:
-            last = root_of_affine(lambda t: poly.evaluate(self.linearisation(values, t), self.zeta))
-        elif self.lie is Lie.COLUMN_EVALUATION:
-            rest = values[1:]
-            values[0] = root_of_affine(lambda t: poly.evaluate(self.linearisation([t, *rest], last), self.zeta))
-        return values, last
 
-    def linearisation(self, values: Sequence[Scalar], last: Scalar) -> Polynomial:
+        def fault(values: tuple[Scalar, ...], last: Scalar) -> Scalar:
+            return poly.evaluate(self.linearisation(Evaluations(values, last)), self.zeta)
+
+        if self.lie is Lie.LAST_EVALUATION:
+            last = root_of_affine(lambda t: fault(values, t))
+        elif self.lie is Lie.COLUMN_EVALUATION:
+            values = (root_of_affine(lambda t: fault((t, *values[1:]), last)), *values[1:])
+        return Evaluations(values, last)
+
+    def linearisation(self, said: Evaluations) -> Polynomial:
         """The linearisation with these opened values."""
-        lin = argument.linearise(self.instance, self.challenges, values, last)
+        lin = linearise(self.instance, self.drawn, self.alpha, self.zeta, said)
         total = poly.constant(lin.constant)
-        for polynomial, factor in zip(
-            [self.positions, self.counts, self.table_helper, *self.helpers, self.accumulator, self.divided],
-            [
-                lin.commitment,
-                lin.multiplicities,
-                lin.table_helper,
-                *lin.helpers,
-                lin.accumulator,
-                lin.quotient,
-            ],
-            strict=True,
-        ):
+        committed = [self.positions, self.counts, self.table_helper, *self.helpers, self.accumulator, self.divided]
+        factors = [lin.commitment, lin.multiplicities, lin.table_helper, *lin.helpers, lin.accumulator, lin.quotient]
+        for polynomial, factor in zip(committed, factors, strict=True):
             total += polynomial * poly.constant(factor)
         return total
 
-    def openings(self, values: Sequence[Scalar], last: Scalar, nu: Scalar) -> tuple[G1Point, G1Point]:
+    def openings(self, said: Evaluations, nu: Scalar) -> Openings:
         """Opening proofs; remainders are dropped."""
-        total = self.linearisation(values, last)
+        total = self.linearisation(said)
         for column, factor in zip(self.columns, powers(nu, len(self.columns), nu), strict=True):
             total += column * poly.constant(factor)
         omega_zeta = domain(self.n)[1] * self.zeta
         opening_next = self.commit(poly.divide_by_root(self.accumulator, omega_zeta))
-        return self.commit(poly.divide_by_root(total, self.zeta)), opening_next
+        return Openings(self.commit(poly.divide_by_root(total, self.zeta)), opening_next)
 
     def prove(self) -> bytes:
         """All rounds in order. Nothing is checked."""
         made, t = self.made, self.transcript()
         self.columns = [self.blinded(column, 2) for column in made.columns]
         self.counts = self.blinded(made.counts, 1)
-        committed, counted = list(map(self.commit, self.columns)), self.commit(self.counts)
-        gamma, beta, self.eta = argument.round_1(t, committed, counted)
-        claim = matrix(self.instance.system, made.layout).claim(beta, self.instance.constants)
+        columns = Columns(tuple(map(self.commit, self.columns)), self.commit(self.counts))
+        self.drawn = challenges.round_1(t, columns)
+        gamma = self.drawn.gamma
+        claim = matrix(self.instance.system, made.layout).claim(self.drawn.beta, self.instance.constants)
         self.weights, self.position_weights = (
             column_weights(self.instance, claim),
             claim.position_vector(self.n),
         )
         self.share = claim.target * scalar(self.n).inverse()
         helpers, table_helper = self.helper_values(gamma), self.table_helper_values(gamma)
-        gap = sum(self.steps(table_helper, helpers), ZERO) * self.eta.inverse()
+        gap = sum(self.steps(table_helper, helpers), ZERO) * self.drawn.eta.inverse()
         if self.lie is Lie.HELPER:
             helpers[0][3] = helpers[0][3] - gap
         elif self.lie is Lie.TABLE_HELPER:
@@ -270,31 +268,16 @@ class CheatingProver:
         self.helpers = [self.blinded(values, 1) for values in helpers]
         self.table_helper = self.blinded(table_helper, 1)
         self.accumulator = self.blinded(self.running_sum(self.steps(table_helper, helpers)), 3)
-        summed, accumulated = list(map(self.commit, self.helpers)), self.commit(self.accumulator)
-        tabled = self.commit(self.table_helper)
-        alpha = argument.round_2(t, tabled, summed, accumulated)
+        summed = tuple(map(self.commit, self.helpers))
+        sums = Sums(self.commit(self.table_helper), summed, self.commit(self.accumulator))
+        self.alpha = challenges.round_2(t, sums)
         held = self.constraints(self.columns, self.counts, self.table_helper, self.helpers, self.accumulator, gamma)
-        self.divided = self.quotient(held, alpha)
-        quotient = self.commit(self.divided)
-        self.zeta = argument.round_3(t, quotient)
-        self.challenges = Challenges(gamma, beta, self.eta, alpha, self.zeta, ONE, ONE)
-        values, last = self.evaluations(self.columns, self.accumulator)
-        nu = argument.round_4(t, values, last)
-        opening, opening_next = self.openings(values, last, nu)
-        proof = Proof(
-            layout=made.layout,
-            columns=tuple(committed),
-            multiplicities=counted,
-            table_helper=tabled,
-            helpers=tuple(summed),
-            accumulator=accumulated,
-            quotient=quotient,
-            opening=opening,
-            opening_next=opening_next,
-            evaluations=tuple(values),
-            accumulator_next=last,
-        )
-        return proof.to_bytes()
+        self.divided = self.quotient(held, self.alpha)
+        quotient = Quotient(self.commit(self.divided))
+        self.zeta = challenges.round_3(t, quotient)
+        said = self.evaluations(self.columns, self.accumulator)
+        nu = challenges.round_4(t, said)
+        return encode(Proof(made.layout, columns, sums, quotient, said, self.openings(said, nu)))
 
 
 def root_of_affine(f: Callable[[Scalar], Scalar]) -> Scalar:

@@ -53,7 +53,8 @@ class Block:
 
 def documents() -> list[Path]:
     """Every document that people read."""
-    return [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
+    own = [ROOT / name for name in ("README.md", "CONTRIBUTING.md")]
+    return [*own, *sorted((ROOT / "docs").glob("*.md")), *sorted((ROOT / "docs" / "adr").glob("*.md"))]
 
 
 def blocks(path: Path) -> list[Block]:

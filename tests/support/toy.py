@@ -25,7 +25,7 @@ from zkmargin.circuits.units import format_fraction, format_quanta
 from zkmargin.prover.commitment import Opening, commit
 from zkmargin.prover.prove import prove
 from zkmargin.prover.witness import Witness, build_witness
-from zkmargin.verifier.argument import Instance
+from zkmargin.verifier.argument.instance import Instance
 from zkmargin.verifier.field import batch_inverse, domain, powers, scalar, vanishing
 from zkmargin.verifier.srs import Srs, VerifierKey
 from zkmargin.verifier.verify import instance_of, verify

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Sequence
 from dataclasses import replace
 
 import pytest
@@ -18,10 +17,14 @@ from zkmargin.circuits.system import FIELD_ORDER, LinearSystem, Row, Variable
 from zkmargin.prover import polynomial as poly
 from zkmargin.prover.commitment import Opening, commit, commitment_key, fresh
 from zkmargin.prover.rounds import column_weights
-from zkmargin.prover.witness import limb_columns
-from zkmargin.verifier import argument
-from zkmargin.verifier.argument import evaluate_public
-from zkmargin.verifier.claim import Claim, lagrange_prefix, matrix, table_at, word_weights
+from zkmargin.prover.witness import limb_columns, residuals
+from zkmargin.verifier.argument.claim import Claim, evaluate_public, lagrange_prefix, table_at, word_weights
+from zkmargin.verifier.argument.instance import Instance
+from zkmargin.verifier.argument.matrix import matrix
+from zkmargin.verifier.argument.v1 import challenges
+from zkmargin.verifier.argument.v1.challenges import Beta, ColumnChallenges, Eta, Gamma
+from zkmargin.verifier.argument.v1.equation import equation
+from zkmargin.verifier.argument.v1.wire import decode
 from zkmargin.verifier.curve import decode_g1, encode_g1, msm
 from zkmargin.verifier.field import (
     ONE,
@@ -38,7 +41,6 @@ from zkmargin.verifier.field import (
     scalars,
     vanishing,
 )
-from zkmargin.verifier.proof import decode
 from zkmargin.verifier.srs import ethereum
 
 FIELD = st.integers(0, FIELD_ORDER - 1).map(scalar)
@@ -234,13 +236,13 @@ def test_the_claim_is_the_weighted_sum_of_all_rows(n: int) -> None:
     constants = system.constants({}, 12)
     beta = random_scalar(rng)
     claim = matrix(system, layout).claim(beta, scalars(constants))
-    instance = argument.Instance(layout, system, scalars(constants), G1Point(), bytes(32))
+    instance = Instance(layout, system, scalars(constants), G1Point(), bytes(32))
     (column,) = limb_columns(values, system.limits, layout)
     positions = scalars([*x, *(hidden_rows.get(i, 0) for i in range(2, n))])
     left = inner(scalars(column), column_weights(instance, claim)[0])
     left = left + inner(positions, claim.position_vector(n)) - claim.target
     right = ZERO
-    for i, residual in enumerate(system.residuals(x, values, 12)):
+    for i, residual in enumerate(residuals(system, x, values, 12)):
         right = right + power(beta, i) * scalar(residual)
     for i, value in hidden_rows.items():
         right = right + power(beta, len(system.rows)) * scalar(value) * (beta - domain(n)[i]).inverse()
@@ -279,22 +281,29 @@ def test_limbs_are_the_digits_of_the_words(values: list[int], n: int) -> None:
 
 
 H = domain(DOMAIN)
-DEGENERATE: dict[str, tuple[str, Sequence[Scalar] | Scalar]] = {
+
+
+def with_beta(beta: Scalar) -> ColumnChallenges:
+    """Round 1 with this beta."""
+    return ColumnChallenges(Gamma(scalar(5)), Beta(beta), Eta(scalar(7)))
+
+
+DEGENERATE: dict[str, tuple[str, Scalar | ColumnChallenges]] = {
     "zeta is 0": ("round_3", ZERO),
     "zeta is 1": ("round_3", ONE),
     "zeta is a row of a position": ("round_3", H[2]),
     "zeta is another row": ("round_3", H[200]),
-    "beta is a row of a position": ("round_1", (scalar(5), H[2], scalar(7))),
-    "beta is another row": ("round_1", (scalar(5), H[200], scalar(7))),
+    "beta is a row of a position": ("round_1", with_beta(H[2])),
+    "beta is another row": ("round_1", with_beta(H[200])),
 }
 
 
 @pytest.mark.parametrize(("step", "challenge"), DEGENERATE.values(), ids=DEGENERATE)
 def test_a_degenerate_challenge_is_a_typed_refusal(
-    step: str, challenge: Sequence[Scalar] | Scalar, monkeypatch: pytest.MonkeyPatch
+    step: str, challenge: Scalar | ColumnChallenges, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     account, (statement, proof) = sample_account(1), sample_proof(1)
     instance = bind_all(account, statement).instance
-    monkeypatch.setattr(argument, step, lambda *_: challenge)
+    monkeypatch.setattr(challenges, step, lambda *_: challenge)
     with pytest.raises(ProofRejected):
-        argument.equation(instance, ethereum().key, decode(proof))
+        equation(instance, ethereum().key, decode(proof))

@@ -20,8 +20,8 @@ from zkmargin.circuits.errors import (
     StatementMismatch,
 )
 from zkmargin.verifier import verify as module
-from zkmargin.verifier.argument import Equation, holds
 from zkmargin.verifier.field import ONE, scalar
+from zkmargin.verifier.kzg import Equation, holds
 from zkmargin.verifier.srs import VerifierKey, ethereum
 from zkmargin.verifier.verify import BATCH_WEIGHT_BITS, Item, prepare, verify_batch
 

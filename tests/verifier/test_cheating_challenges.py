@@ -32,9 +32,11 @@ from zkmargin.circuits.statement import Statement, bind
 from zkmargin.prover.commitment import commitment_key, sum_openings
 from zkmargin.prover.documents import parse_proof, proof_bytes
 from zkmargin.prover.prove import prove
-from zkmargin.verifier import argument
+from zkmargin.verifier.argument import instance as instances
+from zkmargin.verifier.argument.v1 import challenges
+from zkmargin.verifier.argument.v1.challenges import Beta, ColumnChallenges, Eta, Gamma
+from zkmargin.verifier.argument.v1.wire import decode
 from zkmargin.verifier.field import ZERO, domain, power, scalar
-from zkmargin.verifier.proof import decode
 from zkmargin.verifier.transcript import Transcript
 from zkmargin.verifier.verify import instance_of, verify
 
@@ -61,7 +63,7 @@ def test_a_reused_challenge_is_refused(later: str, earlier: str, monkeypatch: py
     account = sample_account(SIZE)
     statement = account.statement()
     with monkeypatch.context() as patch:
-        patch.setattr(argument, "Transcript", reusing(later, earlier))
+        patch.setattr(instances, "Transcript", reusing(later, earlier))
         proof = CheatingProver(attempt(account, statement)).prove()
         verify(statement, account.snapshot, proof, now=NOW)
     refused(statement, account, proof)
@@ -72,7 +74,7 @@ def test_challenges_of_another_proof_are_refused(monkeypatch: pytest.MonkeyPatch
     account, (statement, old) = sample_account(SIZE), sample_proof(SIZE)
     made = attempt(account, statement)
     instance = instance_of(bind(statement, account.snapshot))
-    found = argument.replay(instance, decode(old), commitment_key(DOMAIN).srs.digest)
+    found = challenges.replay(instance, decode(old), commitment_key(DOMAIN).srs.digest)
     values = iter([found.gamma, found.beta, found.eta, found.alpha, found.zeta, found.nu])
     with monkeypatch.context() as patch:
         patch.setattr(Transcript, "challenge", lambda _self, _label: next(values))
@@ -104,14 +106,14 @@ def paid_by_a_hidden_row(made: Attempt, beta: Scalar) -> Attempt:
 
 def test_a_foreseen_beta_would_prove_anything_and_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     account = sample_account(1)
-    gamma, beta, eta = scalar(10**9), scalar(10**9 + 1), scalar(10**9 + 2)
-    made = paid_by_a_hidden_row(attempt(account, insolvent(account)), beta)
+    drawn = ColumnChallenges(Gamma(scalar(10**9)), Beta(scalar(10**9 + 1)), Eta(scalar(10**9 + 2)))
+    made = paid_by_a_hidden_row(attempt(account, insolvent(account)), drawn.beta)
     assert broken_relations(made) == {"rows", "hidden"}
     committed = bytes(made.instance.commitment.to_compressed_bytes())
     statement = insolvent(account, committed)
     made = replace(made, instance=instance_of(bind(statement, account.snapshot)))
     with monkeypatch.context() as patch:
-        patch.setattr(argument, "round_1", lambda *_: (gamma, beta, eta))
+        patch.setattr(challenges, "round_1", lambda *_: drawn)
         proof = CheatingProver(made).prove()
         verify(statement, account.snapshot, proof, now=NOW)
     refused(statement, account, proof)
@@ -150,7 +152,7 @@ def test_a_proof_for_a_statement_with_an_equal_digest_prefix_is_refused() -> Non
 def test_a_proof_under_another_protocol_version_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     account, statement = sample_account(1), sample_account(1).statement()
     with monkeypatch.context() as patch:
-        patch.setattr(argument, "PROTOCOL", b"zkmargin/argument/2")
+        patch.setattr(challenges, "PROTOCOL", b"zkmargin/argument/2")
         proof = prove(statement, account.snapshot, account.opening)
         verify(statement, account.snapshot, proof, now=NOW)
     refused(statement, account, proof)

@@ -40,10 +40,15 @@ from zkmargin.circuits.layout import Layout
 from zkmargin.circuits.statement import Statement, bind
 from zkmargin.prover.commitment import CommitmentKey, commitment_key, fresh
 from zkmargin.prover.prove import prove_instance
-from zkmargin.verifier import argument
+from zkmargin.prover.witness import assign
+from zkmargin.verifier.argument import instance as instances
+from zkmargin.verifier.argument.v1.challenges import replay
+from zkmargin.verifier.argument.v1.equation import equation
+from zkmargin.verifier.argument.v1.messages import Columns, Evaluations, Openings, Proof, Quotient, Sums
+from zkmargin.verifier.argument.v1.wire import decode, encode
 from zkmargin.verifier.curve import G1_INFINITY
 from zkmargin.verifier.field import ONE, ZERO, scalar
-from zkmargin.verifier.proof import Proof, decode
+from zkmargin.verifier.kzg import holds
 from zkmargin.verifier.srs import ethereum
 from zkmargin.verifier.transcript import Transcript
 from zkmargin.verifier.verify import instance_of, verify
@@ -196,7 +201,7 @@ def test_challenges_that_forget_a_message_are_refused(label: str, monkeypatch: p
     statement = account.statement()
     made = attempt(account, statement)
     with monkeypatch.context() as patch:
-        patch.setattr(argument, "Transcript", forgetful([label]))
+        patch.setattr(instances, "Transcript", forgetful([label]))
         proof = CheatingProver(made).prove()
         verify(statement, account.snapshot, proof, now=NOW)
     if label == "nothing":
@@ -210,11 +215,12 @@ def test_openings_shifted_against_each_other_are_refused() -> None:
     account, (statement, data) = sample_account(SIZE), sample_proof(SIZE)
     instance = bind_all(account, statement).instance
     proof = decode(data)
-    mu = argument.replay(instance, proof, ethereum().key.digest).mu
+    mu = replay(instance, proof, ethereum().key.digest).mu
     shift = G1Point() * scalar(12345)
-    shifted = replace(proof, opening=proof.opening + shift * mu, opening_next=proof.opening_next - shift)
-    assert shifted.opening + shifted.opening_next * mu == proof.opening + proof.opening_next * mu
-    refused(statement, account, shifted.to_bytes())
+    old = proof.openings
+    new = Openings(old.opening + shift * mu, old.opening_next - shift)
+    assert new.opening + new.opening_next * mu == old.opening + old.opening_next * mu
+    refused(statement, account, encode(replace(proof, openings=new)))
 
 
 # Another SRS, and the other ways to leave the statement's parameters.
@@ -254,7 +260,7 @@ def test_proof_in_another_layout_is_refused_by_shape(layout: Layout) -> None:
     opening = replace(account.opening, domain=layout.n)
     bound = bind_all(account, statement)
     program = bound.bound.program
-    values = program.assign(opening.lots, bound.bound.amount)
+    values = assign(program, opening.lots, bound.bound.amount)
     wide = replace(bound.instance, layout=layout)
     if layout.columns * layout.words_per_column < sum(layout.words_of(m) for m in program.system.limits):
         pytest.fail("the system does not fit this layout")
@@ -286,21 +292,16 @@ def test_neutral_elements_satisfy_no_equation_even_undecoded(value: Scalar) -> N
     zero, key = G1Point.identity(), ethereum().key
     layout = instance.layout
     proof = Proof(
-        layout=layout,
-        columns=(zero,) * layout.columns,
-        multiplicities=zero,
-        table_helper=zero,
-        helpers=(zero,) * layout.columns,
-        accumulator=zero,
-        quotient=zero,
-        opening=zero,
-        opening_next=zero,
-        evaluations=(value,) * layout.columns,
-        accumulator_next=value,
+        layout,
+        Columns((zero,) * layout.columns, zero),
+        Sums(zero, (zero,) * layout.columns, zero),
+        Quotient(zero),
+        Evaluations((value,) * layout.columns, value),
+        Openings(zero, zero),
     )
-    assert not argument.holds(argument.equation(instance, key, proof), key)
+    assert not holds(equation(instance, key, proof), key)
     with pytest.raises(MalformedProof):
-        decode(proof.to_bytes())
+        decode(encode(proof))
 
 
 def test_the_honest_rounds_and_the_cheating_ones_make_the_same_proof() -> None:
@@ -313,9 +314,9 @@ def test_the_honest_rounds_and_the_cheating_ones_make_the_same_proof() -> None:
         honest_draws.append(fresh(count))
         return honest_draws[-1]
 
-    proof = prove_instance(
-        bound.instance, bound.witness, account.opening, commitment_key(DOMAIN), randomness=record
-    ).to_bytes()
+    proof = encode(
+        prove_instance(bound.instance, bound.witness, account.opening, commitment_key(DOMAIN), randomness=record)
+    )
     draws = iter(honest_draws)
 
     class Replayed(CheatingProver):

@@ -19,11 +19,15 @@ from zkmargin.circuits.errors import NotSolvent, ProofRejected, SystemTooLarge
 from zkmargin.circuits.layout import LIMBS, Layout
 from zkmargin.circuits.statement import Statement, bind
 from zkmargin.circuits.system import FIELD_ORDER, LinearSystem, Row, Variable
+from zkmargin.prover import solvency
 from zkmargin.prover.commitment import Opening, commitment_key
 from zkmargin.prover.prove import prove
-from zkmargin.verifier.argument import Instance, equation, holds
+from zkmargin.prover.witness import residuals
+from zkmargin.verifier.argument.instance import Instance
+from zkmargin.verifier.argument.v1.equation import equation
+from zkmargin.verifier.argument.v1.wire import decode
 from zkmargin.verifier.field import ONE, integer, scalar, scalars
-from zkmargin.verifier.proof import decode
+from zkmargin.verifier.kzg import holds
 from zkmargin.verifier.srs import ethereum
 from zkmargin.verifier.verify import instance_of, verify
 
@@ -62,7 +66,7 @@ def insolvent(size: int) -> Setting:
     """The amount is one quote quantum more than the account has in its worst scenario."""
     account = sample_account(size)
     bound = bind(account.statement(), account.snapshot)
-    margin = min(bound.program.rule.net_margin(account.opening.lots)) // account.snapshot.fine
+    margin = min(solvency.net_margin(bound.program.rule, account.opening.lots)) // account.snapshot.fine
     statement = account.statement(amount=f"{(margin + 1) // 100}.{(margin + 1) % 100:02d}")
     return Setting(account, statement, attempt(account, statement))
 
@@ -285,7 +289,7 @@ def wrapping_instance() -> tuple[Instance, Opening, list[int]]:
 
 def test_a_row_that_could_wrap_modulo_r_is_refused_by_the_bound_check_and_only_by_it() -> None:
     instance, opening, values = wrapping_instance()
-    assert any(instance.system.residuals([5], values, 0))
+    assert any(residuals(instance.system, [5], values, 0))
     made = Attempt(instance, [], [], [], opening.values(), opening.blinding).with_values(values)
     assert broken_relations(made) == set()
     key = ethereum().key

@@ -13,6 +13,7 @@ from tests.support.toy import NOW, refused, sample_account
 from zkmargin.prover import polynomial as poly
 from zkmargin.prover.commitment import fresh
 from zkmargin.prover.polynomial import Polynomial
+from zkmargin.verifier.argument.v1.messages import Evaluations, Openings
 from zkmargin.verifier.field import ONE, ZERO, domain, powers, scalar
 from zkmargin.verifier.verify import verify
 
@@ -101,60 +102,61 @@ class ForgottenAlpha(CheatingProver):
 class SwappedEvaluations(CheatingProver):
     """l_0(zeta) and l_1(zeta) change places before nu is drawn."""
 
-    def evaluations(self, columns: Sequence[Polynomial], accumulator: Polynomial) -> tuple[list[Scalar], Scalar]:
-        values, last = super().evaluations(columns, accumulator)
-        return [values[1], values[0], *values[2:]], last
+    def evaluations(self, columns: Sequence[Polynomial], accumulator: Polynomial) -> Evaluations:
+        said = super().evaluations(columns, accumulator)
+        return replace(said, limbs=(said.limbs[1], said.limbs[0], *said.limbs[2:]))
 
 
 class FalseEvaluation(CheatingProver):
     """l_2(zeta) is one too large."""
 
-    def evaluations(self, columns: Sequence[Polynomial], accumulator: Polynomial) -> tuple[list[Scalar], Scalar]:
-        values, last = super().evaluations(columns, accumulator)
-        return [*values[:-1], values[-1] + ONE], last
+    def evaluations(self, columns: Sequence[Polynomial], accumulator: Polynomial) -> Evaluations:
+        said = super().evaluations(columns, accumulator)
+        return replace(said, limbs=(*said.limbs[:-1], said.limbs[-1] + ONE))
 
 
 class UnrotatedEvaluation(CheatingProver):
     """acc(zeta) instead of acc(omega zeta)."""
 
-    def evaluations(self, columns: Sequence[Polynomial], accumulator: Polynomial) -> tuple[list[Scalar], Scalar]:
-        values, _ = super().evaluations(columns, accumulator)
-        return values, poly.evaluate(accumulator, self.zeta)
+    def evaluations(self, columns: Sequence[Polynomial], accumulator: Polynomial) -> Evaluations:
+        said = super().evaluations(columns, accumulator)
+        return replace(said, accumulator_next=poly.evaluate(accumulator, self.zeta))
 
 
 class SwappedOpenings(CheatingProver):
     """The two opening proofs change places."""
 
-    def openings(self, values: Sequence[Scalar], last: Scalar, nu: Scalar) -> tuple[G1Point, G1Point]:
-        opening, opening_next = super().openings(values, last, nu)
-        return opening_next, opening
+    def openings(self, said: Evaluations, nu: Scalar) -> Openings:
+        made = super().openings(said, nu)
+        return Openings(made.opening_next, made.opening)
 
 
 class OpeningElsewhere(CheatingProver):
     """Evaluations and opening proof are right, for the point zeta + 1."""
 
-    def evaluations(self, columns: Sequence[Polynomial], accumulator: Polynomial) -> tuple[list[Scalar], Scalar]:
+    def evaluations(self, columns: Sequence[Polynomial], accumulator: Polynomial) -> Evaluations:
         last = poly.evaluate(accumulator, domain(self.n)[1] * self.zeta)
-        return [poly.evaluate(column, self.zeta + ONE) for column in columns], last
+        return Evaluations(tuple(poly.evaluate(column, self.zeta + ONE) for column in columns), last)
 
-    def openings(self, values: Sequence[Scalar], last: Scalar, nu: Scalar) -> tuple[G1Point, G1Point]:
-        _, opening_next = super().openings(values, last, nu)
-        total = self.linearisation(values, last)
+    def openings(self, said: Evaluations, nu: Scalar) -> Openings:
+        made = super().openings(said, nu)
+        total = self.linearisation(said)
         for column, factor in zip(self.columns, powers(nu, len(self.columns), nu), strict=True):
             total += column * poly.constant(factor)
-        return self.commit(poly.divide_by_root(total, self.zeta + ONE)), opening_next
+        return replace(made, opening=self.commit(poly.divide_by_root(total, self.zeta + ONE)))
 
 
 class NextOpeningElsewhere(CheatingProver):
     """acc is opened, correctly, at omega^2 zeta."""
 
-    def evaluations(self, columns: Sequence[Polynomial], accumulator: Polynomial) -> tuple[list[Scalar], Scalar]:
-        values, _ = super().evaluations(columns, accumulator)
-        return values, poly.evaluate(accumulator, domain(self.n)[2] * self.zeta)
+    def evaluations(self, columns: Sequence[Polynomial], accumulator: Polynomial) -> Evaluations:
+        said = super().evaluations(columns, accumulator)
+        return replace(said, accumulator_next=poly.evaluate(accumulator, domain(self.n)[2] * self.zeta))
 
-    def openings(self, values: Sequence[Scalar], last: Scalar, nu: Scalar) -> tuple[G1Point, G1Point]:
-        opening, _ = super().openings(values, last, nu)
-        return opening, self.commit(poly.divide_by_root(self.accumulator, domain(self.n)[2] * self.zeta))
+    def openings(self, said: Evaluations, nu: Scalar) -> Openings:
+        made = super().openings(said, nu)
+        elsewhere = poly.divide_by_root(self.accumulator, domain(self.n)[2] * self.zeta)
+        return replace(made, opening_next=self.commit(elsewhere))
 
 
 class QuotientTooLong(CheatingProver):
@@ -190,9 +192,9 @@ class DoubledColumn(CheatingProver):
 class RandomOpenings(CheatingProver):
     """Both opening proofs are arbitrary points."""
 
-    def openings(self, values: Sequence[Scalar], last: Scalar, nu: Scalar) -> tuple[G1Point, G1Point]:
+    def openings(self, said: Evaluations, nu: Scalar) -> Openings:
         a, b = fresh(2)
-        return G1Point() * a, G1Point() * b
+        return Openings(G1Point() * a, G1Point() * b)
 
 
 FALSE_STEPS = [

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from tests.support.toy import random_scalar
 from zkmargin.circuits.layout import Layout
 from zkmargin.circuits.system import LinearSystem, Row, Variable
-from zkmargin.verifier.claim import forget_matrices, matrix
+from zkmargin.verifier.argument.matrix import forget_matrices, matrix
 from zkmargin.verifier.field import ZERO, power, scalar, scalars
 
 LAYOUT = Layout(256, 2)
@@ -78,7 +78,7 @@ def test_equal_systems_share_a_matrix_and_others_do_not() -> None:
 
 
 def test_a_prepared_system_is_no_key_of_anything_else() -> None:
-    from zkmargin.verifier.claim import _Key
+    from zkmargin.verifier.argument.matrix import _Key
 
     assert _Key(TIED) == _Key(replace(TIED))
     assert _Key(TIED) != TIED

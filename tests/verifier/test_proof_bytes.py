@@ -13,9 +13,9 @@ from tests.support.toy import DOMAIN, NOW, sample_account, sample_proof
 from zkmargin.circuits.errors import MalformedInput, MalformedProof, ProofRejected, ZkMarginError
 from zkmargin.circuits.layout import DOMAINS, MAX_COLUMNS, Layout, proof_size
 from zkmargin.circuits.system import FIELD_ORDER
+from zkmargin.verifier.argument.v1.wire import HEADER_BYTES, VERSION, decode, encode, point_names, scalar_names
 from zkmargin.verifier.curve import G1_BYTES, G1_INFINITY, decode_g1
 from zkmargin.verifier.field import SCALAR_BYTES, integer
-from zkmargin.verifier.proof import HEADER_BYTES, VERSION, decode, point_names, scalar_names
 from zkmargin.verifier.verify import verify
 
 #: Order of the base field of BLS12-381.
@@ -64,7 +64,7 @@ def test_control_the_untouched_proof_verifies_and_round_trips(size: int) -> None
     proof = sample_proof(size)[1]
     check(proof, size)
     assert len(proof) == proof_size(size)
-    assert decode(proof).to_bytes() == proof
+    assert encode(decode(proof)) == proof
     name, at, length = list(elements(Layout(DOMAIN, size)))[-1]
     assert (name, at + length) == ("proof.accumulator_next", len(proof))
 
@@ -286,7 +286,7 @@ def test_two_swapped_elements_are_refused(a: tuple[str, int], b: tuple[str, int]
 def test_elements_decode_to_the_values_at_their_offsets() -> None:
     proof = sample_proof(3)[1]
     decoded = decode(proof)
-    values = [integer(value) for value in (*decoded.evaluations, decoded.accumulator_next)]
+    values = [integer(value) for value in (*decoded.evaluations.limbs, decoded.evaluations.accumulator_next)]
     assert [int.from_bytes(proof[at : at + 32], "big") for _, at in scalars(3)] == values
     first = bytes(decoded.columns[0].to_xy_bytes_be())[:48]
     assert _x(proof[HEADER_BYTES : HEADER_BYTES + 48]) == int.from_bytes(first, "big")

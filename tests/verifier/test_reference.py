@@ -31,7 +31,7 @@ from zkmargin.circuits.system import LinearSystem, Row, Variable
 from zkmargin.prover.documents import parse_proof
 from zkmargin.service.cli.root import app
 from zkmargin.verifier import reference
-from zkmargin.verifier.argument import Instance
+from zkmargin.verifier.argument.instance import Instance
 from zkmargin.verifier.reference import (
     curve,
     digests,

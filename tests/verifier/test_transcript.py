@@ -14,9 +14,10 @@ from py_arkworks_bls12381 import G1Point
 from tests.support.places import SHARED
 from tests.support.toy import bind_all, sample_account, sample_proof
 from zkmargin.circuits.system import FIELD_ORDER
-from zkmargin.verifier import argument
+from zkmargin.verifier.argument import instance as instances
+from zkmargin.verifier.argument.v1.challenges import replay
+from zkmargin.verifier.argument.v1.wire import decode
 from zkmargin.verifier.field import ONE, encode_scalar, integer, scalar
-from zkmargin.verifier.proof import decode
 from zkmargin.verifier.srs import ethereum
 from zkmargin.verifier.transcript import DST, HASH_TO_FIELD_BYTES, Transcript, expand_message_xmd, hash_to_field
 
@@ -175,8 +176,8 @@ def replayed(monkeypatch: pytest.MonkeyPatch, bent: str | None) -> tuple[dict[st
     instance = bind_all(account, statement).instance
     Recorder.bent, Recorder.labels = bent, []
     with monkeypatch.context() as patch:
-        patch.setattr(argument, "Transcript", Recorder)
-        found = argument.replay(instance, decode(proof), ethereum().key.digest)
+        patch.setattr(instances, "Transcript", Recorder)
+        found = replay(instance, decode(proof), ethereum().key.digest)
     return {name: integer(getattr(found, name)) for name in NAMES}, Recorder.labels
 
 

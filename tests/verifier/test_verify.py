@@ -19,11 +19,14 @@ from zkmargin.circuits.errors import (
     StatementMismatch,
 )
 from zkmargin.prover.commitment import commitment_key
-from zkmargin.verifier import argument
 from zkmargin.verifier import verify as module
+from zkmargin.verifier.argument.v1 import challenges
+from zkmargin.verifier.argument.v1.challenges import replay
+from zkmargin.verifier.argument.v1.equation import equation
+from zkmargin.verifier.argument.v1.linearisation import linearise
+from zkmargin.verifier.argument.v1.wire import decode
 from zkmargin.verifier.facts.attestation import Attestation
 from zkmargin.verifier.field import ZERO, encode_scalar
-from zkmargin.verifier.proof import decode
 from zkmargin.verifier.srs import ethereum
 from zkmargin.verifier.verdict import verify_account
 from zkmargin.verifier.verify import Item, instance_of, prepare, verify, verify_batch
@@ -179,16 +182,16 @@ def test_the_challenges_are_those_of_the_specification() -> None:
     snap, stated = snapshot.from_bytes(block("snapshot.json")), statement.from_bytes(block("statement.json"))
     proof = decode(parse_proof(proof_document(), stated))
     instance = instance_of(statement.bind(stated, snap))
-    found = argument.replay(instance, proof, ethereum().digest)
+    found = replay(instance, proof, ethereum().digest)
     figures = spec_figures()
     names = ("gamma", "beta", "eta", "alpha", "zeta", "nu", "mu")
     assert {name: encode_scalar(getattr(found, name)).hex() for name in names} == {k: figures[k] for k in names}
-    linearised = argument.linearise(instance, found, proof.evaluations, proof.accumulator_next)
+    linearised = linearise(instance, found, found.alpha, found.zeta, proof.evaluations)
     assert encode_scalar(linearised.constant).hex() == figures["constant"]
 
 
 def test_a_degenerate_challenge_names_the_proof(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(argument, "round_3", lambda *_: ZERO)
+    monkeypatch.setattr(challenges, "round_3", lambda *_: ZERO)
     with pytest.raises(ProofRejected) as caught:
         verify(STATEMENT, ACCOUNT.snapshot, PROOF)
     assert (caught.value.field, caught.value.message) == ("proof", "degenerate challenge")
@@ -198,7 +201,7 @@ def test_the_equation_of_a_proof_counts_every_element() -> None:
     """C, m, h_T, h_c, acc, q, l_c, W, W' and the generator, each once."""
     account, (statement, data) = sample_account(3), sample_proof(3)
     key = ethereum().key
-    equation = argument.equation(bind_all(account, statement).instance, key, decode(data))
-    assert len(equation.left_points) == len(equation.left_coefficients) == 8 + 2 * 3
-    assert equation.left_points[-1] == key.g1
-    assert all(isinstance(value, Scalar) and not value.is_zero() for value in equation.left_coefficients)
+    made = equation(bind_all(account, statement).instance, key, decode(data))
+    assert len(made.left_points) == len(made.left_coefficients) == 8 + 2 * 3
+    assert made.left_points[-1] == key.g1
+    assert all(isinstance(value, Scalar) and not value.is_zero() for value in made.left_coefficients)

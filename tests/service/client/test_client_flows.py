@@ -1,23 +1,22 @@
-"""The client's flows against a real server: the whole life of a credit, sync and async, and a hub that lies."""
+"""The client's flows against a real server: the whole life of a credit and of a trade, sync and async."""
 
 from __future__ import annotations
 
-import asyncio
-import json
 import time
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field, replace
-from pathlib import Path
-from typing import Any, TypeVar
+from dataclasses import replace
+from typing import Any
 
-import httpx2
 import pytest
-from sqlalchemy import update
 
-from tests.support.hubs import Hub, Signer, hub_snapshot, sign_snapshot, sqlite_url
-from zkmargin.circuits.canonical import canonical_bytes
+from tests.support.client_world import (
+    GENEROUS,
+    Tree,
+    World,
+    held,
+    trade_of,
+)
+from tests.support.hubs import Signer
 from zkmargin.circuits.errors import (
-    LogForked,
     MalformedInput,
     NotSolvent,
     ProofRejected,
@@ -27,163 +26,17 @@ from zkmargin.circuits.errors import (
     ZkMarginError,
 )
 from zkmargin.circuits.purpose import ForTrade
-from zkmargin.circuits.snapshot import Snapshot
-from zkmargin.prover.commitment import commit
-from zkmargin.prover.documents import opening_bytes
 from zkmargin.service import client as hubs
 from zkmargin.service.client import (
-    AsyncHubClient,
     Demand,
     Flow,
-    HubClient,
     HubProblem,
     Offer,
-    RequestSigner,
-    Retry,
-    Trust,
 )
-from zkmargin.service.client.exchange import Response, post
+from zkmargin.service.client.exchange import post
 from zkmargin.service.client.trust import from_bytes
-from zkmargin.service.keys.sealing import seal_to
-from zkmargin.service.keys.signing import sign_attestation, sign_credit_entry, sign_hub_key, sign_tree_head
-from zkmargin.service.ledger import setup
-from zkmargin.service.store import tables
-from zkmargin.verifier.facts.attestation import Attestation, verify_attestation
-from zkmargin.verifier.facts.credit_entry import verify_credit_entry
-from zkmargin.verifier.facts.hub_keys import HubKey
-from zkmargin.verifier.facts.transparency import TreeHead
-
-T = TypeVar("T")
-Tree = dict[str, Any]
-Tamper = Callable[[str, Any], Any]
-ONCE = Retry(tries=1)
-
-
-class Liar(httpx2.BaseTransport):
-    """The network of a hub that changes its answers: ``tamper`` gets path and JSON and gives other JSON."""
-
-    honest = httpx2.HTTPTransport(verify=False)
-
-    def __init__(self, tamper: Tamper) -> None:
-        self.tamper = tamper
-
-    def handle_request(self, request: httpx2.Request) -> httpx2.Response:
-        answer = self.honest.handle_request(request)
-        if answer.status_code >= 300:
-            return answer
-        tree = self.tamper(request.url.path, json.loads(answer.read()))
-        return httpx2.Response(answer.status_code, json=tree)
-
-
-def play(flow: Flow[T], answers: dict[str, Any]) -> T:
-    """Run a flow on recorded answers by path."""
-    try:
-        request = next(flow)
-        while True:
-            if request.path not in answers:
-                request = flow.throw(HubProblem("not-found", status=404, detail="nothing recorded"))
-            else:
-                request = flow.send(Response(200, {}, json.dumps(answers[request.path]).encode()))
-    except StopIteration as stop:
-        return stop.value
-
-
-@dataclass
-class World:
-    """A running hub with prices, one venue, and an account for each use."""
-
-    hub: Hub
-    url: str
-    snapshot: Snapshot
-    trust: Trust = field(init=False)
-
-    def __post_init__(self) -> None:
-        self.trust = self.run(None, hubs.meet(bytes.fromhex(self.hub.made["key"]), hub="hub-1"))
-
-    def run(self, caller: str | None, flow: Flow[T], tamper: Tamper | None = None) -> T:
-        signer = None if caller is None else RequestSigner(self.hub.signers[caller].key, "hub-1")
-        transport = Liar(tamper or (lambda _, tree: tree))
-        return HubClient(self.url, signer=signer, retry=ONCE, transport=transport).run(flow)
-
-    def run_async(self, caller: str | None, flow: Flow[T]) -> T:
-        async def main() -> T:
-            signer = None if caller is None else RequestSigner(self.hub.signers[caller].key, "hub-1")
-            async with AsyncHubClient(self.url, signer=signer) as client:
-                return await client.run(flow)
-
-        return asyncio.run(main())
-
-    @property
-    def key(self) -> Any:
-        """The hub's signing key: a lying hub has it."""
-        return self.hub.ledger.database.read(lambda tx: self.hub.ledger.signing_key(tx, int(time.time()))).private
-
-    def fresh(self) -> Trust:
-        """A trust of its own for a test, as a file would keep it."""
-        return from_bytes(self.trust.to_bytes())
-
-    def prices(self) -> hubs.Prices:
-        return self.run(None, hubs.fetch_prices([self.hub.oracle.key.public_key()]))
-
-    def open(self, name: str, cash: str = "1000") -> Signer:
-        self.hub.signers[f"account/{name}"] = signer = Signer()
-        public, encryption = signer.public, signer.encryption_public
-        self.run("operator/ops", hubs.open_account(self.trust, name, public=public, encryption_public=encryption))
-        flow = hubs.deposit(self.trust, name, instrument="QUOTE-0", quantity=cash, reference=f"receipt-{name}")
-        assert self.run("operator/ops", flow).attestation.epoch == 2
-        return signer
-
-    def holding(self, name: str, trust: Trust | None = None, tamper: Tamper | None = None) -> hubs.Holding:
-        key = self.hub.signers[f"account/{name}"].encryption
-        flow = hubs.fetch_holding(trust or self.trust, name, key, self.snapshot)
-        return self.run(f"account/{name}", flow, tamper)
-
-    def offer(self, name: str, amount: str = "10", **changes: Any) -> tuple[Demand, Offer]:
-        demand = Demand.credit("spoke-a", amount, expires=int(time.time()) + 600, **changes)
-        return demand, self.answer(name, demand)
-
-    def answer(self, name: str, demand: Demand) -> Offer:
-        """As a holder whose policy covers all that these tests demand."""
-        key = self.hub.signers[f"account/{name}"].key
-        return hubs.answer(demand, self.prices(), self.holding(name), policy=GENEROUS, key=key)
-
-    def end(self, credit: hubs.Credit) -> None:
-        """Make a credit end a second after its issue, which no client may ask for."""
-        c = tables.credits.c
-        change = update(tables.credits).where(c.id == credit.entry.credit).values(expires=credit.entry.issued + 1)
-        self.hub.database.write(lambda tx: tx.execute(change))
-
-    def credit(self, name: str, trust: Trust, amount: str = "10", tamper: Tamper | None = None) -> hubs.Credit:
-        demand, offer = self.offer(name, amount)
-        flow = hubs.request_credit(trust, demand, offer, self.prices())
-        return self.run("venue/spoke-a", flow, tamper)
-
-
-GENEROUS = hubs.Policy(
-    shows=tuple(hubs.ShowRule(spoke, "1000000", "1000") for spoke in ("spoke-a", "spoke-b")),
-    credits=(hubs.CreditRule("spoke-a", "5000", 3600),),
-    trades=tuple(
-        hubs.TradeRule(spoke, ("PERPETUAL-2", "QUOTE-0", "SPOT-3", "CREDIT-1"), "1000000", ("any", "alice", "bob"))
-        for spoke in ("spoke-a", "spoke-b")
-    ),
-)
-
-
-@pytest.fixture(scope="module")
-def world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
-    directory = tmp_path_factory.mktemp("hub")
-    hub = Hub(sqlite_url(directory))
-    with hub.running(directory / "log", report_grace=0, sweep_seconds=3600) as url:
-        made = World(hub, url, hub_snapshot(hub.now - 5))
-        signed = sign_snapshot(hub.oracle.key, made.snapshot)
-        made.run("oracle/feed", hubs.publish_snapshot(made.snapshot.to_bytes(), signed))
-        hub.signers["venue/spoke-a"] = venue = Signer()
-        made.run("operator/ops", hubs.set_zone("zone-1", "5000"))
-        flow = hubs.register_venue("spoke-a", caip2="eip155:1", zone="zone-1", cap="4000", public=venue.public)
-        made.run("operator/ops", flow)
-        made.open("alice")
-        made.open("bob")
-        yield made
+from zkmargin.service.keys.signing import sign_attestation
+from zkmargin.verifier.facts.attestation import verify_attestation
 
 
 @pytest.mark.parametrize("way", ["run", "run_async"])
@@ -270,18 +123,6 @@ def test_the_whole_life_of_a_credit(world: World, way: str) -> None:
     assert run(me, hubs.fetch_account(name))["live_credit"] == "50.5"
     assert run(None, hubs.fetch_head(spoke)).size == spoke.head.size
     assert from_bytes(spoke.to_bytes()) == spoke
-
-
-def trade_of(world: World, quantity: str = "2") -> tuple[tuple[Demand, Offer], tuple[Demand, Offer]]:
-    """Alice buys perpetuals of bob: both offers, proved."""
-    legs = (("PERPETUAL-2", quantity), ("QUOTE-0", "-64.25"))
-    demands = [Demand.from_bytes(d.to_bytes()) for d in hubs.trade_demands("spoke-a", legs, limit="100")]
-    offers = [world.answer(name, demand) for demand, name in zip(demands, ("alice", "bob"), strict=True)]
-    return (demands[0], offers[0]), (demands[1], offers[1])
-
-
-def held(world: World) -> dict[str, tuple[int, ...]]:
-    return {name: tuple(world.holding(name).opening.lots) for name in ("alice", "bob")}
 
 
 def test_a_trade_moves_the_legs_from_one_account_to_the_other_and_makes_nothing(world: World) -> None:
@@ -377,30 +218,6 @@ def test_an_operator_releases_for_a_venue_that_is_gone_without_payment(world: Wo
     assert (back.entry.state, held(world)["bob"][row]) == ("closed", cash[row])
 
 
-def test_the_answer_on_a_trade_is_both_accounts_next_epochs(world: World) -> None:
-    maker, taker = trade_of(world, "1")
-    honest: Tree = {}
-    flow = hubs.book_trade(world.fresh(), maker, taker, world.prices(), key="trade-2")
-    world.run("venue/spoke-a", flow, lambda path, tree: honest.update({path: tree}) or tree)
-    answer = honest["/v1/trades"]
-    first = world.run("account/bob", hubs.fetch_attestation(world.fresh(), "bob", epoch=1))
-    old = {"account": "bob", "epoch": 1, "leaf": first.leaf, "attestation": json.loads(first.document)}
-    fact = verify_attestation(canonical_bytes(answer["taker"]["attestation"]), world.key.public_key())
-    ahead = json.loads(sign_attestation(replace(fact, epoch=fact.epoch + 1), world.key))
-    strange = json.loads(sign_attestation(fact, Signer().key))
-    cases: list[tuple[Tree, type[ZkMarginError]]] = [
-        (answer | {"taker": answer["maker"]}, StatementMismatch),
-        (answer | {"taker": old}, StatementMismatch),
-        (answer | {"taker": answer["taker"] | {"attestation": ahead}}, ProofRejected),  # not in the log
-        (answer | {"taker": answer["taker"] | {"attestation": strange}}, SignatureRejected),
-        ({name: answer[name] for name in ("trade", "maker")}, MalformedInput),
-    ]
-    for bad, error in cases:
-        flow = hubs.book_trade(world.fresh(), maker, taker, world.prices(), key="trade-2")
-        with pytest.raises(error):
-            world.run("venue/spoke-a", flow, lambda p, t, bad=bad: bad if p == "/v1/trades" else t)
-
-
 @pytest.mark.parametrize(
     ("change", "field"),
     [
@@ -440,259 +257,3 @@ def test_a_spoke_makes_every_check_of_an_offer(world: World) -> None:
             world.run(None, hubs.check_offer(trust, demand, bad, at))
     with pytest.raises(HubProblem):  # a leaf that the log does not have
         world.run(None, hubs.check_offer(world.fresh(), demand, replace(offer, leaf=10**6), prices))
-
-
-def test_a_new_signing_key_is_followed(tmp_path: Path) -> None:
-    hub = Hub(sqlite_url(tmp_path))
-    with hub.running(tmp_path / "log") as url:
-        world = World(hub, url, hub_snapshot(hub.now - 5))
-        signed = sign_snapshot(hub.oracle.key, world.snapshot)
-        world.run("oracle/feed", hubs.publish_snapshot(world.snapshot.to_bytes(), signed))
-        world.open("alice")
-        before, kept = len(world.trust.keys), world.fresh()
-        made = setup.rotate_signing_key(hub.ledger)
-        size = 2
-        while len(world.trust.keys) == before:  # the server looks for a new key every few seconds
-            document = world.run("account/alice", hubs.recommit(world.trust, "alice")).document
-            size += 1
-            time.sleep(0.2)
-        assert (before, len(world.trust.keys)) == (1, 2)
-        verify_attestation(document, world.trust.chain.keys[1].public_key())
-        assert world.trust.chain.keys[1].key.hex() == made["key"]
-        assert world.run(None, hubs.fetch_head(kept)).size == size
-        # A hub that takes the new key back, or puts another in its place, is on another branch.
-        with pytest.raises(StatementMismatch):
-            world.run(None, hubs.follow_keys(world.trust), lambda _, tree: tree | {"keys": tree["keys"][:1]})
-        first = world.trust.chain.keys[0]
-        other = HubKey("hub-1", b"\7" * 32, made["not_before"], made["not_after"], first.key)
-        row = hub.ledger.database.read(lambda tx: hub.ledger.signing_key(tx, hub.now - 30))
-        fork = json.loads(sign_hub_key(other, row.private))
-        with pytest.raises(StatementMismatch):
-            world.run(None, hubs.follow_keys(world.trust), lambda _, tree: tree | {"keys": [tree["keys"][0], fork]})
-
-
-def test_another_hub_than_the_pinned_one_is_refused(world: World) -> None:
-    with pytest.raises(SignatureRejected):
-        world.run(None, hubs.meet(bytes.fromhex(Signer().public)))
-    with pytest.raises(StatementMismatch):
-        world.run(None, hubs.meet(bytes.fromhex(world.hub.made["key"]), hub="hub-2"))
-    assert world.run(None, hubs.meet(bytes.fromhex(world.hub.made["key"]))).hub == "hub-1"
-
-
-def signed_head(world: World, size: int, root: bytes) -> Tree:
-    return json.loads(sign_tree_head(TreeHead("hub-1", size, root, int(time.time())), world.key))
-
-
-def test_two_histories_of_one_size_convict_the_hub(world: World) -> None:
-    trust = world.fresh()
-    held = world.run(None, hubs.fetch_head(trust))
-    with pytest.raises(LogForked) as caught:
-        world.run(
-            None, hubs.fetch_head(trust), lambda _, tree: {"size": 1, "head": signed_head(world, held.size, b"\1" * 32)}
-        )
-    assert (caught.value.proven, caught.value.held, trust.head) == (True, held, held)
-
-
-def test_a_head_that_does_not_extend_the_one_held_is_a_fork(world: World) -> None:
-    trust = world.fresh()
-    held = world.run(None, hubs.fetch_head(trust))
-    world.run("account/bob", hubs.recommit(world.trust, "bob"))
-
-    def tamper(path: str, tree: Any) -> Any:
-        return {"size": 1, "head": signed_head(world, held.size + 1, b"\1" * 32)} if path.endswith("head") else tree
-
-    with pytest.raises(LogForked) as caught:
-        world.run(None, hubs.fetch_head(trust), tamper)
-    assert not caught.value.proven
-    assert trust.head == held
-    older = world.fresh()
-    world.run(None, hubs.fetch_head(older))
-    late = {"size": 1, "head": json.loads(held.document)}  # an earlier head of the same history is none
-    assert world.run(None, hubs.fetch_head(older), lambda p, t: late if p.endswith("head") else t) == held
-    assert older.head.size > held.size
-
-
-def test_another_accounts_attestation_is_caught(world: World) -> None:
-    other = json.loads(world.holding("bob").attested.document)
-    flow = hubs.fetch_attestation(world.fresh(), "alice")
-    with pytest.raises(StatementMismatch, match="another account"):
-        world.run("account/alice", flow, lambda _, tree: tree | {"attestation": other})
-    flow = hubs.fetch_attestation(world.fresh(), "alice", epoch=1)
-    newest = world.run("account/alice", hubs.fetch_attestation(world.fresh(), "alice"))
-
-    def swap(path: str, tree: Any) -> Any:
-        if not path.endswith("attestation"):
-            return tree
-        return {"leaf": newest.leaf, "attestation": json.loads(newest.document)}
-
-    with pytest.raises(StatementMismatch, match="another epoch"):
-        world.run("account/alice", flow, swap)
-
-
-def test_an_attestation_outside_the_log_is_caught(world: World) -> None:
-    held = world.holding("alice").attested.attestation
-    secret = json.loads(sign_attestation(replace(held, commitment=commit([0] * 6, 256)[0]), world.key))
-    for tamper in (
-        lambda _, tree: tree | {"attestation": secret},
-        lambda _, tree: tree | {"inclusion": tree["inclusion"] | {"path": tree["inclusion"]["path"][::-1][1:]}},
-    ):
-        with pytest.raises(ProofRejected):
-            world.run("account/alice", hubs.fetch_attestation(world.fresh(), "alice"), tamper)
-    for change in ({"leaf": 0}, {"size": 1}):
-        with pytest.raises(StatementMismatch):
-            world.run(
-                "account/alice", hubs.fetch_attestation(world.fresh(), "alice"),
-                lambda _, tree, change=change: tree | {"inclusion": tree["inclusion"] | change},
-            )  # fmt: skip
-
-
-def test_an_older_epoch_or_a_second_commitment_is_caught(world: World) -> None:
-    trust = world.fresh()
-    newest = world.run("account/alice", hubs.fetch_attestation(trust, "alice"))
-    first = world.run("account/alice", hubs.fetch_attestation(trust, "alice", epoch=1))
-
-    def replay(path: str, tree: Any) -> Any:
-        if not path.endswith("attestation"):
-            return tree
-        return {"leaf": first.leaf, "attestation": json.loads(first.document)}
-
-    with pytest.raises(StaleStatement):
-        world.run("account/alice", hubs.fetch_attestation(trust, "alice"), replay)
-    assert trust.newest("alice") == newest.attestation.epoch
-    with pytest.raises(StatementMismatch, match="two commitments"):
-        trust.see(replace(newest.attestation, commitment=bytes(48)))
-    assert trust.epochs["alice"] == (newest.attestation.epoch, newest.attestation.commitment)
-
-
-def test_the_memory_of_epochs_is_bounded(world: World) -> None:
-    trust = Trust("hub-1", bytes(32))
-    for i in range(10_001):
-        trust.see(Attestation("hub-1", f"a-{i}", 1, bytes(48), 256, bytes(32), 1))
-    assert (len(trust.epochs), trust.newest("a-0"), trust.newest("a-1")) == (10_000, -1, 1)
-
-
-def changed_entry(world: World, **changes: Any) -> Tamper:
-    def tamper(path: str, tree: Any) -> Any:
-        if "entry" not in tree:
-            return tree
-        entry = replace(verify_credit_entry(canonical_bytes(tree["entry"]), world.key.public_key()), **changes)
-        return tree | {"entry": json.loads(sign_credit_entry(entry, world.key))}
-
-    return tamper
-
-
-@pytest.mark.parametrize(
-    ("changes", "field"),
-    [
-        ({"amount": "9"}, "amount"), ({"expires": 2_000_000_000}, "expires"), ({"venue": "spoke-b"}, "venue"),
-        ({"statement": bytes(32)}, "statement"), ({"account": "bob"}, "account"),
-        ({"sequence": 1, "used": "1"}, "used"), ({"caip2": "eip155:2"}, None),
-    ],
-)  # fmt: skip
-def test_an_entry_of_another_credit_is_caught(world: World, changes: Tree, field: str | None) -> None:
-    demand, offer = world.offer("alice", "10", caip2=None if field else "eip155:1")
-    flow = hubs.request_credit(world.fresh(), demand, offer, world.prices())
-    with pytest.raises(StatementMismatch) as caught:
-        world.run("venue/spoke-a", flow, changed_entry(world, **changes))
-    assert caught.value.field == f"credit.{field or 'caip2'}"
-
-
-def test_reports_must_be_booked_as_reported(world: World) -> None:
-    trust = world.fresh()
-    credit = world.credit("bob", trust)
-    replayed = json.loads(credit.document)
-    flow = hubs.consume(trust, credit.entry, amount="4")
-    with pytest.raises(StatementMismatch) as caught:
-        world.run("venue/spoke-a", flow, lambda _, tree: tree | {"entry": replayed})
-    assert caught.value.field == "credit.sequence"
-    held = world.run("venue/spoke-a", hubs.fetch_credit(trust, credit.entry.credit, held=credit.entry)).entry
-    cases = [
-        (hubs.consume(trust, held, amount="1"), {"used": "6"}),
-        (hubs.release(trust, replace(held, sequence=2, used="5"), used="1", paid="1"), {"released": "0"}),
-        (hubs.release(trust, replace(held, sequence=3, used="5", released="1"), used="1"), {"amount": "11"}),
-    ]
-    for flow, changes in cases:
-        with pytest.raises(StatementMismatch):
-            world.run("venue/spoke-a", flow, changed_entry(world, **changes))
-    with pytest.raises(HubProblem) as early:
-        world.run("venue/spoke-a", hubs.consume(trust, held, amount="1"))
-    assert (early.value.code, early.value.extensions["expected"]) == ("sequence-conflict", 5)
-
-
-def test_prices_that_no_trusted_oracle_signed_are_refused(world: World) -> None:
-    other = hub_snapshot(world.hub.now - 6)
-    forged, unsigned = sign_snapshot(Signer().key, other), sign_snapshot(world.hub.oracle.key, world.snapshot)
-    tree = json.loads(other.to_bytes())
-    digest = world.snapshot.digest.hex()
-    cases: list[tuple[Tree, str | None, int | None, type[ZkMarginError]]] = [
-        ({"snapshot": tree, "signed": json.loads(forged)}, None, None, SignatureRejected),
-        ({"snapshot": tree, "signed": json.loads(unsigned)}, None, None, StatementMismatch),
-        ({"snapshot": tree}, digest, None, StatementMismatch),
-        ({}, None, world.hub.now + 2 * 86400, StaleStatement),
-        ({}, None, world.hub.now - 3600, StaleStatement),
-    ]
-    for change, name, now, error in cases:
-        flow = hubs.fetch_prices([world.hub.oracle.key.public_key()], digest=name, now=now)
-        with pytest.raises(error):
-            world.run(None, flow, lambda _, tree, change=change: tree | change)
-
-
-def test_an_opening_that_does_not_open_the_attested_commitment_is_caught(world: World) -> None:
-    public = bytes.fromhex(world.hub.signers["account/alice"].encryption_public)
-    commitment = world.holding("alice").attested.attestation.commitment
-    wrong = opening_bytes(commit([0] * 6, 256)[1], world.snapshot.registry_digest)
-    cases = [
-        (seal_to(public, wrong, commitment).hex(), StatementMismatch),
-        (seal_to(public, b"{}", commitment).hex(), MalformedInput),
-        (seal_to(public, wrong, bytes(48)).hex(), SignatureRejected),
-        (seal_to(bytes.fromhex(Signer().encryption_public), wrong, commitment).hex(), SignatureRejected),
-        ("00", SignatureRejected),
-        ("xyz", MalformedInput),
-    ]
-    for sealed, error in cases:
-        with pytest.raises(error):
-            world.holding("alice", world.fresh(), lambda _, tree, sealed=sealed: tree | {"sealed_opening": sealed})
-
-
-def mutations(tree: Any) -> Iterator[Any]:
-    """The tree with each of its members, at any depth, taken away or of another type."""
-    yield from (None, [], {}, 7, "x")
-    if isinstance(tree, dict):
-        for name in tree:
-            yield {k: v for k, v in tree.items() if k != name}
-            for inner in mutations(tree[name]) if name not in ("snapshot", "head", "attestation", "entry") else (3, {}):
-                yield tree | {name: inner}
-
-
-def test_answers_of_another_form_are_typed_errors(world: World) -> None:
-    me = world.hub.signers["account/bob"].encryption
-    flows: list[tuple[str | None, Callable[[Trust], Flow[Any]], str]] = [
-        (None, hubs.follow_keys, "/v1/keys"),
-        (None, hubs.fetch_head, "/v1/log/head"),
-        (None, lambda _: hubs.fetch_prices([world.hub.oracle.key.public_key()]), "/v1/snapshots/latest"),
-        ("account/bob", lambda t: hubs.fetch_attestation(t, "bob"), "/v1/accounts/bob/attestation"),
-        ("account/bob", lambda t: hubs.fetch_holding(t, "bob", me, world.snapshot), "/v1/accounts/bob/opening"),
-        ("venue/spoke-a", hubs.fetch_credits, "/v1/credits"),
-        ("operator/ops", lambda _: hubs.fetch_venues(), "/v1/venues"),
-        ("operator/ops", lambda _: hubs.fetch_breakers(), "/v1/breakers"),
-    ]
-    for caller, flow, path in flows:
-        seen: dict[str, Any] = {}
-        world.run(caller, flow(world.fresh()), lambda p, t, seen=seen: seen.setdefault(p, t))
-        refused = 0
-        for bad in mutations(seen[path]):
-            try:
-                play(flow(world.fresh()), seen | {path: bad})
-            except ZkMarginError:
-                refused += 1
-        assert refused >= 5, path
-
-
-def test_a_list_without_an_end_is_refused(world: World) -> None:
-    seen: dict[str, Any] = {}
-    trust = world.fresh()
-    world.credit("bob", trust)
-    world.run("venue/spoke-a", hubs.fetch_credits(trust), seen.setdefault)
-    for endless in (seen["/v1/credits"] | {"next": 7}, {"credits": [], "next": 7}):
-        with pytest.raises(MalformedInput, match="without an end"):
-            play(hubs.fetch_credits(trust), {"/v1/credits": endless})

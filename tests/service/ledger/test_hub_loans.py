@@ -15,6 +15,7 @@ from tests.support.toy import load_snapshot
 from zkmargin.circuits.errors import NotSolvent
 from zkmargin.circuits.rules import Terms, build
 from zkmargin.circuits.snapshot import Snapshot
+from zkmargin.prover import solvency
 from zkmargin.service.ledger import audit
 
 OPS, VENUE = "operator/ops", "venue/v"
@@ -53,10 +54,10 @@ def test_insolvent_by_category_is_refused_and_cash_in_hand_is_not(world: World) 
     path = f"{CREDITS}/{s.ok(VENUE, 'POST', CREDITS, body)['credit']}"
     s.ok(VENUE, "POST", f"{path}/consume", {"sequence": 1, "amount": "20000"})
     rule = build(snap, Terms("initial", Fraction(1), 3600)).elect({"emode": "eth"})
-    nets = [min(rule.net_margin(s.opening("alice", snap)[0].lots))]
+    nets = [min(solvency.net_margin(rule, s.opening("alice", snap)[0].lots))]
     for sequence, paid in ((2, "12000.01"), (3, "7999.99")):
         s.ok(VENUE, "POST", f"{path}/release", {"sequence": sequence, "used": paid, "paid": paid})
-        nets.append(min(rule.net_margin(s.opening("alice", snap)[0].lots)))
+        nets.append(min(solvency.net_margin(rule, s.opening("alice", snap)[0].lots)))
     assert nets == sorted(nets)
     assert nets[0] >= 0
     s.proof("alice", snap, spoke="v", amount="0", elections={"emode": "eth"})

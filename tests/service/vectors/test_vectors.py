@@ -1,14 +1,9 @@
-"""The frozen test vectors: well-formed, reproducible, in the wheel, and able to tell a wrong verifier."""
+"""The frozen test vectors: well-formed, reproducible, and able to tell a wrong verifier."""
 
 from __future__ import annotations
 
-import ast
 import json
 import re
-import shutil
-import subprocess
-import sys
-import zipfile
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -19,11 +14,13 @@ from typer.testing import CliRunner
 
 from tests.support.places import ROOT
 from tests.support.toy import sample_account
+from tests.vectors import generate
+from tests.vectors.accounts import ACCOUNTS, prove_statement
+from tests.vectors.generate import TOPICS, VERSIONS, build, compare
 from zkmargin.circuits.errors import CorruptData, InternalError, MalformedInput
 from zkmargin.service.cli.root import app
 from zkmargin.service.vectors import case as cases
 from zkmargin.service.vectors import native, reference
-from zkmargin.service.vectors.accounts import ACCOUNTS, prove_statement
 from zkmargin.service.vectors.case import (
     SHARED_FILE,
     VALID,
@@ -42,7 +39,6 @@ from zkmargin.service.vectors.case import (
 from zkmargin.service.vectors.driver import answer_line
 from zkmargin.service.vectors.engine import Answer, Input, LocalEngine, Operation
 from zkmargin.service.vectors.flags import FLAGS
-from zkmargin.service.vectors.generate import TOPICS, VERSIONS, build, compare
 from zkmargin.service.vectors.runner import judge, run
 
 DATA = ROOT / "service" / "vectors" / "data"
@@ -174,22 +170,6 @@ def test_generation_reproduces_the_frozen_files_byte_for_byte() -> None:
             with pytest.raises(CorruptData) as caught:
                 compare(other)
             assert caught.value.field == f"vectors/{name}"
-
-
-def test_the_wheel_has_the_vectors(tmp_path: Path) -> None:
-    for layer in ("circuits", "verifier", "prover", "service"):
-        shutil.copytree(ROOT / layer, tmp_path / "s" / layer, ignore=shutil.ignore_patterns("__pycache__"))
-    for name in ("pyproject.toml", "README.md", "LICENSE"):
-        shutil.copy(ROOT / name, tmp_path / "s" / name)
-    command = "from setuptools import build_meta; build_meta.build_wheel('..')"
-    subprocess.run([sys.executable, "-c", command], cwd=tmp_path / "s", check=True, capture_output=True)
-    (wheel,) = tmp_path.glob("*.whl")
-    with zipfile.ZipFile(wheel) as archive:
-        names = set(archive.namelist())
-        for path, data in frozen_files().items():
-            inside = f"service/vectors/data/{path}"
-            assert inside in names
-            assert archive.read(inside) == data
 
 
 def test_the_document_has_every_topic_operation_and_a_true_example() -> None:
@@ -354,43 +334,26 @@ def test_the_public_seed_proves_for_the_vectors_hub_only() -> None:
     prove_statement(ACCOUNTS["cross"].statement(), ACCOUNTS["cross"].snapshot, ACCOUNTS["cross"].opening)
 
 
-def test_nothing_but_the_vectors_can_reach_the_seed() -> None:
-    """Of all modules only those below service/vectors import each other, and service/cli/root.py their command
-    group."""
-    for layer in ("circuits", "verifier", "prover", "service"):
-        for path in (ROOT / layer).rglob("*.py"):
-            if "vectors" in path.relative_to(ROOT).parts:
-                continue
-            for node in ast.walk(ast.parse(path.read_text())):
-                if isinstance(node, ast.ImportFrom | ast.Import):
-                    names = [a.name for a in node.names] + [getattr(node, "module", None) or ""]
-                    uses = any("vectors" in name.split(".") for name in names)
-                    assert not uses or (path.name == "cli.py" and "vectors_app" in names), path
-    from zkmargin.service.cli import vectors
-
-    for node in ast.parse(Path(vectors.__file__).read_text()).body:
-        imported = getattr(node, "module", None) or ""
-        assert imported not in ("seed", "accounts", "weak", "generate", "book"), "only the generate command may"
-
-
 def command(*args: object, code: int = 0) -> str:
     result = CliRunner().invoke(app, ["vectors", *map(str, args)])
     assert result.exit_code == code, result.output
     return result.output
 
 
-def test_generate_writes_a_folder_for_each_version(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from zkmargin.service.vectors import generate
-
+def test_generate_writes_a_folder_for_each_version(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
     made = generate.Generated({"v1/a.json": b"{}", "v2/a.json": b"[]"}, {"a": (2, 1)}, "00")
     monkeypatch.setattr(generate, "build", lambda **_: made)
     for _ in range(2):
-        told = json.loads(command("generate", "--out", tmp_path, "--json"))
-        assert (told["cases"], told["invalid"], told["bytes"]) == (2, 1, 4)
+        assert generate.main(["--out", str(tmp_path)]) == 0
+        assert "2 cases, 1 invalid, 4 bytes" in capsys.readouterr().out
         assert {str(p.relative_to(tmp_path)): p.read_bytes() for p in tmp_path.glob("v*/*.json")} == made.files
-    (tmp_path / "other").mkdir()
-    (tmp_path / "other" / "v2").write_text("")
-    assert "malformed-input" in command("generate", "--out", tmp_path / "other", code=3)
+    assert generate.main(["--check"]) == 1
+    assert "vectors/v1/a.json" in capsys.readouterr().err
+    for wrong in ([], ["--out", str(tmp_path / "none")], ["--check", "--out", "."]):
+        with pytest.raises(SystemExit):
+            generate.main(wrong)
 
 
 def test_run_prints_what_it_ran() -> None:
@@ -417,9 +380,6 @@ def test_what_is_not_covered_is_counted_and_alone_is_no_success() -> None:
         ("run", "--suite", "encodings", "--driver", "/no/such/program"),
         ("run", "--driver", "true", "--timeout", "0"),
         ("answer", "--engine", "both"),
-        ("generate",),
-        ("generate", "--out", "/no/such/folder"),
-        ("generate", "--check", "--out", "."),
     ],
 )
 def test_wrong_use_is_a_typed_error(args: tuple[str, ...]) -> None:
