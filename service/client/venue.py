@@ -58,7 +58,7 @@ def check_proof(trust: Trust, demand: Demand, offer: Offer, prices: Prices) -> F
     fact: Attestation = yield from checked(trust, "attestation", offer.attestation)
     examine(
         Evidence(
-            offer.statement, prices.snapshot, ProofDocument(offer.statement.digest, offer.proof), now,
+            offer.statement, prices.snapshot, ProofDocument(offer.statement.digest, offer.proof), now=now,
             attestation=lambda: Signed(fact), signed_snapshot=lambda: Signed(prices.signature),
         )
     ).require()  # fmt: skip

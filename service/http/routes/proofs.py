@@ -28,7 +28,7 @@ from zkmargin.service.http.routes.proof_models import (
     VerifyRequest,
 )
 from zkmargin.service.http.routing import StrictRoute
-from zkmargin.service.verification.jobs import BodyJob, Done, Verdict
+from zkmargin.service.verification.jobs import Answer, BodyJob, Done
 from zkmargin.service.verification.pool import SnapshotStore, VerifierPool
 
 if TYPE_CHECKING:
@@ -122,35 +122,35 @@ def _digest(document: bytes) -> bytes:
     return snapshot.from_bytes(document).digest
 
 
-async def _judge(request: Request, *, many: bool) -> Done:
+async def _verify(request: Request, *, many: bool) -> Done:
     parts = request.app.state.service.parts
     job = BodyJob(await request.body(), many, parts["hub_keys"], parts["oracle_keys"])
     pool: VerifierPool = parts["strangers"]
     return await pool.submit(job)
 
 
-def verdict_model(verdict: Verdict) -> VerdictModel:
-    """A verdict as it is sent."""
+def verdict_model(answer: Answer) -> VerdictModel:
+    """An answer as it is sent."""
     failed = None
-    if verdict.failed is not None:
-        failed = Failed.model_construct(None, check=verdict.failed_check, **_said(verdict.failed))
+    if answer.failed is not None:
+        failed = Failed.model_construct(None, check=answer.failed_check, **_said(answer.failed))
     return VerdictModel.model_construct(
-        verdict="valid" if verdict.valid else "invalid",
-        checks=Checks.model_construct(None, **verdict.checks),
+        verdict="valid" if answer.valid else "invalid",
+        checks=Checks.model_construct(None, **answer.checks),
         failed=failed,
-        statement=verdict.statement,
-        snapshot=verdict.snapshot,
-        hub=verdict.hub,
-        account=verdict.account,
-        epoch=verdict.epoch,
-        spoke=verdict.spoke,
-        nonce=verdict.nonce,
-        expiry=verdict.expiry,
-        amount=verdict.amount,
-        currency=verdict.currency,
-        attestation_key=verdict.attestation_key,
-        snapshot_key=verdict.snapshot_key,
-        time=verdict.time,
+        statement=answer.statement,
+        snapshot=answer.snapshot,
+        hub=answer.hub,
+        account=answer.account,
+        epoch=answer.epoch,
+        spoke=answer.spoke,
+        nonce=answer.nonce,
+        expiry=answer.expiry,
+        amount=answer.amount,
+        currency=answer.currency,
+        attestation_key=answer.attestation_key,
+        snapshot_key=answer.snapshot_key,
+        time=answer.time,
     )
 
 
@@ -187,7 +187,7 @@ async def verify_proof(request: Request) -> Response:
     not to be relied on; a problem when the documents are malformed or nothing could be checked. Checks without a
     document to check are `not-checked`: without an attestation nothing says whose commitment this is.
     """
-    result = (await _judge(request, many=False)).results[0]
+    result = (await _verify(request, many=False)).results[0]
     if isinstance(result, ZkMarginError):
         raise result
     if result.failed is not None:
@@ -208,13 +208,13 @@ async def verify_proofs(request: Request) -> Response:
     An item that could not be checked is `unverifiable`, with the code of the problem. A body that does not have the
     documented form is refused as a whole.
     """
-    done = await _judge(request, many=True)
+    done = await _verify(request, many=True)
     results: list[VerdictModel | Unverifiable] = [
         Unverifiable.model_construct(None, verdict="unverifiable", **_said(r))
         if isinstance(r, ZkMarginError)
         else verdict_model(r)
         for r in done.results
     ]
-    valid = sum(isinstance(r, Verdict) and r.valid for r in done.results)
+    valid = sum(isinstance(r, Answer) and r.valid for r in done.results)
     answer = BatchVerdictModel.model_construct(proofs=len(results), valid=valid, results=results)
     return Response(answer.model_dump_json(), media_type="application/json")
