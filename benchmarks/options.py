@@ -129,7 +129,7 @@ def account(snap: Snapshot) -> tuple[Statement, Opening]:
     domain = cheapest_layout(program.system).n
     commitment, opening = commit(lots, domain)
     fact = Attestation("hub", "a", 1, commitment, domain, snap.registry_digest, snap.time)
-    stated = make_statement(snap, fact, spoke="s", amount="1", expiry=snap.time + 600, elections=choice)
+    stated = make_statement(snap, fact, venue="s", amount="1", expiry=snap.time + 600, elections=choice)
     return stated, opening
 
 

@@ -127,7 +127,7 @@ def premade(hub: Any, snapshot: Any, count: int) -> list[Tree]:
         attested = verify_attestation(state.document.encode(), key)
         expiry = int(time.time()) + 3000
         purpose = ForCredit("spoke-a", "300", expiry + 600)
-        stated = make_statement(snapshot, attested, spoke="spoke-a", amount="300", expiry=expiry, purpose=purpose)
+        stated = make_statement(snapshot, attested, venue="spoke-a", amount="300", expiry=expiry, purpose=purpose)
         proof = prove(stated, snapshot, held.portfolio.opening(snapshot))
         body = evidence_of(stated, proof, authorise(stated, signer.key, now=int(time.time())))
         out.append(body | {"amount": "300", "expires": purpose.expires})

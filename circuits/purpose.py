@@ -83,11 +83,11 @@ def from_model(model: ForShowModel | ForCreditModel | ForTradeModel | ForWithdra
 
 
 def check_purpose(
-    purpose: Purpose, *, amount: str, delta: Iterable[tuple[str, str]], spoke: str, hub: str, account: str
+    purpose: Purpose, *, amount: str, delta: Iterable[tuple[str, str]], venue: str, hub: str, account: str
 ) -> None:
     """Check that a purpose fits the rest of its statement; ``MalformedInput`` names the field.
 
-    A credit is its spoke's, of no more than the statement proves, and rests on no delta. A trade has legs. A
+    A credit is its venue's, of no more than the statement proves, and rests on no delta. A trade has legs. A
     withdrawal is asked for by the hub, and takes out one thing.
     """
     if isinstance(purpose, ForShow):
@@ -98,8 +98,8 @@ def check_purpose(
             granted = parse_decimal(purpose.amount, field=f"{_AT}.amount")
             if not 0 < granted <= parse_decimal(amount, field="statement.amount"):
                 raise MalformedInput("must be above 0 and at most the statement's amount", field=f"{_AT}.amount")
-            if purpose.venue != spoke:
-                raise MalformedInput("must be the spoke of the context", field=f"{_AT}.venue")
+            if purpose.venue != venue:
+                raise MalformedInput("must be the venue that the context names", field=f"{_AT}.venue")
             if legs:
                 raise MalformedInput("a credit rests on what is held, not on an order", field="statement.delta")
         case ForTrade():
@@ -110,7 +110,7 @@ def check_purpose(
             if not legs or 0 in legs:
                 raise MalformedInput("a trade has legs, none of them 0", field="statement.delta")
         case ForWithdrawal():
-            if spoke != hub:
+            if venue != hub:
                 raise MalformedInput("a withdrawal is the hub's to pay", field="statement.context.spoke")
             if len(legs) != 1 or legs[0] >= 0:
                 raise MalformedInput("a withdrawal takes out one thing: one negative leg", field="statement.delta")

@@ -21,7 +21,7 @@ from zkmargin.circuits.errors import MalformedInput, StaleStatement, StatementMi
 from zkmargin.circuits.layout import Layout
 from zkmargin.circuits.purpose import SHOW, Purpose, check_limit, check_purpose
 from zkmargin.circuits.purpose import from_model as purpose_from_model
-from zkmargin.circuits.rules import Terms, build, work
+from zkmargin.circuits.rules import Terms, build, rule_of, work
 from zkmargin.circuits.snapshot import Snapshot
 from zkmargin.circuits.system import MAX_AMOUNT_BITS
 from zkmargin.circuits.units import PPM, parse_decimal, to_lots, to_quanta
@@ -33,18 +33,21 @@ if TYPE_CHECKING:
 VERSION_1, VERSION_2 = "zkmargin/statement/1", "zkmargin/statement/2"
 #: Multipliers up to 1000 keep every add-on far inside the bound check.
 MAX_MULTIPLIER = 1000
-#: A spoke's clock may be this many seconds behind the oracle's before a snapshot counts as from the future.
+#: A venue's clock may be this many seconds behind the oracle's before a snapshot counts as from the future.
 CLOCK_SKEW = 30
 
 
 @dataclass(frozen=True)
 class Context:
-    """What a proof is bound to: for another hub, account, epoch, spoke or request it is worthless."""
+    """What a proof is bound to: for another hub, account, epoch, venue or request it is worthless.
+
+    ``venue`` is the document's member ``spoke``.
+    """
 
     hub: str
     account: str
     epoch: int
-    spoke: str
+    venue: str
     nonce: str
     expiry: int
 
@@ -118,7 +121,7 @@ def from_model(model: StatementModel) -> Statement:
     c = model.context
     delta = tuple((trade.instrument, trade.quantity) for trade in model.delta)
     purpose = SHOW if model.purpose is None else purpose_from_model(model.purpose)
-    check_purpose(purpose, amount=model.amount, delta=delta, spoke=c.spoke, hub=c.hub, account=c.account)
+    check_purpose(purpose, amount=model.amount, delta=delta, venue=c.spoke, hub=c.hub, account=c.account)
     return Statement(
         commitment=bytes.fromhex(model.commitment),
         domain=model.domain,
@@ -153,6 +156,7 @@ def _compiled(snapshot: Snapshot, terms: Terms) -> Program | ZkMarginError:
 
 
 def _program(snapshot: Snapshot, terms: Terms) -> Program:
+    rule_of(snapshot)  # outside of what is kept: an unknown rule may be registered later
     found = _compiled(snapshot, terms)
     if isinstance(found, ZkMarginError):
         raise copy(found)

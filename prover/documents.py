@@ -65,7 +65,7 @@ def make_statement(
     snapshot: Snapshot,
     attestation: Attestation,
     *,
-    spoke: str,
+    venue: str,
     amount: str,
     expiry: int,
     level: str = "initial",
@@ -77,7 +77,7 @@ def make_statement(
     nonce: str | None = None,
     purpose: Purpose = SHOW,
 ) -> Statement:
-    """A statement about an attested commitment; ``nonce`` is the spoke's (32 hex digits), fresh by default.
+    """A statement about an attested commitment; ``nonce`` is the venue's (32 hex digits), fresh by default.
 
     ``purpose`` is what it may be used for: nothing but to show solvency, unless said otherwise.
     ``StatementMismatch`` when the attested positions are rows of another registry than the snapshot's.
@@ -101,7 +101,7 @@ def make_statement(
             "hub": attestation.hub,
             "account": attestation.account,
             "epoch": attestation.epoch,
-            "spoke": spoke,
+            "spoke": venue,
             "nonce": secrets.token_hex(16) if nonce is None else nonce,
             "expiry": expiry,
         },
@@ -120,7 +120,7 @@ _OPTIONS: dict[str, tuple[str, ...]] = {
 
 
 def purpose_of(
-    use: str, spoke: str, amount: str, now: int, *, expires: int | None = None, limit: str | None = None,
+    use: str, venue: str, amount: str, now: int, *, expires: int | None = None, limit: str | None = None,
     counterparty: str | None = None, destination: str | None = None,
 ) -> Purpose:  # fmt: skip
     """A statement's purpose from what a person gives: its name, and the members that it has. A credit without
@@ -139,7 +139,7 @@ def purpose_of(
         case "show":
             return SHOW
         case "credit":
-            return ForCredit(spoke, amount, now + 3600 if expires is None else expires)
+            return ForCredit(venue, amount, now + 3600 if expires is None else expires)
         case "trade" if limit is not None:
             return ForTrade(limit, counterparty or ANY)
         case "withdrawal" if destination is not None:

@@ -77,6 +77,7 @@ TESTS: dict[str, tuple[str, ...]] = {
     "kzg.py": (_FROZEN, _VERIFY, "verifier/test_batch.py"),
     "proof_document.py": (_VERDICT,),
     "srs.py": (_FROZEN, "verifier/test_srs.py"),
+    "srs_structure.py": ("verifier/test_srs.py",),
     "transcript.py": (_FROZEN, "verifier/test_transcript.py"),
     "verdict.py": (_VERDICT,),
     "verify.py": (_FROZEN, _VERIFY, "verifier/test_batch.py"),

@@ -94,7 +94,7 @@ def make_case(snap: Snapshot, seed: int = 0) -> tuple[Statement, Opening]:
     lots[0] = 5 * 10**14
     commitment, opening = commit(lots, cheapest_domain(snap))
     fact = Attestation("hub", "acct", 1, commitment, opening.domain, snap.registry_digest, snap.time)
-    return make_statement(snap, fact, spoke="bench", amount="1000", expiry=snap.time + 3600), opening
+    return make_statement(snap, fact, venue="bench", amount="1000", expiry=snap.time + 3600), opening
 
 
 def interleaved(tasks: Sequence[tuple[str, Callable[[], object]]], repeat: int) -> dict[str, float]:

@@ -30,8 +30,11 @@ def _settings(config: Path | None) -> Settings:
         import fastapi  # noqa: F401
         import sqlalchemy  # noqa: F401
 
+        from zkmargin.circuits.rules.installed import register_installed
         from zkmargin.service.settings import load_settings
-    return load_settings(config, role="hub")
+    settings = load_settings(config, role="hub")
+    register_installed(settings.rules)
+    return settings
 
 
 def _ledger(config: Path | None) -> Ledger:

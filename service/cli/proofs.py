@@ -85,11 +85,11 @@ def statement(
     snapshot: In,
     attestation: In,
     hub_key: Annotated[Path, typer.Option(help="The hub's public key (PEM).")],
-    spoke: Annotated[str, typer.Option(help="Name of the venue that asks.")],
+    venue: Annotated[str, typer.Option("--spoke", help="Name of the venue that asks.")],
     amount: Annotated[str, typer.Option(help="Virtual margin asked for, in the quote currency.")],
     out: Annotated[Path, typer.Option(help="Where to write the statement."), Writes("statement document")],
     nonce: Annotated[
-        str | None, typer.Option(help="The spoke's request nonce, 32 hex digits; fresh by default.")
+        str | None, typer.Option(help="The venue's request nonce, 32 hex digits; fresh by default.")
     ] = None,
     expiry: Annotated[int | None, typer.Option(help="Unix time; by default ten minutes from now.")] = None,
     level: Annotated[str, typer.Option(help="initial, liquidation-end or maintenance")] = "initial",
@@ -111,11 +111,11 @@ def statement(
     ] = None,
     counterparty: Annotated[str | None, typer.Option(help="--for trade: an account; any by default.")] = None,
     destination: Annotated[
-        str | None, typer.Option("--to", help="--for withdrawal: where custody pays it; the spoke is the hub.")
+        str | None, typer.Option("--to", help="--for withdrawal: where custody pays it; the venue is the hub.")
     ] = None,
     as_json: Json = False,
 ) -> None:
-    """Write a statement about an attested account: what a spoke asks for and a holder proves."""
+    """Write a statement about an attested account: what a venue asks for and a holder proves."""
     from zkmargin.circuits.rules import Terms, build
     from zkmargin.circuits.statement import parse_multiplier
     from zkmargin.circuits.units import to_lots, to_quanta
@@ -146,11 +146,11 @@ def statement(
         unprovable = [f"no elections prove this for the opening: {unmet[0]} is not met"] if unmet else []
         elections = best | elections
     made = make_statement(
-        snap, attested, spoke=spoke, amount=amount, expiry=at + 600 if expiry is None else expiry,
+        snap, attested, venue=venue, amount=amount, expiry=at + 600 if expiry is None else expiry,
         level=level, multiplier=multiplier, horizon=horizon, delta=trades, 
         nonce=nonce, elections=elections, overlays=overlay or [],
         purpose=purpose_of(
-            use, spoke, amount, at, expires=expires, limit=limit, counterparty=counterparty, destination=destination
+            use, venue, amount, at, expires=expires, limit=limit, counterparty=counterparty, destination=destination
         ),
     )  # fmt: skip
     warnings = [*check_request(made, snap, at), *unprovable]
@@ -223,9 +223,9 @@ def explain(
     from zkmargin.prover.commitment import sum_openings
     from zkmargin.prover.documents import parse_opening
     from zkmargin.prover.explain import explain as run
-    from zkmargin.prover.explained import show
     from zkmargin.prover.files import private, read_file, unseal, write_files
     from zkmargin.prover.portfolio import notional_warnings, parse_portfolio
+    from zkmargin.service.cli.explained import show
 
     snap = read_snapshot(snapshot)
     if (portfolio is None) == (not opening):

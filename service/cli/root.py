@@ -54,13 +54,26 @@ def _version(asked: bool) -> None:
         raise typer.Exit
 
 
+@reports_errors
+def _register(rules: list[str]) -> None:
+    from zkmargin.circuits.rules.installed import register_installed
+
+    register_installed(rules)
+
+
 @app.callback()
 def root(
     version: Annotated[
         bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version and exit.")
     ] = False,
+    rule: Annotated[
+        list[str] | None,
+        typer.Option(help="Id of an installed distribution's rule that documents may name (repeat it for more)."),
+    ] = None,
 ) -> None:
     """Zero-knowledge portfolio margin: prove that a committed portfolio is solvent, without showing it."""
+    if rule:
+        _register(rule)
 
 
 @app.command()
@@ -156,7 +169,7 @@ def demo(
     ] = None,
     as_json: Json = False,
 ) -> None:
-    """A hub commits to a real portfolio, its holder proves, two spokes verify without seeing it; four attacks fail."""
+    """A hub commits to a real portfolio, its holder proves, two venues verify without seeing it; four attacks fail."""
     from zkmargin.service.cli.demo import STEPS, run, show, write_examples
 
     if files is not None:

@@ -170,14 +170,14 @@ def withdrawal_statement(
     now: int | None = None,
 ) -> Statement:
     """The statement of a withdrawal to ``destination`` as custody names it: amount 0 after taking ``quantity`` out,
-    for the hub itself as spoke. ``overlays`` name the account's jurisdiction, if it has one.
+    for the hub itself as venue. ``overlays`` name the account's jurisdiction, if it has one.
     """
     fact = holding.attested.attestation
     if not quantity[:1].isdigit():
         raise MalformedInput("must be a positive decimal", field="quantity")
     at = int(time.time()) if now is None else now
     return make_statement(
-        prices.snapshot, fact, spoke=fact.hub, amount="0", expiry=at + 600, horizon=horizon,
+        prices.snapshot, fact, venue=fact.hub, amount="0", expiry=at + 600, horizon=horizon,
         delta=[(instrument, f"-{quantity}")], elections=elections, overlays=overlays,
         purpose=ForWithdrawal(destination),
     )  # fmt: skip

@@ -23,6 +23,7 @@ from starlette.responses import Response
 from starlette.types import Scope
 
 from zkmargin.circuits.errors import InternalError, MalformedInput, ZkMarginError
+from zkmargin.circuits.rules.installed import register_installed
 from zkmargin.circuits.schema import form_of
 from zkmargin.service.errors import MethodNotAllowed, NotFound, RequestTimeout
 from zkmargin.service.http import problems
@@ -80,6 +81,7 @@ class Service:
 def create_app(settings: Settings) -> FastAPI:
     """The application of a role, ready to be served."""
     diagnostics.configure(settings.log_level, settings.log_format)
+    register_installed(settings.rules)
     service = Service(settings, Metrics())
     app = FastAPI(
         title=f"zkmargin {settings.role}",
@@ -135,20 +137,20 @@ def from_environment() -> FastAPI:
 @asynccontextmanager
 async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
     service: Service = app.state.service
-    log = diagnostics.logger()
+    report = diagnostics.reporter()
     async with AsyncExitStack() as stack:
         try:
             for resource in service.resources:
                 await stack.enter_async_context(resource(service))
         except ZkMarginError as err:
-            log.error("start failed", **err.to_json())
+            report.error("start failed", **err.to_json())
             raise
         except Exception as err:
-            log.error("start failed", kind=type(err).__name__, place=diagnostics.place(err))
+            report.error("start failed", kind=type(err).__name__, place=diagnostics.place(err))
             raise
-        log.info("ready", role=service.settings.role, process=os.getpid())
+        report.info("ready", role=service.settings.role, process=os.getpid())
         yield
-        log.info("stopping", process=os.getpid())
+        report.info("stopping", process=os.getpid())
     service.metrics.close()
 
 
@@ -160,7 +162,7 @@ def _handle_errors(app: FastAPI) -> None:
         problem = problems.problem_of(error)
         context.code = problem.code
         if problem.status == 500:
-            diagnostics.logger().error(
+            diagnostics.reporter().error(
                 "fault", kind=type(error).__name__, place=diagnostics.place(error), request=context.id
             )
         return problems.response_of(error, context.id)
@@ -186,7 +188,7 @@ def _handle_errors(app: FastAPI) -> None:
         return answer(request, InternalError("unexpected"))
 
     async def gone(request: Request, error: Exception) -> Response:
-        # Nobody reads this answer; it is for the log and the metrics, where it is no fault of ours.
+        # Nobody reads this answer; it is for diagnostics and metrics, where it is no fault of ours.
         return answer(request, RequestTimeout("the client went away before the body was complete"))
 
     app.add_exception_handler(ClientDisconnect, gone)

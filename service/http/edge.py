@@ -16,7 +16,7 @@ from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
 
 from zkmargin.service.errors import HeadTooLarge, RequestTimeout
 from zkmargin.service.http.problems import response_of
-from zkmargin.service.observability.diagnostics import logger
+from zkmargin.service.observability.diagnostics import reporter
 
 if TYPE_CHECKING:
     from zkmargin.circuits.errors import ZkMarginError
@@ -196,7 +196,7 @@ class EdgeProtocol(HttpToolsProtocol):
             return
         self._lingering = True
         self.service.metrics.problems.labels(error.code).inc()
-        logger().info("refused", code=error.code)
+        reporter().info("refused", code=error.code)
         if self._idle():
             answer = response_of(error, secrets.token_hex(16))
             lines = [*answer.raw_headers, (b"connection", b"close")]

@@ -37,7 +37,7 @@ def make(now: int) -> dict[str, Any]:
     house, oracle = signing_keys.generate_key(), signing_keys.generate_key()
     commitment, opening = commit(portfolio_lots(read("portfolio.json"), snap), domain)
     fact = Attestation("hub-1", "acct-1", 1, commitment, domain, snap.registry_digest, now)
-    stated = make_statement(snap, fact, spoke="spoke-a", amount=AMOUNT, expiry=now + GOOD_SECONDS, horizon=GOOD_SECONDS)
+    stated = make_statement(snap, fact, venue="spoke-a", amount=AMOUNT, expiry=now + GOOD_SECONDS, horizon=GOOD_SECONDS)
     prices = SnapshotSignature("oracle-1", snap.digest, now, now + GOOD_SECONDS)
     signed = signing.sign_document(prices.payload(), oracle, schema=SCHEMA, token_type=TOKEN_TYPE)
     return {

@@ -217,4 +217,4 @@ async def _attempt(name: str, work: Callable[[Ledger], object], ledger: Ledger) 
     try:
         await run_in_threadpool(work, ledger)
     except Exception as err:
-        diagnostics.logger().warning(name, kind=type(err).__name__, place=diagnostics.place(err))
+        diagnostics.reporter().warning(name, kind=type(err).__name__, place=diagnostics.place(err))

@@ -23,7 +23,7 @@ BASE = "/v1/problems/"
 
 @dataclass(frozen=True)
 class ProblemType:
-    """What a code means to a client. ``shows_detail`` is False where the message is for our own log or the holder."""
+    """What a code means to a client. ``shows_detail`` is False where the message is for the operator or the holder."""
 
     code: str
     status: int

@@ -9,7 +9,7 @@ from typing import Any
 
 from zkmargin.circuits import snapshot as snapshots
 from zkmargin.circuits.errors import OracleRefused, StatementMismatch
-from zkmargin.circuits.rules import RULES, Terms
+from zkmargin.circuits.rules import SHIPPED, Terms
 from zkmargin.circuits.rules import build as build_rule
 from zkmargin.circuits.schema import SnapshotModel, validate
 from zkmargin.circuits.snapshot import Snapshot
@@ -143,6 +143,6 @@ def _snapshot(config: Config, figures: Mapping[Figure, Fraction], *, now: int) -
             for s in config.scenarios
         ]
     made = snapshots.from_model(validate(SnapshotModel, tree, name="snapshot"))
-    if made.rule_id in RULES:  # parameters and overlays that no proof could use are refused before they are signed
+    if made.rule_id in SHIPPED:  # parameters and overlays that no proof could use are refused before they are signed
         build_rule(made, Terms("initial", Fraction(1), 1, overlays=tuple(sorted(made.overlays))))
     return made

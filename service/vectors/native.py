@@ -242,7 +242,7 @@ def op_verify_batch(given: Input) -> Values:
 
 
 def op_verify_account(given: Input) -> Values:
-    """What a spoke wants: proof and attestation together."""
+    """What a venue wants: proof and attestation together."""
     snap = snapshot_of(given)
     fact = signatures.attestation_of(given)
     verify_account(statement_of(given), snap, given.hex("proof"), fact, now=given.number("now"))

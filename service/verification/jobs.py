@@ -60,7 +60,7 @@ class Answer:
     hub: str
     account: str
     epoch: int
-    spoke: str
+    venue: str
     nonce: str
     expiry: int
     amount: str

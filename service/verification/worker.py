@@ -185,7 +185,7 @@ def _answer(
         hub=context.hub,
         account=context.account,
         epoch=context.epoch,
-        spoke=context.spoke,
+        venue=context.venue,
         nonce=context.nonce,
         expiry=context.expiry,
         amount=statement.amount,

@@ -20,7 +20,8 @@ from zkmargin.circuits import canonical, snapshot
 from zkmargin.circuits.compiler import MarginRule, compile_rule
 from zkmargin.circuits.errors import MalformedInput, NotSolvent, RuleRefused, ZkMarginError
 from zkmargin.circuits.expression import FloorDiv, Linear, Sum
-from zkmargin.circuits.rules import LEVELS, RULES, Builder, Terms, build
+from zkmargin.circuits.rules import LEVELS, SHIPPED, Terms, build, rule_of
+from zkmargin.circuits.rules.rule import Builder
 from zkmargin.circuits.rules.terms import ceil, lot_notional
 from zkmargin.circuits.snapshot import Snapshot
 from zkmargin.circuits.units import PPM, ceil_div, format_fraction, isqrt_ceil
@@ -159,6 +160,11 @@ def coarse(build_fine: Builder, factor: int) -> Builder:
     return made
 
 
+def replace_builder(patch: pytest.MonkeyPatch, snap: Snapshot, builder: Builder) -> None:
+    """Another builder for the snapshot's rule."""
+    patch.setattr(f"{SHIPPED[snap.rule_id]}.RULE", replace(rule_of(snap), build=builder))
+
+
 @pytest.mark.parametrize("name", SNAPSHOTS)
 @settings(max_examples=15, deadline=None)
 @given(raw=RAW, factor=st.sampled_from([1, 2, 3, 99, 10**3, 10**5, 7 * 10**6]), horizon=st.integers(1, 10**6))
@@ -168,7 +174,7 @@ def test_a_latency_buffer_is_taken_from_a_rule_of_any_unit(
     """Exactly the buffer, rounded up once to the rule's unit, also where that is coarser than a fine quantum."""
     snap = buffered(SNAPSHOTS[name]())
     with pytest.MonkeyPatch.context() as patch:
-        patch.setitem(RULES, snap.rule_id, coarse(RULES[snap.rule_id], factor))
+        replace_builder(patch, snap, coarse(rule_of(snap).build, factor))
         for level in LEVELS:
             plain = build(snap, Terms(level, Fraction(1), horizon))
             rule = build(snap, Terms(level, Fraction(1), horizon, overlays=("slow",)))
@@ -189,7 +195,7 @@ def test_control_a_buffer_in_whole_units_to_a_fine_quantum_is_none_in_a_coarse_r
     """What was taken before, amount factor // fine of each, is nothing at all for a rule that counts quote quanta."""
     snap = buffered(tiered())
     with pytest.MonkeyPatch.context() as patch:
-        patch.setitem(RULES, snap.rule_id, coarse(RULES[snap.rule_id], 1))
+        replace_builder(patch, snap, coarse(rule_of(snap).build, 1))
         rule = build(snap, Terms("initial", Fraction(1), 86_400, overlays=("slow",)))
         assert rule.amount_factor // snap.fine == 0
         plain = build(snap, Terms("initial", Fraction(1), 86_400))
@@ -199,13 +205,13 @@ def test_control_a_buffer_in_whole_units_to_a_fine_quantum_is_none_in_a_coarse_r
 
 def test_levels_that_count_in_different_units_are_refused() -> None:
     snap = tiered()
-    fine = RULES[snap.rule_id]
+    fine = rule_of(snap).build
 
     def uneven(snap: Snapshot, level: str, multiplier: Fraction, horizon: int) -> MarginRule:
         return coarse(fine, 1 if level == "initial" else 2)(snap, level, multiplier, horizon)
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setitem(RULES, snap.rule_id, uneven)
+        replace_builder(patch, snap, uneven)
         build(snap, terms("initial"))
         with pytest.raises(RuleRefused, match="units"):
             build(snap, terms("liquidation-end"))

@@ -199,7 +199,7 @@ def account() -> tuple[statement.Statement, bytes, bytes]:
     lots = portfolio_lots(canonical.canonical_bytes(read("portfolio.json")), SNAPSHOT)
     commitment, opening = commit(lots, cheapest_domain(SNAPSHOT))
     fact = Attestation("hub", "a", 1, commitment, opening.domain, SNAPSHOT.registry_digest, SNAPSHOT.time)
-    stated = make_statement(SNAPSHOT, fact, spoke="s", amount="1", expiry=SNAPSHOT.time + 600)
+    stated = make_statement(SNAPSHOT, fact, venue="s", amount="1", expiry=SNAPSHOT.time + 600)
     return stated, opening_bytes(opening, SNAPSHOT.registry_digest), commitment
 
 

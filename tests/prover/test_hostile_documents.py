@@ -93,7 +93,7 @@ def test_a_commitment_on_another_domain_is_another_portfolio() -> None:
     assert vanished.commitment() != held.commitment()
     fact = Attestation("hub", "a", 1, held.commitment(), 512, SNAPSHOT.registry_digest, SNAPSHOT.time)
     elsewhere = Attestation("hub", "a", 1, vanished.commitment(), 256, SNAPSHOT.registry_digest, SNAPSHOT.time)
-    stated = make_statement(SNAPSHOT, elsewhere, spoke="s", amount="1", expiry=SNAPSHOT.time + 60)
+    stated = make_statement(SNAPSHOT, elsewhere, venue="s", amount="1", expiry=SNAPSHOT.time + 60)
     proof = prove(stated, SNAPSHOT, vanished)
     verify(stated, SNAPSHOT, proof)
     with pytest.raises(StatementMismatch):

@@ -84,7 +84,7 @@ def _proved(name: str, snapshot: Snapshot, lots: Sequence[int], *, level: str, *
     commitment, opening = commit(lots, cheapest_domain(snapshot))
     fact = Attestation("h", "a", 1, commitment, opening.domain, snapshot.registry_digest, snapshot.time)
     given: Tree = {"amount": "1", "expiry": snapshot.time + 600, "level": level} | changes
-    statement = make_statement(snapshot, fact, spoke="s", **given, elections=choice)
+    statement = make_statement(snapshot, fact, venue="s", **given, elections=choice)
     return Case(name, snapshot, statement, prove(statement, snapshot, opening), snapshot.time)
 
 

@@ -225,7 +225,7 @@ class Session:
         opening, document = self.opening(account, snapshot)
         attested = verify_attestation(document, public_key(bytes.fromhex(self.hub.made["key"])))
         expiry = self.clock() + 600
-        stated = make_statement(snapshot, attested, spoke=spoke, amount=amount, **({"expiry": expiry} | changes))
+        stated = make_statement(snapshot, attested, venue=spoke, amount=amount, **({"expiry": expiry} | changes))
         return stated, json.loads(proof_bytes(stated, prove(stated, snapshot, opening)))
 
     def authorised(self, stated: Statement, proof: Tree, *, by: str | None = None) -> Tree:

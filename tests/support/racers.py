@@ -127,7 +127,7 @@ def holder(plan: Plan, shared: Shared, snapshot: Snapshot) -> None:
             expiry = int(time.time()) + 600
             purpose = ForCredit(venue, money(amount), int(time.time()) + LONGEST + 600)
             stated = make_statement(
-                snapshot, attested, spoke=venue, amount=money(amount), expiry=expiry, purpose=purpose
+                snapshot, attested, venue=venue, amount=money(amount), expiry=expiry, purpose=purpose
             )
             proof = proof_bytes(stated, prove(stated, snapshot, opening))
             made[venue] = {

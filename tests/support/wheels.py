@@ -7,9 +7,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+from tests.support.imports import LAYERS
 from tests.support.places import ROOT
-
-LAYERS = ("circuits", "verifier", "prover", "service")
 
 
 def copy_sources(folder: Path) -> Path:
@@ -22,9 +21,20 @@ def copy_sources(folder: Path) -> Path:
     return folder
 
 
+def _build(what: str, sources: Path) -> None:
+    code = f"import sys; from setuptools import build_meta; build_meta.build_{what}(sys.argv[1])"
+    subprocess.run([sys.executable, "-c", code, "built"], cwd=sources, check=True, capture_output=True)
+
+
 def build_wheel(sources: Path) -> Path:
     """Build the wheel of copied sources, beside them in ``built``; returns its path."""
-    code = "import sys; from setuptools import build_meta; build_meta.build_wheel(sys.argv[1])"
-    subprocess.run([sys.executable, "-c", code, "built"], cwd=sources, check=True, capture_output=True)
+    _build("wheel", sources)
     (wheel,) = (sources / "built").glob("*.whl")
     return wheel
+
+
+def build_sdist(sources: Path) -> Path:
+    """Build the source distribution of copied sources, beside them in ``built``; returns its path."""
+    _build("sdist", sources)
+    (archive,) = (sources / "built").glob("*.tar.gz")
+    return archive

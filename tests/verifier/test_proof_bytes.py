@@ -288,7 +288,7 @@ def test_elements_decode_to_the_values_at_their_offsets() -> None:
     decoded = decode(proof)
     values = [integer(value) for value in (*decoded.evaluations.limbs, decoded.evaluations.accumulator_next)]
     assert [int.from_bytes(proof[at : at + 32], "big") for _, at in scalars(3)] == values
-    first = bytes(decoded.columns[0].to_xy_bytes_be())[:48]
+    first = bytes(decoded.columns.limbs[0].to_xy_bytes_be())[:48]
     assert _x(proof[HEADER_BYTES : HEADER_BYTES + 48]) == int.from_bytes(first, "big")
 
 

@@ -164,7 +164,7 @@ def check_credit(
     pairs: list[tuple[str, object, object]] = [
         ("hub", entry.hub, context.hub),
         ("account", entry.account, context.account),
-        ("venue", entry.venue, context.spoke),
+        ("venue", entry.venue, context.venue),
         ("caip2", entry.caip2, entry.caip2 if caip2 is None else caip2),
         ("currency", entry.currency, snapshot.currency),
         ("statement", entry.statement, statement.digest),

@@ -114,7 +114,7 @@ async def withdraw(
     body: WithdrawalBody,
     request: Request,
 ) -> AccountView:
-    """Take out what the account is proved to do without: the statement's delta is this one leg, its spoke the hub."""
+    """Take out what the account is proved to do without: the statement's delta is this one leg, its venue the hub."""
     expect_owner(caller, account)
     proved = proved_of(body)
     statement = proved.statement
@@ -123,7 +123,7 @@ async def withdraw(
 
     def before(tx: Connection) -> epochs.Attested:
         held = epochs.read_account(ledger, tx, account)
-        accounts.expect_terms(ledger, held, statement, spoke=ledger.name)
+        accounts.expect_terms(ledger, held, statement, venue=ledger.name)
         epochs.expect_epoch(held, statement.context.epoch)
         consent.expect_purpose(statement, ForWithdrawal)
         consent.expect_authorised(ledger, tx, proved)

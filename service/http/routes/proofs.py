@@ -29,7 +29,8 @@ from zkmargin.service.http.routes.proof_models import (
 )
 from zkmargin.service.http.routing import StrictRoute
 from zkmargin.service.verification.jobs import Answer, BodyJob, Done
-from zkmargin.service.verification.pool import SnapshotStore, VerifierPool
+from zkmargin.service.verification.pool import VerifierPool
+from zkmargin.service.verification.snapshots import SnapshotStore
 
 if TYPE_CHECKING:
     from zkmargin.service.http.app import Service
@@ -79,6 +80,7 @@ async def pool_of(service: Service) -> AsyncIterator[None]:
             job_timeout=settings.job_timeout,
             keep=settings.worker_snapshots,
             nice=nice,
+            rules=settings.rules,
             store=store,
             lookup=parts.get(lookup),
             metrics=service.metrics,
@@ -143,7 +145,7 @@ def verdict_model(answer: Answer) -> VerdictModel:
         hub=answer.hub,
         account=answer.account,
         epoch=answer.epoch,
-        spoke=answer.spoke,
+        spoke=answer.venue,
         nonce=answer.nonce,
         expiry=answer.expiry,
         amount=answer.amount,

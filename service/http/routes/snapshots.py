@@ -67,7 +67,7 @@ def _verify(
 def _view(ledger: Ledger, digest: str | None) -> SnapshotView:
     def unit(tx: Any) -> dict[str, Any]:
         found = published.latest(tx) if digest is None else published.by_digest(tx, digest)
-        return found.to_json() | published.documents(tx, found.digest)
+        return published.view(found) | published.documents(tx, found.digest)
 
     return SnapshotView.model_validate(ledger.database.read(unit))
 

@@ -25,7 +25,7 @@ from zkmargin.circuits import errors
 from zkmargin.circuits.errors import LogForked, ZkMarginError
 from zkmargin.circuits.rules import Terms
 from zkmargin.prover.explain import explain
-from zkmargin.prover.explained import grouped, money, show
+from zkmargin.service.cli.explained import grouped, money, show
 from zkmargin.service.cli.root import app
 from zkmargin.service.client.transport import HubProblem
 from zkmargin.service.errors import NotFound

@@ -272,7 +272,7 @@ def test_two_commands_at_once(world: World, tmp_path: Path, forced: bool, monkey
 KILLED = """
 import os, sys
 from pathlib import Path
-from prover import files
+from zkmargin.prover import files
 left = int(sys.argv[1])
 real = os.replace
 def replace(a, b):

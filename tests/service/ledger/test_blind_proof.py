@@ -304,7 +304,7 @@ ASKED: list[tuple[str, Policy, Tree, str | None]] = [
     ("as the rule shows", ALL, {"amount": "300", "multiplier": "2"}, None),
     ("above the rule", ALL, {"amount": "300.01"}, "statement.amount"),
     ("a multiplier above the rule", ALL, {"amount": "300", "multiplier": "2.1"}, "statement.multiplier"),
-    ("another venue", ALL, {"spoke": "honest", "amount": "300"}, "statement.amount"),
+    ("another venue", ALL, {"venue": "honest", "amount": "300"}, "statement.amount"),
     ("after a trade, with a rule", ALL, {"amount": "0", "delta": LEGS}, "statement.delta"),
     ("nothing at all", Policy(show=False), {"amount": "0"}, "statement.purpose"),
     ("credit", replace(ALL, shows=()), {"amount": "100", "purpose": "100"}, None),
@@ -327,9 +327,9 @@ def test_an_answering_holder_is_no_oracle_of_its_equity(policy: Policy, asked: T
     account = sample_account(1)
     signature = SnapshotSignature("feed", account.snapshot.digest, NOW, NOW + 86400)
     fact = Attestation("hub-1", "alice", 1, account.commitment, 256, account.snapshot.registry_digest, NOW)
-    asked = {"spoke": "evil"} | asked
+    asked = {"venue": "evil"} | asked
     if isinstance(asked.get("purpose"), str):
-        asked["purpose"] = ForCredit(asked["spoke"], asked["purpose"], NOW + 60)
+        asked["purpose"] = ForCredit(asked["venue"], asked["purpose"], NOW + 60)
     prices, holding = Prices(account.snapshot, signature, b"", b""), Holding(account.opening, Attested(fact, b"", 0))
     demand = Demand.from_bytes(Demand(**asked).to_bytes())
     policy = Policy.from_bytes(policy.to_bytes())

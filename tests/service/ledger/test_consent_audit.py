@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
-from sqlalchemy import Connection, select, update
+from sqlalchemy import Connection, update
 
 from tests.support.hubs import Signer
 from tests.support.ledgers import DATABASES, World, fresh_url, snapshot_at, started
@@ -23,7 +23,7 @@ from zkmargin.service.http.routes.models import WithdrawalBody
 from zkmargin.service.ledger import accounts, audit, callers, credits, epochs, events, portfolio, venues
 from zkmargin.service.ledger.context import Ledger
 from zkmargin.service.store import tables
-from zkmargin.service.store.queries import find
+from zkmargin.service.store.rows import AccountRow, CreditRow, every, find, one
 
 ALICE, SPOKE = "account/alice", "venue/spoke-a"
 Forge = Callable[[Ledger, Connection], None]
@@ -113,7 +113,7 @@ def reduced(
     """A credit's change by the ledger's own code, past the checks of its callers."""
 
     def forge(ledger: Ledger, tx: Connection) -> None:
-        row = tx.execute(select(tables.credits)).one()
+        row = one(tx, CreditRow, every(CreditRow))
         account = epochs.read_account(ledger, tx, payer, lock=True)
         credits._reduce(ledger, tx, account, row, free, used, paid, kind, ledger.clock())
 
@@ -150,7 +150,7 @@ def test_a_credit_that_another_account_pays_is_found(world: World) -> None:
     """Alice's credit, paid out of bob's cash: he never authorised one."""
 
     def forge(ledger: Ledger, tx: Connection) -> None:
-        row = tx.execute(select(tables.credits)).one()
+        row = one(tx, CreditRow, every(CreditRow))
         owed, payer = (epochs.read_account(ledger, tx, name, lock=True) for name in ("alice", "bob"))
         snapshot, held = accounts.workable(ledger, tx, payer)
         cash = int(10 / snapshot.instruments[snapshot.index["QUOTE-0"]].lot)
@@ -239,5 +239,5 @@ def test_a_withdrawal_written_otherwise_than_proved_is_no_finding(world: World) 
 
 
 def _read(world: World, tx: Connection, name: str) -> epochs.Account:
-    assert find(tx, tables.accounts, id=name) is not None
+    assert find(tx, AccountRow, id=name) is not None
     return epochs.read_account(world.ledger, tx, name)

@@ -103,4 +103,4 @@ def test_only_the_command_imports_the_vectors() -> None:
             if place.is_relative_to(Path("service/vectors")) or str(place) == "service/cli/vectors.py":
                 continue
             for node in ast.walk(ast.parse(path.read_text())):
-                assert not any("service.vectors" in name for name in imported(node)), place
+                assert not any("zkmargin.service.vectors" in name for name in imported(node)), place

@@ -17,7 +17,8 @@ from zkmargin.circuits.errors import MalformedInput, ProofRejected
 from zkmargin.service.errors import NotReady, Overloaded, UnknownSnapshot
 from zkmargin.service.verification import budget, worker
 from zkmargin.service.verification.jobs import Answer, BodyJob, Done, Envelope, Later, Missing
-from zkmargin.service.verification.pool import SnapshotStore, VerifierPool
+from zkmargin.service.verification.pool import VerifierPool
+from zkmargin.service.verification.snapshots import SnapshotStore
 
 
 def with_pool(use: Callable[[VerifierPool], Coroutine[Any, Any, None]], pool: VerifierPool | None = None) -> None:

@@ -38,7 +38,7 @@ from zkmargin.verifier.facts.credit_entry import (
 KEY = generate_key()
 NOW = SNAPSHOT.time + 10
 FACT = Attestation("hub-1", "acct-1", 7, bytes(range(48)), 256, SNAPSHOT.registry_digest, SNAPSHOT.time)
-STATEMENT = make_statement(SNAPSHOT, FACT, spoke="venue-a", amount="50000.50", expiry=SNAPSHOT.time + 600)
+STATEMENT = make_statement(SNAPSHOT, FACT, venue="venue-a", amount="50000.50", expiry=SNAPSHOT.time + 600)
 ENTRY = CreditEntry(
     hub="hub-1", credit="0123456789abcdef", account="acct-1", venue="venue-a", caip2="eip155:1", amount="50000.5",
     currency=SNAPSHOT.currency, statement=STATEMENT.digest, epoch=7, snapshot=SNAPSHOT.digest, state="live", used="0",
