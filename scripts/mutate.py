@@ -57,7 +57,7 @@ TESTS: dict[str, tuple[str, ...]] = {
     "argument/v1/equation.py": (_FROZEN, _VERIFY, _ALGEBRA, _STEPS),
     "argument/v1/linearisation.py": (_FROZEN, _VERIFY, _ALGEBRA, _STEPS),
     "argument/v1/messages.py": (_FROZEN,),
-    "argument/v1/wire.py": (_FROZEN, _DECODERS, _BYTES),
+    "argument/v1/encoding.py": (_FROZEN, _DECODERS, _BYTES),
     "argument/versions.py": (_FROZEN, "verifier/test_versions.py", _BYTES),
     "curve.py": (_FROZEN, _DECODERS, _ALGEBRA, _BYTES),
     "facts/attestation.py": (_FACTS + "test_attestation.py",),

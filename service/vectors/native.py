@@ -27,7 +27,7 @@ from zkmargin.service.vectors.engine import (
 )
 from zkmargin.service.vectors.engine import integer as case_integer
 from zkmargin.verifier.argument.v1.challenges import replay
-from zkmargin.verifier.argument.v1.wire import decode
+from zkmargin.verifier.argument.v1.encoding import decode
 from zkmargin.verifier.curve import decode_g1, encode_g1
 from zkmargin.verifier.field import decode_scalar, domain, encode_scalar, integer, scalars
 from zkmargin.verifier.srs import ethereum

@@ -41,7 +41,7 @@ def tokens(path: Path) -> Iterator[tokenize.TokenInfo]:
 
 def test_the_glossary_and_this_test_retire_the_same_words() -> None:
     table = GLOSSARY.partition("## Retired words")[2]
-    assert re.findall(r"^\| ([a-z]+) \| (?!what)", table, re.M) == list(RETIRED)
+    assert re.findall(r"^\| ([a-z]+) \| (?!what it named)", table, re.M) == list(RETIRED)
 
 
 def test_no_module_bears_a_retired_word_as_its_name() -> None:

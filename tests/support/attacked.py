@@ -43,7 +43,7 @@ def held(world: World, account: str, snapshot: Any = None) -> dict[str, Any]:
 def credit(world: World, account: str, venue: str, amount: str, snapshot: Any = None, *, used: bool = False) -> str:
     """Issue a credit, all of it used if asked; gives its path."""
     s = world.session
-    body = s.credit_body(account, snapshot or world.snapshot, spoke=venue, amount=amount)
+    body = s.credit_body(account, snapshot or world.snapshot, venue=venue, amount=amount)
     path = f"{CREDITS}/{s.ok(f'venue/{venue}', 'POST', CREDITS, body)['credit']}"
     if used:
         s.ok(f"venue/{venue}", "POST", f"{path}/consume", {"sequence": 1, "amount": amount})
@@ -53,7 +53,7 @@ def credit(world: World, account: str, venue: str, amount: str, snapshot: Any = 
 def can_prove(world: World, account: str, amount: str, snapshot: Any = None) -> bool:
     """Whether the holder can prove that the account is good for so much more."""
     try:
-        world.session.proof(account, snapshot or world.snapshot, spoke="honest", amount=amount)
+        world.session.proof(account, snapshot or world.snapshot, venue="honest", amount=amount)
     except NotSolvent:
         return False
     return True
@@ -65,11 +65,11 @@ def sided(tree: Tree) -> Proved:
     return Proved(statement, bytes.fromhex(tree["proof"]["proof"]), canonical_bytes(tree["authorisation"]))
 
 
-def sides(world: World, maker: Any, taker: Any, *, spokes: tuple[str, str] = ("evil", "evil")) -> Tree:
+def sides(world: World, maker: Any, taker: Any, *, venues: tuple[str, str] = ("evil", "evil")) -> Tree:
     s = world.session
     return {
-        "maker": s.side("alice", world.snapshot, spoke=spokes[0], legs=maker),
-        "taker": s.side("bob", world.snapshot, spoke=spokes[1], legs=taker),
+        "maker": s.side("alice", world.snapshot, venue=venues[0], legs=maker),
+        "taker": s.side("bob", world.snapshot, venue=venues[1], legs=taker),
     }
 
 

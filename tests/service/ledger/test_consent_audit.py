@@ -25,7 +25,7 @@ from zkmargin.service.ledger.context import Ledger
 from zkmargin.service.store import tables
 from zkmargin.service.store.rows import AccountRow, CreditRow, every, find, one
 
-ALICE, SPOKE = "account/alice", "venue/spoke-a"
+ALICE, VENUE = "account/alice", "venue/spoke-a"
 Forge = Callable[[Ledger, Connection], None]
 
 
@@ -36,8 +36,8 @@ def world(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFacto
         s.venue("spoke-a")
         for name in ("alice", "bob"):
             s.account(name)
-        credit = s.ok(SPOKE, "POST", "/v1/credits", s.credit_body("alice", made.snapshot, spoke="spoke-a", amount="90"))
-        s.ok(SPOKE, "POST", f"/v1/credits/{credit['credit']}/consume", {"sequence": 1, "amount": "40"})
+        credit = s.ok(VENUE, "POST", "/v1/credits", s.credit_body("alice", made.snapshot, venue="spoke-a", amount="90"))
+        s.ok(VENUE, "POST", f"/v1/credits/{credit['credit']}/consume", {"sequence": 1, "amount": "40"})
         yield made
 
 
