@@ -26,10 +26,10 @@ In = Annotated[Path, typer.Option(exists=False, dir_okay=False)]
 
 def read_snapshot(path: Path) -> Snapshot:
     """Load a snapshot file."""
-    from zkmargin.circuits import snapshot
+    from zkmargin.circuits.documents.snapshot import snapshot_from_bytes
     from zkmargin.prover.files import read_file
 
-    return snapshot.from_bytes(read_file(path))
+    return snapshot_from_bytes(read_file(path))
 
 
 def _pairs(texts: list[str] | None, field: str) -> list[tuple[str, str]]:
@@ -116,8 +116,8 @@ def statement(
     as_json: Json = False,
 ) -> None:
     """Write a statement about an attested account: what a venue asks for and a holder proves."""
+    from zkmargin.circuits.documents.statement import parse_multiplier
     from zkmargin.circuits.rules import Terms, build
-    from zkmargin.circuits.statement import parse_multiplier
     from zkmargin.circuits.units import to_lots, to_quanta
     from zkmargin.prover import solvency
     from zkmargin.prover.documents import make_statement, parse_opening, purpose_of
@@ -174,7 +174,7 @@ def prove(
     as_json: Json = False,
 ) -> None:
     """Prove a statement about your own portfolio. Nothing secret leaves this machine."""
-    from zkmargin.circuits import statement as statements
+    from zkmargin.circuits.documents.statement import statement_from_bytes
     from zkmargin.prover.documents import parse_opening, proof_bytes
     from zkmargin.prover.files import read_file, unseal, write_file
     from zkmargin.prover.prove import STEPS
@@ -184,7 +184,7 @@ def prove(
 
     snap = read_snapshot(snapshot)
     check_in_force(snap, signed_snapshot, oracle_key, clock(None))
-    stated = statements.from_bytes(read_file(statement))
+    stated = statement_from_bytes(read_file(statement))
     held = parse_opening(unseal(read_file(opening), name="opening"), snap)
     for line in in_words(stated, snap):
         typer.echo(line, err=True)
@@ -218,8 +218,8 @@ def explain(
     as_json: Json = False,
 ) -> None:
     """Show the holder which scenario binds, the net margin, the requirements and the health factor. Secret."""
+    from zkmargin.circuits.documents.statement import parse_multiplier
     from zkmargin.circuits.rules import LEVELS, Terms
-    from zkmargin.circuits.statement import parse_multiplier
     from zkmargin.prover.commitment import sum_openings
     from zkmargin.prover.documents import parse_opening
     from zkmargin.prover.explain import explain as run

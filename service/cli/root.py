@@ -119,7 +119,7 @@ def commit(
     as_json: Json = False,
 ) -> None:
     """As the hub: commit to an account's portfolio with fresh blinding, and sign the attestation."""
-    from zkmargin.circuits.schema import AttestationPayloadModel, validate
+    from zkmargin.circuits.schema import validate
     from zkmargin.prover import files
     from zkmargin.prover.commitment import commit as run
     from zkmargin.prover.documents import opening_bytes
@@ -128,7 +128,7 @@ def commit(
     from zkmargin.prover.portfolio import notional_warnings, parse_portfolio
     from zkmargin.service.keys import signing as signing_module
     from zkmargin.service.keys import signing_keys as hub_module
-    from zkmargin.verifier.facts.attestation import Attestation
+    from zkmargin.verifier.facts.attestation import Attestation, AttestationPayloadModel
 
     snap = read_snapshot(snapshot)
     given = parse_portfolio(unseal(read_file(portfolio), name="portfolio"), snap)

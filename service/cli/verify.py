@@ -77,7 +77,7 @@ def verify(
 
     That takes the key's word: neither its validity nor the hub's log is looked at. zkmargin log verify does that.
     """
-    from zkmargin.circuits import statement as statements
+    from zkmargin.circuits.documents.statement import statement_from_bytes
     from zkmargin.prover.files import read_file, read_public_key
     from zkmargin.verifier.facts.attestation import load_public_key
     from zkmargin.verifier.proof_document import ProofDocument
@@ -86,7 +86,7 @@ def verify(
     if (attestation is None) != (hub_key is None):
         raise MalformedInput("--attestation and --hub-key go together", field="attestation")
     snap = read_snapshot(snapshot)
-    stated = statements.from_bytes(read_file(statement))
+    stated = statement_from_bytes(read_file(statement))
     document = ProofDocument.from_bytes(read_file(proof), stated)
     attested = None
     if attestation is not None and hub_key is not None:
@@ -127,7 +127,7 @@ def verify_batch(
     as_json: Json = False,
 ) -> None:
     """Verify every statement and proof of a directory on one snapshot, as one batch. Exit 6 if any fails."""
-    from zkmargin.circuits import statement as statements
+    from zkmargin.circuits.documents.statement import statement_from_bytes
     from zkmargin.prover.files import read_file, read_public_key
     from zkmargin.verifier.facts.attestation import load_public_key
     from zkmargin.verifier.proof_document import ProofDocument
@@ -144,7 +144,7 @@ def verify_batch(
     for name in names:
         attested = None if key is None else _attestation_of(directory / f"{name}.attestation.json", lambda: key)
         try:
-            stated = statements.from_bytes(read_file(directory / f"{name}.statement.json"))
+            stated = statement_from_bytes(read_file(directory / f"{name}.statement.json"))
             document = ProofDocument.from_bytes(read_file(directory / f"{name}.proof.json"), stated)
         except ZkMarginError as err:
             found[name] = err

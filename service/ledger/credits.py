@@ -18,10 +18,10 @@ from dataclasses import dataclass
 
 from sqlalchemy import Connection, func, insert, select, update
 
-from zkmargin.circuits.canonical import parse_json
 from zkmargin.circuits.errors import MalformedInput, StatementMismatch, ZkMarginError
 from zkmargin.circuits.purpose import ForCredit
 from zkmargin.circuits.snapshot import Snapshot
+from zkmargin.circuits.strict_json import parse_json
 from zkmargin.circuits.units import to_lots, to_quanta
 from zkmargin.service.errors import NotFound
 from zkmargin.service.keys.signing import sign_credit_entry

@@ -8,8 +8,8 @@ from typing import TypeAlias
 
 from sqlalchemy import Connection, bindparam, update
 
-from zkmargin.circuits.canonical import parse_json
 from zkmargin.circuits.snapshot import Snapshot
+from zkmargin.circuits.strict_json import parse_json
 from zkmargin.prover.commitment import commit
 from zkmargin.prover.domains import cheapest_domain
 from zkmargin.service.errors import NotFound

@@ -14,8 +14,9 @@ from typing import Any, Literal, get_args
 from sqlalchemy import Connection
 
 from zkmargin.circuits import canonical
-from zkmargin.circuits.canonical import canonical_bytes, parse_json
+from zkmargin.circuits.canonical import canonical_bytes
 from zkmargin.circuits.errors import InternalError
+from zkmargin.circuits.strict_json import parse_json
 from zkmargin.service.ledger.context import Ledger
 from zkmargin.service.store import tables
 from zkmargin.service.store.queries import put

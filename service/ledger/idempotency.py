@@ -20,8 +20,9 @@ from typing import Any, TypeVar
 
 from sqlalchemy import Connection, bindparam, delete, text, update
 
-from zkmargin.circuits.canonical import canonical_bytes, parse_json
+from zkmargin.circuits.canonical import canonical_bytes
 from zkmargin.circuits.errors import ZkMarginError
+from zkmargin.circuits.strict_json import parse_json
 from zkmargin.service.ledger.context import Ledger
 from zkmargin.service.refusals import IdempotencyMismatch, Refusal, RequestInProgress, Unavailable
 from zkmargin.service.store import tables

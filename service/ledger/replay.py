@@ -12,11 +12,12 @@ from fractions import Fraction
 from typing import Any
 
 from zkmargin.circuits.canonical import canonical_bytes
+from zkmargin.circuits.documents.statement import StatementModel, statement_from_model
 from zkmargin.circuits.errors import SignatureRejected, ZkMarginError
 from zkmargin.circuits.purpose import ForCredit, ForTrade, ForWithdrawal, Purpose
-from zkmargin.circuits.schema import StatementModel, validate
+from zkmargin.circuits.schema import validate
 from zkmargin.circuits.snapshot import Snapshot
-from zkmargin.circuits.statement import Statement, from_model
+from zkmargin.circuits.statement import Statement
 from zkmargin.circuits.units import format_fraction, parse_decimal, to_lots, to_quanta
 from zkmargin.service.ledger import credits, events, portfolio
 from zkmargin.service.ledger.context import Ledger
@@ -259,7 +260,7 @@ class Replay:
 
     def _proved(self, event: Event, state: Account, venue: str, name: str) -> Statement:
         """The statement of an event, which must be one that the hub takes, about the epoch before."""
-        statement = from_model(validate(StatementModel, event.content["statement"], name="statement"))
+        statement = statement_from_model(validate(StatementModel, event.content["statement"], name="statement"))
         attested, context, terms = (
             self.attested.get((event.account, event.epoch - 1)),
             statement.context,

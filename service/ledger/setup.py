@@ -8,8 +8,8 @@ from typing import Any
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from sqlalchemy import Connection, Table, insert, select, update
 
-from zkmargin.circuits.canonical import parse_json
 from zkmargin.circuits.errors import MalformedInput
+from zkmargin.circuits.strict_json import parse_json
 from zkmargin.service.keys.signing import raw_public, sign_hub_key
 from zkmargin.service.keys.vault import Vault
 from zkmargin.service.ledger import callers, epochs, events, names, transparency

@@ -6,9 +6,9 @@ from fractions import Fraction
 
 from sqlalchemy import Connection, insert, select
 
-from zkmargin.circuits.canonical import parse_json
 from zkmargin.circuits.snapshot import Snapshot
 from zkmargin.circuits.statement import CLOCK_SKEW
+from zkmargin.circuits.strict_json import parse_json
 from zkmargin.circuits.units import PPM
 from zkmargin.service.errors import NotFound
 from zkmargin.service.ledger import breakers

@@ -12,8 +12,8 @@ from collections.abc import Callable
 
 from sqlalchemy import Connection, insert, select, tuple_, update
 
-from zkmargin.circuits.canonical import parse_json
 from zkmargin.circuits.errors import CorruptData, SignatureRejected
+from zkmargin.circuits.strict_json import parse_json
 from zkmargin.service.errors import NotFound
 from zkmargin.service.keys.signing import sign_tree_head
 from zkmargin.service.ledger import merkle_tree

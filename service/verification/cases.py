@@ -9,13 +9,13 @@ from dataclasses import dataclass
 from functools import lru_cache
 from typing import TYPE_CHECKING, TypeVar
 
-from zkmargin.circuits import statement as statements
+from zkmargin.circuits.documents.statement import StatementModel, statement_from_model
 from zkmargin.circuits.errors import MalformedInput, SignatureRejected, ZkMarginError
-from zkmargin.circuits.schema import ProofModel, StatementModel, dump, load, validate
+from zkmargin.circuits.schema import ProofModel, dump, load, validate
 from zkmargin.circuits.snapshot import Snapshot
 from zkmargin.circuits.statement import Statement
-from zkmargin.service.http.json_body import parse_body
-from zkmargin.service.http.routes.proof_models import MAX_SNAPSHOTS, VerifyBatchRequest, VerifyRequest
+from zkmargin.service.http.routes.proofs.schemas import MAX_SNAPSHOTS, VerifyBatchRequest, VerifyRequest
+from zkmargin.service.http.schemas import parse_body
 from zkmargin.service.verification.jobs import BodyJob, Job, VerifyJob
 from zkmargin.verifier.facts.attestation import Attestation, load_public_key, verify_attestation
 from zkmargin.verifier.facts.snapshot_signature import SnapshotSignature, verify_snapshot_signature
@@ -97,7 +97,7 @@ def _case(
 ) -> Case:
     """One proof's documents as domain types. A proof of another statement is a verdict, found by its check."""
     now = int(time.time()) if job.now is None else job.now
-    stated = statements.from_model(statement)
+    stated = statement_from_model(statement)
     return Case(stated, ProofDocument.from_model(proof, stated), attestation, signed, hub_keys, oracle_keys, now)
 
 

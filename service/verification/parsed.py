@@ -6,7 +6,7 @@ import hashlib
 from collections import OrderedDict
 from dataclasses import dataclass
 
-from zkmargin.circuits import snapshot as snapshots
+from zkmargin.circuits.documents.snapshot import snapshot_from_bytes
 from zkmargin.circuits.errors import ZkMarginError
 from zkmargin.circuits.snapshot import Snapshot
 from zkmargin.service.verification import budget
@@ -53,7 +53,7 @@ class ParsedSnapshots:
         if len(text) > budget.HEAVY_BYTES and not heavy:
             raise budget.Heavy
         try:
-            snap = snapshots.from_bytes(text)
+            snap = snapshot_from_bytes(text)
         except ZkMarginError as err:
             if err.field:
                 err.field = name + err.field.removeprefix("snapshot")

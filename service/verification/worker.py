@@ -19,7 +19,7 @@ from zkmargin.circuits.errors import (
     ZkMarginError,
 )
 from zkmargin.service.errors import TooExpensive, UnknownSnapshot
-from zkmargin.service.http.routes.proof_models import MAX_SNAPSHOTS
+from zkmargin.service.http.routes.proofs.schemas import MAX_SNAPSHOTS
 from zkmargin.service.verification import budget
 from zkmargin.service.verification.budget import Budget, Full, Heavy
 from zkmargin.service.verification.cases import Case, from_body, from_documents

@@ -10,9 +10,9 @@ from typing import Any
 from tests.support.ledgers import World, fresh_url, started
 from tests.support.toy import Tree
 from zkmargin.circuits.canonical import canonical_bytes
+from zkmargin.circuits.documents.statement import StatementModel, statement_from_model
 from zkmargin.circuits.errors import NotSolvent
-from zkmargin.circuits.schema import StatementModel, validate
-from zkmargin.circuits.statement import from_model
+from zkmargin.circuits.schema import validate
 from zkmargin.service.ledger.consent import Proved
 
 OPS, ALICE, BOB, EVIL, HONEST = "operator/ops", "account/alice", "account/bob", "venue/evil", "venue/honest"
@@ -61,7 +61,7 @@ def can_prove(world: World, account: str, amount: str, snapshot: Any = None) -> 
 
 def sided(tree: Tree) -> Proved:
     """A side as the ledger takes it."""
-    statement = from_model(validate(StatementModel, tree["statement"], name="statement"))
+    statement = statement_from_model(validate(StatementModel, tree["statement"], name="statement"))
     return Proved(statement, bytes.fromhex(tree["proof"]["proof"]), canonical_bytes(tree["authorisation"]))
 
 

@@ -23,10 +23,11 @@ from pydantic import SecretStr
 
 from tests.support.toy import Tree, load_snapshot, snapshot_tree
 from zkmargin.circuits.canonical import canonical_bytes
+from zkmargin.circuits.documents.statement import StatementModel, statement_from_model
 from zkmargin.circuits.purpose import ANY, ForCredit, ForTrade, ForWithdrawal
-from zkmargin.circuits.schema import StatementModel, validate
+from zkmargin.circuits.schema import validate
 from zkmargin.circuits.snapshot import Snapshot
-from zkmargin.circuits.statement import Statement, from_model
+from zkmargin.circuits.statement import Statement
 from zkmargin.prover.commitment import Opening
 from zkmargin.prover.documents import make_statement, parse_opening, proof_bytes
 from zkmargin.prover.prove import prove
@@ -242,7 +243,7 @@ class Session:
         statement = body["statement"] | changes
         if "context" in changes:
             statement["context"] = body["statement"]["context"] | changes["context"]
-        stated = from_model(validate(StatementModel, statement, name="statement"))
+        stated = statement_from_model(validate(StatementModel, statement, name="statement"))
         signer = f"account/{stated.context.account}"
         by = signer if signer in self.hub.signers else "account/alice"
         return body | self.authorised(stated, body["proof"] | {"statement": stated.digest.hex()}, by=by)

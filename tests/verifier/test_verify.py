@@ -11,6 +11,8 @@ from py_arkworks_bls12381 import Scalar
 from tests.project.test_docs import block, proof_document
 from tests.support.cheating import CheatingProver, attempt
 from tests.support.toy import DOMAIN, NOW, ToySrs, bind_all, sample_account, sample_proof
+from zkmargin.circuits.documents.snapshot import snapshot_from_bytes
+from zkmargin.circuits.documents.statement import statement_from_bytes
 from zkmargin.circuits.errors import (
     MalformedInput,
     MalformedProof,
@@ -176,10 +178,10 @@ def spec_figures() -> dict[str, str]:
 
 
 def test_the_challenges_are_those_of_the_specification() -> None:
-    from zkmargin.circuits import snapshot, statement
+    from zkmargin.circuits import statement
     from zkmargin.prover.documents import parse_proof
 
-    snap, stated = snapshot.from_bytes(block("snapshot.json")), statement.from_bytes(block("statement.json"))
+    snap, stated = snapshot_from_bytes(block("snapshot.json")), statement_from_bytes(block("statement.json"))
     proof = decode(parse_proof(proof_document(), stated))
     instance = instance_of(statement.bind(stated, snap))
     found = replay(instance, proof, ethereum().digest)

@@ -17,9 +17,9 @@ import pytest
 from tests.support.hubs import Signer
 from tests.support.ledgers import DATABASES, World, fresh_url, started
 from tests.support.toy import NOW, Tree, sample_account
-from zkmargin.circuits.purpose import ANY, ForCredit, ForTrade, ForWithdrawal, Purpose, to_tree
-from zkmargin.circuits.schema import StatementModel, validate
-from zkmargin.circuits.statement import from_model
+from zkmargin.circuits.documents.statement import StatementModel, statement_from_model, to_tree
+from zkmargin.circuits.purpose import ANY, ForCredit, ForTrade, ForWithdrawal, Purpose
+from zkmargin.circuits.schema import validate
 from zkmargin.service.client import (
     CreditRule,
     Demand,
@@ -79,14 +79,14 @@ def unlocked(monkeypatch: pytest.MonkeyPatch) -> None:
 def forged(world: World, body: Tree, key: Signer) -> Tree:
     """The body with a signature of somebody's over its own statement."""
     world.hub.signers["account/forger"] = key
-    stated = from_model(validate(StatementModel, body["statement"], name="statement"))
+    stated = statement_from_model(validate(StatementModel, body["statement"], name="statement"))
     return body | world.session.authorised(stated, body["proof"], by="account/forger")
 
 
 def relabelled(world: World, body: Tree, purpose: Purpose, **changes: Any) -> Tree:
     """The body with another purpose written into its statement, and the proof document made to name that."""
     statement = body["statement"] | {"purpose": to_tree(purpose)} | changes
-    stated = from_model(validate(StatementModel, statement, name="statement"))
+    stated = statement_from_model(validate(StatementModel, statement, name="statement"))
     return {"statement": statement, "proof": body["proof"] | {"statement": stated.digest.hex()}}
 
 
@@ -114,7 +114,7 @@ def test_a_statement_of_version_1_only_shows(world: World) -> None:
     s = world.session
     body = s.credit_body("alice", world.snapshot, venue="evil", amount="500")
     older = {k: v for k, v in body["statement"].items() if k != "purpose"} | {"schema": "zkmargin/statement/1"}
-    stated = from_model(validate(StatementModel, older, name="statement"))
+    stated = statement_from_model(validate(StatementModel, older, name="statement"))
     request = body | s.authorised(stated, body["proof"] | {"statement": stated.digest.hex()})
     world.refused("statement-refused", 422, EVIL, "POST", CREDITS, request)
 
@@ -194,7 +194,7 @@ def test_nothing_is_booked_on_a_proof_alone(world: World, kind: str, monkeypatch
     s = world.session
     caller, path, good, put = _unsigned(world, kind)
     mine = good[kind.removeprefix("trade-")] if kind.startswith("trade") else good
-    stated = from_model(validate(StatementModel, mine["statement"], name="statement"))
+    stated = statement_from_model(validate(StatementModel, mine["statement"], name="statement"))
     owner = f"account/{stated.context.account}"
 
     def by(signer: str) -> Tree:
@@ -258,7 +258,7 @@ def test_a_withdrawal_goes_where_the_account_said(world: World) -> None:
     body = s.withdrawal_body("alice", world.snapshot, instrument="QUOTE-0", quantity="10")
     moved = json.loads(json.dumps(body))
     moved["statement"]["purpose"]["destination"] = "thief-1"
-    stated = from_model(validate(StatementModel, moved["statement"], name="statement"))
+    stated = statement_from_model(validate(StatementModel, moved["statement"], name="statement"))
     moved["proof"]["statement"] = stated.digest.hex()
     world.refused("statement-mismatch", 422, ALICE, "POST", "/v1/accounts/alice/withdrawals", moved)
     s.ok(ALICE, "POST", "/v1/accounts/alice/withdrawals", body)

@@ -15,11 +15,11 @@ from sqlalchemy import Connection, update
 from tests.support.hubs import Signer
 from tests.support.ledgers import DATABASES, World, fresh_url, snapshot_at, started
 from tests.support.toy import Tree
-from zkmargin.circuits.schema import StatementModel, validate
-from zkmargin.circuits.statement import from_model
+from zkmargin.circuits.documents.statement import StatementModel, statement_from_model
+from zkmargin.circuits.schema import validate
 from zkmargin.service.client.signing import RequestSigner
 from zkmargin.service.http.proving import proved_of
-from zkmargin.service.http.routes.models import WithdrawalBody
+from zkmargin.service.http.routes.accounts import WithdrawalBody
 from zkmargin.service.ledger import accounts, audit, callers, credits, epochs, events, portfolio, venues
 from zkmargin.service.ledger.context import Ledger
 from zkmargin.service.store import tables
@@ -202,7 +202,7 @@ def test_an_event_backdated_into_the_time_of_a_retired_key_is_found(
     snapshot = snapshot_at(world.clock())
     s.ok(ALICE, "POST", "/v1/accounts/alice/epochs")
     body = s.withdrawal_body("alice", snapshot, instrument="QUOTE-0", quantity="10")
-    stated = from_model(validate(StatementModel, body["statement"], name="statement"))
+    stated = statement_from_model(validate(StatementModel, body["statement"], name="statement"))
     stolen = body | s.authorised(stated, body["proof"], by="account/spare")
 
     def forge(at: int, request: Tree) -> Forge:
