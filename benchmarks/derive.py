@@ -52,7 +52,7 @@ class Account:
         rule = build(snap, Terms(self.level, Fraction(1), 3600))
         delta = [(snap.instruments[0].id, format_quanta(deposit, snap.decimals))] if deposit else []
         return make_statement(
-            snap, self.fact, spoke="bench", amount="0", expiry=snap.time + 600, level=self.level, delta=delta,
+            snap, self.fact, venue="bench", amount="0", expiry=snap.time + 600, level=self.level, delta=delta,
             elections=solvency.best_choice(rule, lots),
         )  # fmt: skip
 

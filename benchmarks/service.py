@@ -17,6 +17,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from zkmargin.circuits.documents.statement import statement_from_bytes
+
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from benchmarks import load
@@ -64,7 +66,6 @@ def bare(items: list[Any]) -> float:
 def verification(seconds: float, workers: int) -> Tree:
     """The verifier role."""
     from tests.support import services as support
-    from zkmargin.circuits import statement as statements
     from zkmargin.verifier.verify import Item
 
     say("proving for the verifier role")
@@ -73,7 +74,7 @@ def verification(seconds: float, workers: int) -> Tree:
         tree = json.loads(support.request_text(str(10 + number)))
         del tree["snapshot"]
         bodies.append(load.request("/v1/proofs/verify", json.dumps(tree).encode()))
-        stated = statements.from_bytes(json.dumps(tree["statement"]).encode())
+        stated = statement_from_bytes(json.dumps(tree["statement"]).encode())
         items.append(Item(stated, snapshot, bytes.fromhex(tree["proof"]["proof"])))
     say("the bare library")
     library = bare(items)
@@ -127,7 +128,7 @@ def premade(hub: Any, snapshot: Any, count: int) -> list[Tree]:
         attested = verify_attestation(state.document.encode(), key)
         expiry = int(time.time()) + 3000
         purpose = ForCredit("spoke-a", "300", expiry + 600)
-        stated = make_statement(snapshot, attested, spoke="spoke-a", amount="300", expiry=expiry, purpose=purpose)
+        stated = make_statement(snapshot, attested, venue="spoke-a", amount="300", expiry=expiry, purpose=purpose)
         proof = prove(stated, snapshot, held.portfolio.opening(snapshot))
         body = evidence_of(stated, proof, authorise(stated, signer.key, now=int(time.time())))
         out.append(body | {"amount": "300", "expires": purpose.expires})

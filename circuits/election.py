@@ -1,6 +1,6 @@
 """Class B: elections. A max of concave pieces is exact once the statement names, in public, the piece that counts.
 
-Which pieces an account names is visible to every spoke; :func:`elections` lists what a rule asks for, so a document
+Which pieces an account names is visible to every venue; :func:`elections` lists what a rule asks for, so a document
 can say which bits become public.
 """
 

@@ -4,19 +4,33 @@ from __future__ import annotations
 
 import secrets
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Annotated, Any, Literal
+
+from pydantic import FailFast, Field
 
 from zkmargin.circuits import canonical
+from zkmargin.circuits.documents.statement import VERSION_2, StatementModel, statement_from_model, to_tree
 from zkmargin.circuits.errors import MalformedInput, StaleStatement, StatementMismatch
-from zkmargin.circuits.purpose import ANY, SHOW, ForCredit, ForTrade, ForWithdrawal, Purpose, to_tree
-from zkmargin.circuits.schema import OpeningModel, ProofModel, StatementModel, dump, load, validate
+from zkmargin.circuits.purpose import ANY, SHOW, ForCredit, ForTrade, ForWithdrawal, Purpose
+from zkmargin.circuits.schema import Decimal, Hex32, Hex48, ProofModel, Secret, dump, load, validate
 from zkmargin.circuits.snapshot import Snapshot
-from zkmargin.circuits.statement import VERSION_2, Statement, from_model
+from zkmargin.circuits.statement import Statement
 from zkmargin.circuits.units import format_fraction, parse_decimal
 from zkmargin.prover.commitment import Opening
 from zkmargin.prover.portfolio import parse_portfolio
 from zkmargin.verifier.facts.attestation import Attestation
 from zkmargin.verifier.field import decode_scalar, encode_scalar
+
+
+class OpeningModel(Secret):
+    """``zkmargin/opening/1``: everything that opens a commitment. Secret."""
+
+    schema_: Literal["zkmargin/opening/1"] = Field(alias="schema")
+    commitment: Hex48
+    domain: Literal[256, 512, 1024, 2048]
+    registry: Hex32
+    lots: Annotated[list[Decimal], Field(min_length=1, max_length=2048), FailFast()]
+    blinding: Annotated[list[Hex32], Field(min_length=2, max_length=2)]
 
 
 def portfolio_lots(data: bytes, snapshot: Snapshot) -> list[int]:
@@ -64,7 +78,7 @@ def make_statement(
     snapshot: Snapshot,
     attestation: Attestation,
     *,
-    spoke: str,
+    venue: str,
     amount: str,
     expiry: int,
     level: str = "initial",
@@ -76,7 +90,7 @@ def make_statement(
     nonce: str | None = None,
     purpose: Purpose = SHOW,
 ) -> Statement:
-    """A statement about an attested commitment; ``nonce`` is the spoke's (32 hex digits), fresh by default.
+    """A statement about an attested commitment; ``nonce`` is the venue's (32 hex digits), fresh by default.
 
     ``purpose`` is what it may be used for: nothing but to show solvency, unless said otherwise.
     ``StatementMismatch`` when the attested positions are rows of another registry than the snapshot's.
@@ -100,7 +114,7 @@ def make_statement(
             "hub": attestation.hub,
             "account": attestation.account,
             "epoch": attestation.epoch,
-            "spoke": spoke,
+            "spoke": venue,
             "nonce": secrets.token_hex(16) if nonce is None else nonce,
             "expiry": expiry,
         },
@@ -109,7 +123,7 @@ def make_statement(
         tree["elections"] = dict(elections)
     if overlays:
         tree["overlays"] = sorted(overlays)
-    return from_model(validate(StatementModel, tree, name="statement"))
+    return statement_from_model(validate(StatementModel, tree, name="statement"))
 
 
 #: What each purpose has besides its name: one that it lacks was meant for another.
@@ -119,7 +133,7 @@ _OPTIONS: dict[str, tuple[str, ...]] = {
 
 
 def purpose_of(
-    use: str, spoke: str, amount: str, now: int, *, expires: int | None = None, limit: str | None = None,
+    use: str, venue: str, amount: str, now: int, *, expires: int | None = None, limit: str | None = None,
     counterparty: str | None = None, destination: str | None = None,
 ) -> Purpose:  # fmt: skip
     """A statement's purpose from what a person gives: its name, and the members that it has. A credit without
@@ -138,7 +152,7 @@ def purpose_of(
         case "show":
             return SHOW
         case "credit":
-            return ForCredit(spoke, amount, now + 3600 if expires is None else expires)
+            return ForCredit(venue, amount, now + 3600 if expires is None else expires)
         case "trade" if limit is not None:
             return ForTrade(limit, counterparty or ANY)
         case "withdrawal" if destination is not None:

@@ -49,7 +49,7 @@ def in_words(statement: Statement, snapshot: Snapshot) -> list[str]:
         case ForTrade():
             other = "any account" if purpose.counterparty == ANY else f"account {purpose.counterparty}"
             lines = [
-                f"{c.spoke} may book a trade of account {c.account} of {c.hub} with {other}: "
+                f"{c.venue} may book a trade of account {c.account} of {c.hub} with {other}: "
                 f"the account {_legs(statement)};",
                 f"{_cost(statement, snapshot)} (limit {purpose.limit} {unit}).",
             ]
@@ -63,12 +63,12 @@ def in_words(statement: Statement, snapshot: Snapshot) -> list[str]:
             if statement.delta:
                 after = f", also if it {_legs(statement)} ({_cost(statement, snapshot)})"
             lines = [
-                f"Shows {c.spoke} that account {c.account} of {c.hub} is solvent{after}.",
+                f"Shows {c.venue} that account {c.account} of {c.hub} is solvent{after}.",
                 "Nothing may be booked on it.",
             ]
     if parse_decimal(statement.amount, field="statement.amount") > 0:
         lines.append(
-            f"{c.spoke} learns that the account is good for {statement.amount} {unit} more than its margin "
+            f"{c.venue} learns that the account is good for {statement.amount} {unit} more than its margin "
             f"({statement.terms.level}, multiplier {statement.tree['multiplier']})."
         )
     return [*lines, f"Good until {_time(min(c.expiry, snapshot.time + statement.terms.horizon))}."]

@@ -56,7 +56,7 @@ TESTS: dict[str, tuple[str, ...]] = {
     "argument/v1/equation.py": (_FROZEN, _VERIFY, _ALGEBRA, _STEPS),
     "argument/v1/linearisation.py": (_FROZEN, _VERIFY, _ALGEBRA, _STEPS),
     "argument/v1/messages.py": (_FROZEN,),
-    "argument/v1/wire.py": (_FROZEN, _DECODERS, _BYTES),
+    "argument/v1/encoding.py": (_FROZEN, _DECODERS, _BYTES),
     "argument/versions.py": (_FROZEN, "verifier/test_versions.py", _BYTES),
     "curve.py": (_FROZEN, _DECODERS, _ALGEBRA, _BYTES),
     "facts/attestation.py": (_FACTS + "test_attestation.py",),
@@ -75,6 +75,7 @@ TESTS: dict[str, tuple[str, ...]] = {
     "field.py": (_FROZEN, _DECODERS, _ALGEBRA, _BYTES),
     "kzg.py": (_FROZEN, _VERIFY, "verifier/test_batch.py"),
     "srs.py": (_FROZEN, "verifier/test_srs.py"),
+    "srs_structure.py": ("verifier/test_srs.py",),
     "transcript.py": (_FROZEN, "verifier/test_transcript.py"),
     "verify.py": (_FROZEN, _VERIFY, "verifier/test_batch.py"),
 }

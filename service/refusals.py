@@ -98,7 +98,7 @@ class AmountUnavailable(Refusal):
 
 
 class StatementRefused(Refusal):
-    """A true statement that is not the one this call needs (purpose, level, multiplier, horizon, overlays, spoke)."""
+    """A true statement that is not the one this call needs (purpose, level, multiplier, horizon, overlays, venue)."""
 
     code = "statement-refused"
 

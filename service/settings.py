@@ -1,6 +1,6 @@
 """Configuration of the service: command line over environment (``ZKMARGIN_...``) over TOML file over defaults.
 
-Secrets are ``SecretStr``; no repr, log or error message shows a value.
+Secrets are ``SecretStr``; no repr, diagnostics or error message shows a value.
 """
 
 from __future__ import annotations
@@ -79,6 +79,9 @@ class Settings(BaseSettings):
     oracle_keys: tuple[Path, ...] = Field(default=(), description="PEM files of trusted oracles")
     cors_origins: tuple[Origin, ...] = Field(
         default=(), description="web origins whose pages may verify and read the API description; * is all"
+    )
+    rules: tuple[str, ...] = Field(
+        default=(), description="ids of installed distributions' rules that snapshots may name; their code is trusted"
     )
     snapshots: tuple[Path, ...] = Field(default=(), description="snapshot files that calls may name by digest alone")
 

@@ -81,7 +81,7 @@ def verify_account(
     now: int,
     key: VerifierKey | None = None,
 ) -> None:
-    """What a spoke wants: :func:`verify`, and that the commitment is the account's by the hub's attestation.
+    """What a venue wants: :func:`verify`, and that the commitment is the account's by the hub's attestation.
 
     The two belong together: a commitment means a portfolio only on the domain and the registry that the hub attested.
     """

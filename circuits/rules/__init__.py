@@ -1,23 +1,20 @@
-"""Shipped margin rules: each a function from a snapshot and the statement's knobs to a :class:`MarginRule`."""
+"""Margin rules by id: each a function from a snapshot and the statement's knobs to a :class:`MarginRule`.
+
+Shipped rules are modules of this package. One of somebody else's is found only where the application registered it.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from fractions import Fraction
+from importlib import import_module
 
 from zkmargin.circuits.compiler import MarginRule
 from zkmargin.circuits.errors import RuleRefused, StatementMismatch
 from zkmargin.circuits.expression import Expression, Sum
-from zkmargin.circuits.rules import (
-    collateral_loan,
-    cross_margin,
-    overlays,
-    paying,
-    portfolio_margin,
-    span_scan,
-    tiered_margin,
-)
+from zkmargin.circuits.rules import paying
+from zkmargin.circuits.rules.rule import Builder, Rule
 from zkmargin.circuits.snapshot import Snapshot
 
 
@@ -43,15 +40,46 @@ LIQUIDATION_END = "liquidation-end"
 #: Liquidation runs until the account has this much of the way from maintenance to initial margin, not to zero.
 LIQUIDATION_BUFFER_PERCENT = 50
 
-#: What a rule is: snapshot, level, multiplier, horizon in seconds to the inequalities.
-Builder = Callable[[Snapshot, str, Fraction, int], MarginRule]
-RULES: dict[str, Builder] = {
-    cross_margin.RULE_ID: cross_margin.build,
-    tiered_margin.RULE_ID: tiered_margin.build,
-    collateral_loan.RULE_ID: collateral_loan.build,
-    portfolio_margin.RULE_ID: portfolio_margin.build,
-    span_scan.RULE_ID: span_scan.build,
+#: The shipped rules and the module of each, which is loaded when a snapshot names it.
+SHIPPED: Mapping[str, str] = {
+    "cross-margin/1": "zkmargin.circuits.rules.cross_margin",
+    "tiered-margin/1": "zkmargin.circuits.rules.tiered_margin",
+    "collateral-loan/1": "zkmargin.circuits.rules.collateral_loan",
+    "portfolio-margin/1": "zkmargin.circuits.rules.portfolio_margin",
+    "span-scan/1": "zkmargin.circuits.rules.span_scan",
 }
+#: What the application registered besides.
+REGISTERED: dict[str, Rule] = {}
+
+
+def register(rule_id: str, builder: Builder) -> None:
+    """Let snapshots name a rule of somebody else's. From then on its code is trusted like this package.
+
+    Only an application calls this, with a rule that its owner chose: no document does. ``RuleRefused`` for the id of a
+    shipped rule, or of one that was registered with another builder.
+    """
+    known = find(rule_id)
+    if known is not None and known.build is not builder:
+        raise RuleRefused("another rule has this id", field=rule_id)
+    if known is None:
+        REGISTERED[rule_id] = Rule(rule_id, builder)
+
+
+def find(rule_id: str) -> Rule | None:
+    """The rule of an id, shipped or registered; nothing else is looked for or loaded."""
+    if (module := SHIPPED.get(rule_id)) is not None:
+        rule: Rule = import_module(module).RULE
+        return rule
+    return REGISTERED.get(rule_id)
+
+
+def rule_of(snapshot: Snapshot) -> Rule:
+    """The rule that a snapshot names; ``StatementMismatch`` for one that is neither shipped nor registered."""
+    rule = find(snapshot.rule_id)
+    if rule is None:
+        known = ", ".join(sorted({*SHIPPED, *REGISTERED}))
+        raise StatementMismatch(f"unknown rule; this version has {known}", field="snapshot.rule.id")
+    return rule
 
 
 def build(snapshot: Snapshot, terms: Terms) -> MarginRule:
@@ -59,16 +87,18 @@ def build(snapshot: Snapshot, terms: Terms) -> MarginRule:
     ``RuleRefused`` for one under which paying a credit could lower the net margin
     (:mod:`zkmargin.circuits.rules.paying`).
     """
-    builder = RULES.get(snapshot.rule_id) or _third_party(snapshot.rule_id)
-    if builder is None:
-        raise StatementMismatch(f"unknown rule; this version has {', '.join(sorted(RULES))}", field="snapshot.rule.id")
+    builder = rule_of(snapshot).build
     if terms.level == LIQUIDATION_END:
         outer = builder(snapshot, "initial", terms.multiplier, terms.horizon)
         inner = builder(snapshot, "maintenance", terms.multiplier, terms.horizon)
         rule = between(outer, inner, LIQUIDATION_BUFFER_PERCENT)
     else:
         rule = builder(snapshot, terms.level, terms.multiplier, terms.horizon)
-    return paying.expect_payable(overlays.join(rule, snapshot, terms.overlays, terms.horizon), snapshot)
+    if terms.overlays:
+        from zkmargin.circuits.rules import overlays
+
+        rule = overlays.join(rule, snapshot, terms.overlays, terms.horizon)
+    return paying.expect_payable(rule, snapshot)
 
 
 def between(initial: MarginRule, maintenance: MarginRule, percent: int) -> MarginRule:
@@ -97,13 +127,3 @@ def between(initial: MarginRule, maintenance: MarginRule, percent: int) -> Margi
         component_scale=100 * maintenance.component_scale,
         constraints=(*maintenance.constraints, *initial.constraints),
     )
-
-
-def _third_party(rule_id: str) -> Builder | None:
-    """A rule that an installed distribution registers under its id in the entry point group ``zkmargin.rules``."""
-    from importlib.metadata import entry_points
-
-    for entry in entry_points(group="zkmargin.rules", name=rule_id):
-        builder: Builder = entry.load()
-        return builder
-    return None

@@ -19,6 +19,7 @@ from pydantic import Field
 from zkmargin.circuits.compiler import MarginRule
 from zkmargin.circuits.errors import MalformedInput
 from zkmargin.circuits.expression import Election, Expression, Linear, Part, Sum
+from zkmargin.circuits.rules.rule import ROW, Rule, Sizes
 from zkmargin.circuits.rules.terms import ceil, credits_of, position_limits, quote_debts, scenario_value
 from zkmargin.circuits.schema import Name, Strict, validate
 from zkmargin.circuits.snapshot import Snapshot
@@ -122,3 +123,11 @@ def build(snapshot: Snapshot, level: str, multiplier: Fraction, horizon: int) ->
         # What the first scenario takes off, under the category that suits it best.
         components=(("requirement", Sum(((-1, first or Linear({})),))),),
     )
+
+
+def steps(sizes: Sizes) -> int:
+    """Every scenario charges every asset under every category, held and owed."""
+    return ROW * sizes.cells * (1 + 4 * len(sizes.members("categories")))
+
+
+RULE = Rule(RULE_ID, build, steps)

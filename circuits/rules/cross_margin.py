@@ -22,6 +22,7 @@ from pydantic import Field
 from zkmargin.circuits.compiler import MarginRule
 from zkmargin.circuits.errors import MalformedInput
 from zkmargin.circuits.expression import Abs, CeilDiv, Expression, Shared, Sum
+from zkmargin.circuits.rules.rule import Rule
 from zkmargin.circuits.rules.terms import net_of_requirement
 from zkmargin.circuits.schema import Decimal, Name, Ppm, Strict, validate
 from zkmargin.circuits.snapshot import Instrument, Snapshot
@@ -193,3 +194,6 @@ def build(snapshot: Snapshot, level: str, multiplier: Fraction, horizon: int) ->
         parts += own
     requirement = Shared("requirement", Sum(tuple((f, e) for f, e in parts if f)))
     return net_of_requirement(snapshot, requirement, components)
+
+
+RULE = Rule(RULE_ID, build, lambda _: 0)  # nothing beside the values and one shared requirement

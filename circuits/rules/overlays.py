@@ -187,8 +187,6 @@ def join(rule: MarginRule, snapshot: Snapshot, names: Sequence[str], horizon: in
             if kind is None:
                 raise MalformedInput(f"must be latency-buffer, {', '.join(_KINDS)}", field=f"{at}.type")
             rows += [replace(row, name=f"{name}.{row.name}") for row in kind(tree, snapshot, at)]
-    if not names:
-        return rule
     taken = tuple(_in_units(buffer, Fraction(rule.amount_factor, snapshot.fine)) for buffer in buffers)
     scenarios = tuple((name, Sum(((1, net), *taken))) for name, net in rule.scenarios) if taken else rule.scenarios
     return replace(rule, constraints=tuple(rows), scenarios=scenarios)

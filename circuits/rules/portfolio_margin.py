@@ -35,6 +35,7 @@ from pydantic import Field
 from zkmargin.circuits.compiler import MarginRule
 from zkmargin.circuits.errors import MalformedInput, RuleRefused
 from zkmargin.circuits.expression import Abs, Election, Expression, Linear, Max, Min, Shared, Sum
+from zkmargin.circuits.rules.rule import PIECE, ROW, Rule, Sizes
 from zkmargin.circuits.schema import Decimal, Name, Ppm, Strict, validate
 from zkmargin.circuits.snapshot import Instrument, Snapshot
 from zkmargin.circuits.units import PPM, ceil_div, isqrt_ceil, parse_decimal
@@ -43,6 +44,8 @@ RULE_ID = "portfolio-margin/1"
 #: Rates of this rule are parts per billion: values of a hundred thousand times a margin still leave 1e-6 of it exact.
 PPB = 10**9
 SECONDS_PER_DAY = 86_400
+#: As many names are compared in the time of a step.
+NAMES_PER_STEP = 16
 BASIS = "basis"
 PARAMETERS = "snapshot.rule.parameters"
 
@@ -108,7 +111,7 @@ class CashRiskModel(Strict):
 
 
 @dataclass(frozen=True)
-class Book:
+class Holdings:
     """What the rule knows of the registry: options by expiry, the add-ons of each instrument and of each strike."""
 
     plain: tuple[int, ...]
@@ -199,7 +202,7 @@ class _Context:
         short = Max(f"short.{expiry}.{strike}", (Linear(dict.fromkeys(rows, -1)), Linear({})))
         return [(self.per_lot(value, rate), short)]
 
-    def book(self) -> Book:
+    def holdings(self) -> Holdings:
         """Read every instrument's risk parameters."""
         kinds: dict[str, Callable[[int, Instrument, str], Parts]] = {
             "perpetual": self.plain, "spot": self.plain, "quote": self.cash, "credit": self.cash,
@@ -230,7 +233,9 @@ class _Context:
             part for (name, strike), rows in strikes.items()
             for part in self.naked_shorts(name, strike, sorted(rows.values()))
         ]  # fmt: skip
-        return Book(tuple(plain), {name: tuple(rows) for name, rows in sorted(expiries.items())}, tuple(own), shorts)
+        return Holdings(
+            tuple(plain), {name: tuple(rows) for name, rows in sorted(expiries.items())}, tuple(own), shorts
+        )
 
     def discounted(self, columns: tuple[int, int], rows: Sequence[int], rate_ppb: int, sign: int = 1) -> Linear:
         """sign * (rate * x - m) of an expiry, in parts per billion of fine quanta; columns of x and m."""
@@ -311,8 +316,8 @@ def build(snapshot: Snapshot, level: str, multiplier: Fraction, horizon: int) ->
             raise MalformedInput("must not contain a slash", field=f"{PARAMETERS}.expiries.{name}")
     context = _Context(snapshot, parameters, index, level == "initial", multiplier, horizon)
     context.check_columns()
-    book = context.book()
-    parts = [part for _, own in book.own for part in own] + book.shorts
+    holdings = context.holdings()
+    parts = [part for _, own in holdings.own for part in own] + holdings.shorts
     requirement = Shared("requirement", Sum(tuple((f, e) for f, e in parts if f)))
     mark = context.column(parameters.mark, "mark")
     scenarios: list[tuple[str, Expression]] = []
@@ -321,19 +326,19 @@ def build(snapshot: Snapshot, level: str, multiplier: Fraction, horizon: int) ->
         if scenario is None:
             continue
         factor = context.loss_factor(scenario.dampening_ppb)
-        net: Parts = [(1, context.net_value(column, factor, book.plain)), (-(PPB**2), requirement)]
+        net: Parts = [(1, context.net_value(column, factor, holdings.plain)), (-(PPB**2), requirement)]
         if factor:
             net += [
                 (factor, context.expiry_difference(name, scenario.kind, expiry, rows))
-                for expiry, rows in book.expiries.items()
+                for expiry, rows in holdings.expiries.items()
             ]
         scenarios.append((name, Sum(tuple(net))))
     factor = context.loss_factor(PPB)
     contingency: Parts = [
         (factor * context.expiry(expiry).basis_ppb, context.basis_difference(expiry, rows))
-        for expiry, rows in book.expiries.items()
+        for expiry, rows in holdings.expiries.items()
     ]
-    value = context.net_value(mark, 0, book.plain)
+    value = context.net_value(mark, 0, holdings.plain)
     scenarios.append((BASIS, Sum(((1, value), (-(PPB**2), requirement), *contingency))))
     return MarginRule(
         limits=tuple(
@@ -342,5 +347,15 @@ def build(snapshot: Snapshot, level: str, multiplier: Fraction, horizon: int) ->
         scenarios=tuple(scenarios),
         amount_factor=snapshot.fine * PPB**2,
         non_negative=frozenset(j for j, inst in enumerate(snapshot.instruments) if inst.kind == "credit"),
-        components=(("requirement", requirement), *((name, Sum(tuple(own))) for name, own in book.own)),
+        components=(("requirement", requirement), *((name, Sum(tuple(own))) for name, own in holdings.own)),
     )
+
+
+def steps(sizes: Sizes) -> int:
+    """Every loss scenario takes every expiry's value by itself, twice for a skew; scenarios are looked up by name."""
+    expiries = len(sizes.members("expiries"))
+    pairs = sizes.scenarios * expiries
+    return 3 * ROW * sizes.cells + 4 * PIECE * pairs + 2 * pairs * sizes.scenarios // NAMES_PER_STEP
+
+
+RULE = Rule(RULE_ID, build, steps)

@@ -39,6 +39,7 @@ from pydantic import Field
 from zkmargin.circuits.compiler import MarginRule
 from zkmargin.circuits.errors import MalformedInput, RuleRefused
 from zkmargin.circuits.expression import Abs, CeilDiv, Election, Expression, Linear, Max, Part, Sum
+from zkmargin.circuits.rules.rule import PIECE, ROW, Rule, Sizes, length
 from zkmargin.circuits.rules.terms import ceil, lot_notional
 from zkmargin.circuits.schema import Decimal, Name, Strict, validate
 from zkmargin.circuits.snapshot import Instrument, Snapshot
@@ -293,3 +294,27 @@ def build(snapshot: Snapshot, level: str, multiplier: Fraction, horizon: int) ->
 
 def _limits(inst: Instrument) -> tuple[int, int]:
     return (0 if inst.kind == "credit" else -inst.position_limit, inst.position_limit)
+
+
+def steps(sizes: Sizes) -> int:
+    """Every scenario is a piece of its group's scan; every combination of elected sides charges every spread."""
+    out = ROW * sizes.cells + 2 * PIECE * sizes.scenarios * len(sizes.members("groups"))
+    members: dict[str, int] = {}
+    for risk in sizes.risks:
+        group = risk.get("group")
+        if isinstance(group, str):
+            members[group] = members.get(group, 0) + 1
+    for name, group in sizes.members("groups").items():
+        spreads = group.get("spreads") if isinstance(group, Mapping) else None
+        if not isinstance(spreads, list):
+            continue
+        months = sum(length(spread.get("months")) for spread in spreads if isinstance(spread, Mapping))
+        elected = sum(isinstance(spread, Mapping) and spread.get("form") == "election" for spread in spreads)
+        # Beyond a few elections the rule refuses the group before it makes the combinations.
+        combinations = 2 ** min(elected, MAX_ELECTED_SPREADS)
+        each = members.get(name, 0)
+        out += each * (months + PIECE * len(spreads)) + combinations * PIECE * 2 * (each + months + len(spreads))
+    return out
+
+
+RULE = Rule(RULE_ID, build, steps)

@@ -1,7 +1,7 @@
 """Tiered margin: the requirement's rate grows with the notional, marginally (Binance, Hyperliquid).
 
 Net value in scenario s is sum_j z_j V_j(s); every perpetual or future costs the largest over its tiers of n * rate_k
-- deduction_k (see :func:`zkmargin.circuits.rules.terms.tiered_requirement`), spot collateral |q| * price * haircut. A
+- deduction_k (see :func:`tiered_requirement`), spot collateral |q| * price * haircut. A
 tier table is named by the instruments that use it. Initial rates and maintenance rates are two columns of one table, so
 the order initial >= maintenance is checked bracket by bracket.
 """
@@ -9,21 +9,61 @@ the order initial >= maintenance is checked bracket by bracket.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from fractions import Fraction
+from math import lcm
 from typing import Annotated
 
 from pydantic import Field
 
 from zkmargin.circuits.compiler import MarginRule
-from zkmargin.circuits.errors import MalformedInput
-from zkmargin.circuits.expression import Abs, Expression, Shared, Sum
-from zkmargin.circuits.rules.terms import Tier, ceil, lot_notional, net_of_requirement, tiered_requirement
+from zkmargin.circuits.errors import MalformedInput, RuleRefused
+from zkmargin.circuits.expression import Abs, CeilDiv, Expression, Max, Shared, Sum
+from zkmargin.circuits.rules.rule import PIECE, Rule, Sizes, length
+from zkmargin.circuits.rules.terms import ceil, lot_notional, net_of_requirement
 from zkmargin.circuits.schema import Decimal, Name, Strict, validate
 from zkmargin.circuits.snapshot import Instrument, Snapshot
 from zkmargin.circuits.units import PPM, parse_decimal
 
 RULE_ID = "tiered-margin/1"
 Rate = Annotated[int, Field(ge=0, le=PPM)]
+
+
+@dataclass(frozen=True)
+class Tier:
+    """A bracket of notional (quote units) and its marginal rate in parts per million."""
+
+    lower: Fraction
+    rate_ppm: int
+
+
+def tiered_requirement(
+    name: str, position: int, inst: Instrument, snapshot: Snapshot, tiers: Sequence[Tier], multiplier: Fraction
+) -> Expression:
+    """Requirement of a notional n: the largest over tiers of n * rate_k - deduction_k, in fine quanta.
+
+    deduction_k = deduction_(k-1) + lower_k * (rate_k - rate_(k-1)): the marginal scheme of Binance and Hyperliquid.
+    The exact largest is rounded up once, to a fine quantum, so a table with higher rates never asks for less. Raises
+    ``RuleRefused`` naming ``name`` for an unsorted table or falling rates (the requirement would not be convex).
+    """
+    if not tiers or tiers[0].lower != 0:
+        raise RuleRefused("the first tier must begin at 0", field=name)
+    notional = lot_notional(inst, snapshot)
+    deduction, previous = Fraction(0), tiers[0]
+    lines: list[tuple[Fraction, Fraction]] = []
+    for k, tier in enumerate(tiers):
+        if k and tier.lower <= previous.lower:
+            raise RuleRefused("the tiers are not sorted by their lower bound", field=name)
+        if tier.rate_ppm < previous.rate_ppm:
+            raise RuleRefused("a rate falls with size, so the requirement is not convex", field=name)
+        deduction += tier.lower * Fraction(tier.rate_ppm - previous.rate_ppm, PPM)
+        per_lot = notional * Fraction(tier.rate_ppm, PPM) * multiplier
+        lines.append((per_lot, deduction * multiplier * int(10**snapshot.value_decimals)))
+        previous = tier
+    divisor = lcm(*(value.denominator for line in lines for value in line))
+    pieces = tuple(Sum(((int(a * divisor), Abs(position)),), -int(b * divisor)) for a, b in lines)
+    largest: Expression = pieces[0] if len(pieces) == 1 else Max(name, pieces)
+    return largest if divisor == 1 else CeilDiv(f"{name}.rounded", largest, divisor)
 
 
 class BracketModel(Strict):
@@ -96,3 +136,14 @@ def build(snapshot: Snapshot, level: str, multiplier: Fraction, horizon: int) ->
     parts = [(inst.id, requirement(row, inst)) for row, inst in enumerate(snapshot.instruments)]
     total = Shared("requirement", Sum(tuple((1, expr) for _, expr in parts if expr is not None)))
     return net_of_requirement(snapshot, total, [(name, expr) for name, expr in parts if expr is not None])
+
+
+def steps(sizes: Sizes) -> int:
+    """A piece for every bracket of an instrument's table, and every table read once."""
+    tables = {name: length(table) for name, table in sizes.members("tables").items()}
+    used = (risk.get("table") for risk in sizes.risks)
+    pieces = sum(tables.get(name, 0) for name in used if isinstance(name, str))
+    return 3 * PIECE * pieces + PIECE * sum(tables.values())
+
+
+RULE = Rule(RULE_ID, build, steps)

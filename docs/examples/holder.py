@@ -38,5 +38,5 @@ demand = Demand.from_bytes(urlopen(venue).read())  # noqa: S310 - the address th
 # What may be signed without asking: one credit of at most 100 for this venue, for an hour.
 policy = Policy(credits=(CreditRule("venue-a", "100", 3600),))
 offer = answer(demand, prices, holding, policy=policy, key=key)
-print(f"proved {demand.amount} for {demand.spoke}: {len(offer.proof)} bytes", file=sys.stderr)
+print(f"proved {demand.amount} for {demand.venue}: {len(offer.proof)} bytes", file=sys.stderr)
 print(urlopen(venue, data=offer.to_bytes()).read().decode())  # noqa: S310

@@ -230,7 +230,7 @@ def opening(
 def offer(
     session: Session,
     account: Account,
-    demand: Annotated[Path, typer.Option(help="The spoke's demand.")],
+    demand: Annotated[Path, typer.Option(help="The venue's demand.")],
     out: Annotated[Path, typer.Option(help="Where to write the offer (public)."), Writes("offer document")],
     encryption_key: EncryptionKey,
     oracle_key: OracleKeys,
@@ -238,7 +238,7 @@ def offer(
     yes: Yes = False,
     policy: PolicyFile = None,
 ) -> None:
-    """As the holder: prove here what a spoke demands, authorise it after it was said in words, and write the offer."""
+    """As the holder: prove here what a venue demands, authorise it after it was said in words, and write the offer."""
     from zkmargin.circuits.purpose import ForShow
     from zkmargin.prover.files import read_file, write_file
     from zkmargin.service.cli.proofs import clock
@@ -252,7 +252,7 @@ def offer(
     key = None if isinstance(stated.purpose, ForShow) else _signing_key(session)
     made = offer_for(stated, prices, holding, key=key, now=clock(None))
     write_file(out, made.to_bytes())
-    _show(session, holding.attested, f"offer ({asked.purpose.name}) for {asked.spoke} -> {out}")
+    _show(session, holding.attested, f"offer ({asked.purpose.name}) for {asked.venue} -> {out}")
 
 
 @command(account_app, "attestation")

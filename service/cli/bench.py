@@ -17,7 +17,8 @@ from typing import Any
 
 from py_arkworks_bls12381 import GT, G1Point, G2Point
 
-from zkmargin.circuits import canonical, snapshot, statement
+from zkmargin.circuits import canonical, statement
+from zkmargin.circuits.documents.snapshot import snapshot_from_bytes
 from zkmargin.circuits.errors import MalformedInput
 from zkmargin.circuits.snapshot import Snapshot
 from zkmargin.circuits.statement import Statement
@@ -77,7 +78,7 @@ def make_snapshot(instruments: int, scenarios: int, rounding: str = "per-lot") -
         "rule": {"id": "cross-margin/1", "parameters": {"rounding": rounding, "tiers": tiers}},
         "scenarios": [f"s{i}" for i in range(scenarios)], "instruments": lines, "source": "synthetic",
     }  # fmt: skip
-    return snapshot.from_bytes(canonical.canonical_bytes(tree))
+    return snapshot_from_bytes(canonical.canonical_bytes(tree))
 
 
 def canonical_money(quanta: int, decimals: int) -> str:
@@ -94,7 +95,7 @@ def make_case(snap: Snapshot, seed: int = 0) -> tuple[Statement, Opening]:
     lots[0] = 5 * 10**14
     commitment, opening = commit(lots, cheapest_domain(snap))
     fact = Attestation("hub", "acct", 1, commitment, opening.domain, snap.registry_digest, snap.time)
-    return make_statement(snap, fact, spoke="bench", amount="1000", expiry=snap.time + 3600), opening
+    return make_statement(snap, fact, venue="bench", amount="1000", expiry=snap.time + 3600), opening
 
 
 def interleaved(tasks: Sequence[tuple[str, Callable[[], object]]], repeat: int) -> dict[str, float]:

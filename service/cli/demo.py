@@ -1,4 +1,4 @@
-"""The demo: hub, holder and two spokes in one process, on real figures, with everything public written out on request.
+"""The demo: hub, holder and two venues in one process, on real figures, with everything public written out on request.
 
 The clock is the snapshot's, so that real prices of a past day are fresh. Secrets stay in memory.
 """
@@ -13,10 +13,10 @@ from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
-from zkmargin.circuits import snapshot as snapshots
-from zkmargin.circuits import statement as statements
+from zkmargin.circuits.documents.snapshot import snapshot_from_bytes
+from zkmargin.circuits.documents.statement import statement_from_bytes, to_tree
 from zkmargin.circuits.errors import InternalError, MalformedInput, ZkMarginError
-from zkmargin.circuits.purpose import SHOW, ForCredit, Purpose, to_tree
+from zkmargin.circuits.purpose import SHOW, ForCredit, Purpose
 from zkmargin.circuits.rules import Terms
 from zkmargin.circuits.snapshot import Snapshot
 from zkmargin.circuits.statement import Statement
@@ -76,7 +76,7 @@ def _refused(attack: Callable[[], object]) -> ZkMarginError:
 def run(out: Path | None, progress: Callable[[str], None]) -> dict[str, Any]:
     """Play the demo; returns what happened as a JSON tree without any position. Writes public files below ``out``."""
     progress("data")
-    snap = snapshots.from_bytes(demo_data.read("snapshot.json"))
+    snap = snapshot_from_bytes(demo_data.read("snapshot.json"))
     lots = portfolio_lots(demo_data.read("portfolio.json"), snap)
     now = snap.time + 60
     ethereum().lagrange(cheapest_domain(snap))  # load data files before any clock starts
@@ -90,11 +90,11 @@ def run(out: Path | None, progress: Callable[[str], None]) -> dict[str, Any]:
 
     holder = signing_keys.generate_key()
 
-    def spoke(
+    def venue(
         epoch: _Epoch, name: str, amount: str, delta: tuple[tuple[str, str], ...] = (), purpose: Purpose = SHOW
     ) -> tuple[Statement, bytes, dict[str, Any]]:
         stated = make_statement(
-            snap, epoch.attestation, spoke=name, amount=amount, expiry=now + 600, delta=delta, purpose=purpose
+            snap, epoch.attestation, venue=name, amount=amount, expiry=now + 600, delta=delta, purpose=purpose
         )
         begin = time.perf_counter()
         proof = prove(stated, snap, epoch.opening)
@@ -109,27 +109,27 @@ def run(out: Path | None, progress: Callable[[str], None]) -> dict[str, Any]:
         return stated, proof, facts
 
     progress("spoke-a")
-    spoke(first, "warm-up", FIRST_AMOUNT)
+    venue(first, "warm-up", FIRST_AMOUNT)
     wanted = ForCredit("spoke-a", FIRST_AMOUNT, now + 3600)
-    stated_a, proof_a, facts_a = spoke(first, "spoke-a", FIRST_AMOUNT, purpose=wanted)
+    stated_a, proof_a, facts_a = venue(first, "spoke-a", FIRST_AMOUNT, purpose=wanted)
     # The holder's key signs what the statement is for; without that the hub books nothing.
     signed = signing.sign_authorisation(Authorisation(HUB, ACCOUNT, stated_a.digest, now), holder)
     check_authorises(verify_authorisation(signed, holder.public_key()), stated_a, now=now)
-    # Spoke A's credit becomes an entry of the committed vector, under a new epoch with fresh blinding.
+    # Venue A's credit becomes an entry of the committed vector, under a new epoch with fresh blinding.
     booked = list(lots)
     row = snap.row_of("CREDIT", field="demo")
     booked[row] += to_lots(FIRST_AMOUNT, snap.instruments[row].lot, field="demo")
     second, _ = house.attest(booked, 2, now)
     progress("spoke-b")
-    stated_b, proof_b, facts_b = spoke(second, "spoke-b", SECOND_AMOUNT, ORDER)
+    stated_b, proof_b, facts_b = venue(second, "spoke-b", SECOND_AMOUNT, ORDER)
     progress("attacks")
-    elsewhere = make_statement(snap, first.attestation, spoke="spoke-b", amount=FIRST_AMOUNT, expiry=now + 600)
+    elsewhere = make_statement(snap, first.attestation, venue="spoke-b", amount=FIRST_AMOUNT, expiry=now + 600)
     renamed = dict(stated_b.tree) | {"purpose": to_tree(ForCredit("spoke-b", SECOND_AMOUNT, now + 3600)), "delta": []}
-    taken = statements.from_bytes(json.dumps(renamed).encode())
+    taken = statement_from_bytes(json.dumps(renamed).encode())
     flipped = proof_a[:-1] + bytes([proof_a[-1] ^ 1])
-    greedy = make_statement(snap, second.attestation, spoke="spoke-b", amount=TOO_MUCH, expiry=now + 600)
+    greedy = make_statement(snap, second.attestation, venue="spoke-b", amount=TOO_MUCH, expiry=now + 600)
     attacks: list[tuple[str, Callable[[], object]]] = [
-        ("spoke A's proof shown to spoke B", lambda: verify(elsewhere, snap, proof_a, now=now)),
+        ("venue A's proof shown to venue B", lambda: verify(elsewhere, snap, proof_a, now=now)),
         ("a proof that shows solvency taken for a credit", lambda: verify(taken, snap, proof_b, now=now)),
         ("a credit signed by another's key", lambda: verify_authorisation(signed, public)),
         ("one bit of a proof flipped", lambda: verify(stated_a, snap, flipped, now=now)),
@@ -240,8 +240,8 @@ def show(report: dict[str, Any]) -> None:
         for s in report["spokes"]
     ]  # fmt: skip
     table(
-        "two spokes extend virtual margin and see no position",
-        ["spoke", "amount", "after order", "epoch", "prove", "verify", "proof"],
+        "two venues extend virtual margin and see no position",
+        ["venue", "amount", "after order", "epoch", "prove", "verify", "proof"],
         rows,
     )
     for attack in report["attacks"]:

@@ -34,10 +34,10 @@ In = Annotated[Path, typer.Option(exists=False, dir_okay=False)]
 
 def read_snapshot(path: Path) -> Snapshot:
     """Load a snapshot file."""
-    from zkmargin.circuits import snapshot
+    from zkmargin.circuits.documents.snapshot import snapshot_from_bytes
     from zkmargin.prover.files import read_file
 
-    return snapshot.from_bytes(read_file(path))
+    return snapshot_from_bytes(read_file(path))
 
 
 def _run(items: Sequence[Item], engine: Engine) -> list[ZkMarginError | None]:
@@ -99,11 +99,11 @@ def statement(
     snapshot: In,
     attestation: In,
     hub_key: Annotated[Path, typer.Option(help="The hub's public key (PEM).")],
-    spoke: Annotated[str, typer.Option(help="Name of the venue that asks.")],
+    venue: Annotated[str, typer.Option("--spoke", help="Name of the venue that asks.")],
     amount: Annotated[str, typer.Option(help="Virtual margin asked for, in the quote currency.")],
     out: Annotated[Path, typer.Option(help="Where to write the statement."), Writes("statement document")],
     nonce: Annotated[
-        str | None, typer.Option(help="The spoke's request nonce, 32 hex digits; fresh by default.")
+        str | None, typer.Option(help="The venue's request nonce, 32 hex digits; fresh by default.")
     ] = None,
     expiry: Annotated[int | None, typer.Option(help="Unix time; by default ten minutes from now.")] = None,
     level: Annotated[str, typer.Option(help="initial, liquidation-end or maintenance")] = "initial",
@@ -125,13 +125,13 @@ def statement(
     ] = None,
     counterparty: Annotated[str | None, typer.Option(help="--for trade: an account; any by default.")] = None,
     destination: Annotated[
-        str | None, typer.Option("--to", help="--for withdrawal: where custody pays it; the spoke is the hub.")
+        str | None, typer.Option("--to", help="--for withdrawal: where custody pays it; the venue is the hub.")
     ] = None,
     as_json: Json = False,
 ) -> None:
-    """Write a statement about an attested account: what a spoke asks for and a holder proves."""
+    """Write a statement about an attested account: what a venue asks for and a holder proves."""
+    from zkmargin.circuits.documents.statement import parse_multiplier
     from zkmargin.circuits.rules import Terms, build
-    from zkmargin.circuits.statement import parse_multiplier
     from zkmargin.circuits.units import to_lots, to_quanta
     from zkmargin.prover import solvency
     from zkmargin.prover.documents import make_statement, parse_opening, purpose_of
@@ -160,11 +160,11 @@ def statement(
         unprovable = [f"no elections prove this for the opening: {unmet[0]} is not met"] if unmet else []
         elections = best | elections
     made = make_statement(
-        snap, attested, spoke=spoke, amount=amount, expiry=at + 600 if expiry is None else expiry,
+        snap, attested, venue=venue, amount=amount, expiry=at + 600 if expiry is None else expiry,
         level=level, multiplier=multiplier, horizon=horizon, delta=trades, 
         nonce=nonce, elections=elections, overlays=overlay or [],
         purpose=purpose_of(
-            use, spoke, amount, at, expires=expires, limit=limit, counterparty=counterparty, destination=destination
+            use, venue, amount, at, expires=expires, limit=limit, counterparty=counterparty, destination=destination
         ),
     )  # fmt: skip
     warnings = [*check_request(made, snap, at), *unprovable]
@@ -188,7 +188,7 @@ def prove(
     as_json: Json = False,
 ) -> None:
     """Prove a statement about your own portfolio. Nothing secret leaves this machine."""
-    from zkmargin.circuits import statement as statements
+    from zkmargin.circuits.documents.statement import statement_from_bytes
     from zkmargin.prover.documents import parse_opening, proof_bytes
     from zkmargin.prover.files import read_file, unseal, write_file
     from zkmargin.prover.prove import STEPS
@@ -198,7 +198,7 @@ def prove(
 
     snap = read_snapshot(snapshot)
     check_in_force(snap, signed_snapshot, oracle_key, clock(None))
-    stated = statements.from_bytes(read_file(statement))
+    stated = statement_from_bytes(read_file(statement))
     held = parse_opening(unseal(read_file(opening), name="opening"), snap)
     for line in in_words(stated, snap):
         typer.echo(line, err=True)
@@ -233,7 +233,7 @@ def verify(
 
     That takes the key's word: neither its validity nor the hub's log is looked at. zkmargin log verify does that.
     """
-    from zkmargin.circuits import statement as statements
+    from zkmargin.circuits.documents.statement import statement_from_bytes
     from zkmargin.prover.documents import parse_proof
     from zkmargin.prover.files import read_file, read_public_key
     from zkmargin.verifier.facts.attestation import check_attested, load_public_key, verify_attestation
@@ -242,7 +242,7 @@ def verify(
     if (attestation is None) != (hub_key is None):
         raise MalformedInput("--attestation and --hub-key go together", field="attestation")
     snap = read_snapshot(snapshot)
-    stated = statements.from_bytes(read_file(statement))
+    stated = statement_from_bytes(read_file(statement))
     raw = parse_proof(read_file(proof), stated)
     at = clock(now)
     in_force = check_in_force(snap, signed_snapshot, oracle_key, at)
@@ -284,7 +284,7 @@ def verify_batch(
     as_json: Json = False,
 ) -> None:
     """Verify every statement and proof of a directory on one snapshot, as one batch. Exit 6 if any fails."""
-    from zkmargin.circuits import statement as statements
+    from zkmargin.circuits.documents.statement import statement_from_bytes
     from zkmargin.prover.documents import parse_proof
     from zkmargin.prover.files import read_file, read_public_key
     from zkmargin.verifier.facts.attestation import check_attested, load_public_key, verify_attestation
@@ -300,7 +300,7 @@ def verify_batch(
     items: dict[str, Item] = {}
     for name in names:
         try:
-            stated = statements.from_bytes(read_file(directory / f"{name}.statement.json"))
+            stated = statement_from_bytes(read_file(directory / f"{name}.statement.json"))
             raw = parse_proof(read_file(directory / f"{name}.proof.json"), stated)
             if key is not None:
                 attested = verify_attestation(read_file(directory / f"{name}.attestation.json"), key)
@@ -343,8 +343,8 @@ def explain(
     as_json: Json = False,
 ) -> None:
     """Show the holder which scenario binds, the net margin, the requirements and the health factor. Secret."""
+    from zkmargin.circuits.documents.statement import parse_multiplier
     from zkmargin.circuits.rules import LEVELS, Terms
-    from zkmargin.circuits.statement import parse_multiplier
     from zkmargin.prover.commitment import sum_openings
     from zkmargin.prover.documents import parse_opening
     from zkmargin.prover.explain import explain as run

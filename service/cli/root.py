@@ -52,13 +52,26 @@ def _version(asked: bool) -> None:
         raise typer.Exit
 
 
+@reports_errors
+def _register(rules: list[str]) -> None:
+    from zkmargin.circuits.rules.installed import register_installed
+
+    register_installed(rules)
+
+
 @app.callback()
 def root(
     version: Annotated[
         bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version and exit.")
     ] = False,
+    rule: Annotated[
+        list[str] | None,
+        typer.Option(help="Id of an installed distribution's rule that documents may name (repeat it for more)."),
+    ] = None,
 ) -> None:
     """Zero-knowledge portfolio margin: prove that a committed portfolio is solvent, without showing it."""
+    if rule:
+        _register(rule)
 
 
 @app.command()
@@ -104,7 +117,7 @@ def commit(
     as_json: Json = False,
 ) -> None:
     """As the hub: commit to an account's portfolio with fresh blinding, and sign the attestation."""
-    from zkmargin.circuits.schema import AttestationPayloadModel, validate
+    from zkmargin.circuits.schema import validate
     from zkmargin.prover import files
     from zkmargin.prover.commitment import commit as run
     from zkmargin.prover.documents import opening_bytes
@@ -113,7 +126,7 @@ def commit(
     from zkmargin.prover.portfolio import notional_warnings, parse_portfolio
     from zkmargin.service.keys import signing as signing_module
     from zkmargin.service.keys import signing_keys as hub_module
-    from zkmargin.verifier.facts.attestation import Attestation
+    from zkmargin.verifier.facts.attestation import Attestation, AttestationPayloadModel
 
     snap = read_snapshot(snapshot)
     given = parse_portfolio(unseal(read_file(portfolio), name="portfolio"), snap)
@@ -154,7 +167,7 @@ def demo(
     ] = None,
     as_json: Json = False,
 ) -> None:
-    """A hub commits to a real portfolio, its holder proves, two spokes verify without seeing it; four attacks fail."""
+    """A hub commits to a real portfolio, its holder proves, two venues verify without seeing it; four attacks fail."""
     from zkmargin.service.cli.demo import STEPS, run, show, write_examples
 
     if files is not None:

@@ -25,7 +25,7 @@ def serve(
     role: Annotated[str | None, typer.Option(help="hub or verifier.")] = None,
     config: Annotated[Path | None, typer.Option(help="TOML file; ZKMARGIN_... variables win over it.")] = None,
     host: Annotated[str | None, typer.Option(help="Address to listen on.")] = None,
-    port: Annotated[int | None, typer.Option(help="Port to listen on; 0 takes a free one, see the log.")] = None,
+    port: Annotated[int | None, typer.Option(help="Port to listen on; 0 takes a free one, which is told.")] = None,
     workers: Annotated[int | None, typer.Option(help="Server processes.")] = None,
 ) -> None:
     """Serve HTTP until SIGTERM or SIGINT; requests in progress are finished first. Logs go to standard error."""
@@ -55,7 +55,7 @@ def run(settings: Settings, config: Path | None, given: dict[str, Any]) -> None:
     from zkmargin.service.settings import CONFIG_VARIABLE, PREFIX
 
     if settings.role == "hub":
-        from zkmargin.service.http.hub_role import expect_servable
+        from zkmargin.service.ledger.configured import expect_servable
 
         expect_servable(settings)
     os.environ |= {PREFIX + name.upper(): str(value) for name, value in given.items() if value is not None}
@@ -63,7 +63,7 @@ def run(settings: Settings, config: Path | None, given: dict[str, Any]) -> None:
         os.environ[CONFIG_VARIABLE] = str(config.absolute())
     diagnostics.configure(settings.log_level, settings.log_format)
     # A server process that ends while its pool starts leaves semaphores to Python's tracker, whose remark when it
-    # removes them is no event of this log. The tracker is a process of its own and reads this.
+    # removes them is no event of these diagnostics. The tracker is a process of its own and reads this.
     os.environ.setdefault("PYTHONWARNINGS", "ignore:resource_tracker:UserWarning")
     # uvicorn raises a signal again after its graceful end; that must not look like a crash.
     for number in (signal.SIGTERM, signal.SIGINT):
@@ -92,13 +92,13 @@ def run(settings: Settings, config: Path | None, given: dict[str, Any]) -> None:
         socket = server_config.bind_socket()
         port = socket.getsockname()[1]
         page = page_of(settings.host, port)
-        diagnostics.logger().info("listening", role=settings.role, host=settings.host, port=port, page=page)
+        diagnostics.reporter().info("listening", role=settings.role, host=settings.host, port=port, page=page)
         try:
             if settings.workers > 1:
                 Multiprocess(server_config, sockets=[socket]).run()
             else:
                 uvicorn.Server(server_config).run(sockets=[socket])
         except SystemExit:
-            raise MalformedInput("the service did not start; the log says why", field="serve") from None
+            raise MalformedInput("the service did not start; the diagnostics say why", field="serve") from None
         finally:
             socket.close()

@@ -1,6 +1,6 @@
-"""What passes between a spoke and a holder: the spoke's demand, the holder's offer. Both public.
+"""What passes between a venue and a holder: the venue's demand, the holder's offer. Both public.
 
-A holder that lies in an offer is caught by ``spoke.check_offer``. A demand commits nobody, and a venue may demand
+A holder that lies in an offer is caught by ``venue.check_offer``. A demand commits nobody, and a venue may demand
 anything: what a holder's tools prove and sign on their own is what the holder's policy covers.
 """
 
@@ -14,29 +14,21 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from pydantic import Field, StringConstraints
 
-from zkmargin.circuits.canonical import MAX_SAFE_INTEGER, canonical_bytes, parse_json
+from zkmargin.circuits.canonical import canonical_bytes
+from zkmargin.circuits.documents.statement import PurposeModel, StatementModel, statement_from_model, to_tree
+from zkmargin.circuits.documents.statement import purpose_from_model as from_document
 from zkmargin.circuits.errors import MalformedInput, StatementMismatch
-from zkmargin.circuits.purpose import SHOW, ForCredit, ForShow, ForWithdrawal, Purpose, to_tree
-from zkmargin.circuits.purpose import from_model as from_document
-from zkmargin.circuits.schema import (
-    AttestationModel,
-    Decimal,
-    Name,
-    ProofModel,
-    PurposeModel,
-    StatementModel,
-    Strict,
-    dump,
-    load,
-)
-from zkmargin.circuits.statement import Statement, from_model
+from zkmargin.circuits.purpose import SHOW, ForCredit, ForShow, ForWithdrawal, Purpose
+from zkmargin.circuits.schema import Decimal, Name, ProofModel, Strict, dump, load
+from zkmargin.circuits.statement import Statement
+from zkmargin.circuits.strict_json import MAX_SAFE_INTEGER, parse_json
 from zkmargin.circuits.units import parse_decimal
 from zkmargin.prover.documents import make_statement, proof_bytes, proof_of
 from zkmargin.prover.prove import prove
 from zkmargin.service.client.holder import Holding, Prices, evidence_of
 from zkmargin.service.client.policy import SHOW_ONLY, Policy
 from zkmargin.service.keys.signing import sign_authorisation
-from zkmargin.verifier.facts.attestation import Attestation
+from zkmargin.verifier.facts.attestation import Attestation, AttestationModel
 from zkmargin.verifier.facts.authorisation import Authorisation, AuthorisationModel
 from zkmargin.verifier.facts.credit_entry import Caip2
 
@@ -45,7 +37,7 @@ if TYPE_CHECKING:
 
 #: How long an offer is good for unless the holder says otherwise: to send, check and request the credit.
 OFFER_SECONDS = 600
-#: The least horizon that a spoke takes unless it says otherwise, in seconds: what a hub's policy asks for by default.
+#: The least horizon that a venue takes unless it says otherwise, in seconds: what a hub's policy asks for by default.
 MIN_HORIZON = 60
 
 
@@ -85,15 +77,15 @@ class _OfferModel(Strict):
 
 @dataclass(frozen=True)
 class Demand:
-    """What a spoke asks of a holder: the statement must say exactly this, or more.
+    """What a venue asks of a holder: the statement must say exactly this, or more.
 
-    ``nonce`` is the spoke's own for this request and used once. The horizon scales the latency buffer: from
-    ``min_horizon``, so that the holder cannot shrink it, to ``max_horizon``, the oldest prices that the spoke takes, in
+    ``nonce`` is the venue's own for this request and used once. The horizon scales the latency buffer: from
+    ``min_horizon``, so that the holder cannot shrink it, to ``max_horizon``, the oldest prices that the venue takes, in
     seconds. ``delta`` is a public trade after which the account must be good (no credit rests on one), ``purpose`` what
-    the spoke wants it for, ``caip2`` the spoke's chain.
+    the venue wants it for, ``caip2`` the venue's chain. The document writes ``venue`` as ``spoke``.
     """
 
-    spoke: str
+    venue: str
     amount: str
     nonce: str = field(default_factory=lambda: secrets.token_hex(16))
     multiplier: str = "1"
@@ -105,14 +97,15 @@ class Demand:
     caip2: str | None = None
 
     @classmethod
-    def credit(cls, spoke: str, amount: str, *, expires: int, **more: Any) -> Demand:
+    def credit(cls, venue: str, amount: str, *, expires: int, **more: Any) -> Demand:
         """A demand for a credit of ``amount`` until ``expires`` (Unix seconds)."""
-        return cls(spoke, amount, purpose=ForCredit(spoke, amount, expires), **more)
+        return cls(venue, amount, purpose=ForCredit(venue, amount, expires), **more)
 
     def to_bytes(self) -> bytes:
         """The document ``zkmargin/demand/2``."""
-        tree = dict(vars(self)) | {
+        tree = {name: value for name, value in vars(self).items() if name != "venue"} | {
             "schema": "zkmargin/demand/2",
+            "spoke": self.venue,
             "overlays": list(self.overlays),
             "delta": [{"instrument": name, "quantity": quantity} for name, quantity in self.delta],
             "purpose": to_tree(self.purpose),
@@ -140,7 +133,7 @@ class Demand:
         """``StatementMismatch`` naming the field in which a statement is not the one demanded."""
         terms = statement.terms
         wanted = [
-            ("context.spoke", statement.context.spoke == self.spoke),
+            ("context.spoke", statement.context.venue == self.venue),
             ("context.nonce", statement.context.nonce == self.nonce),
             ("amount", parse_decimal(statement.amount, field="amount") >= parse_decimal(self.amount, field="amount")),
             ("level", terms.level == "initial"),
@@ -193,7 +186,7 @@ class Offer:
         model = load(_OfferModel, data, name="offer")
         if model.authorisation is not None and model.schema_ == "zkmargin/offer/1":
             raise MalformedInput("version 1 has no authorisation", field="offer.schema")
-        statement = from_model(model.statement)
+        statement = statement_from_model(model.statement)
         proof, attestation = proof_of(model.proof, statement), canonical_bytes(dump(model.attestation))
         signed = None if model.authorisation is None else canonical_bytes(dump(model.authorisation))
         return cls(statement, proof, attestation, model.leaf, signed)
@@ -215,11 +208,11 @@ def statement_for(
     elections: Mapping[str, str] = {},
     now: int | None = None,
 ) -> Statement:
-    """As the holder: the statement that a spoke demands, about the holding; nothing is proved or signed yet."""
+    """As the holder: the statement that a venue demands, about the holding; nothing is proved or signed yet."""
     fact: Attestation = holding.attested.attestation
     expiry = (int(time.time()) if now is None else now) + seconds
     return make_statement(
-        prices.snapshot, fact, spoke=demand.spoke, amount=demand.amount, expiry=expiry, multiplier=demand.multiplier,
+        prices.snapshot, fact, venue=demand.venue, amount=demand.amount, expiry=expiry, multiplier=demand.multiplier,
         horizon=demand.max_horizon, delta=demand.delta, elections=elections, overlays=demand.overlays,
         nonce=demand.nonce, purpose=demand.purpose,
     )  # fmt: skip
@@ -236,7 +229,7 @@ def answer(
     elections: Mapping[str, str] = {},
     now: int | None = None,
 ) -> Offer:
-    """As the holder: prove what a spoke demands, here on this machine, and authorise it with the account's ``key``.
+    """As the holder: prove what a venue demands, here on this machine, and authorise it with the account's ``key``.
 
     Only what ``policy`` covers: ``NotCovered`` names what it does not, and nothing is proved. ``NotSolvent`` when the
     statement is not true. ``elections`` are public choices that the rule asks for. The proof is of the holding's epoch:

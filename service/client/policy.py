@@ -203,7 +203,7 @@ class Policy:
     def _shown(self, statement: Statement, granted: Fraction = Fraction(0)) -> None:
         """``NotCovered`` for what tells a venue more of the equity than ``granted``, or than a rule lets it."""
         terms, amount = statement.terms, parse_decimal(statement.amount, field="statement.amount")
-        rules = [rule for rule in self.shows if rule.venue == statement.context.spoke]
+        rules = [rule for rule in self.shows if rule.venue == statement.context.venue]
         limits = [
             (parse_decimal(r.amount, field="amount"), parse_decimal(r.multiplier, field="multiplier")) for r in rules
         ]
@@ -233,7 +233,7 @@ class Policy:
             raise NotCovered("for longer than the policy lets this venue have it", field="statement.purpose.expires")
 
     def _trade(self, statement: Statement, snapshot: Snapshot, limit: Fraction, counterparty: str) -> None:
-        rules = [rule for rule in self.trades if rule.venue == statement.context.spoke]
+        rules = [rule for rule in self.trades if rule.venue == statement.context.venue]
         if not rules:
             raise NotCovered("no trade at this venue", field="statement.context.spoke")
         names = {name for name, _ in statement.delta}

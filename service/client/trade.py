@@ -28,7 +28,7 @@ class Trade:
 
 
 def trade_demands(
-    spoke: str,
+    venue: str,
     legs: tuple[tuple[str, str], ...],
     *,
     limit: str,
@@ -45,7 +45,7 @@ def trade_demands(
     opposite = tuple((name, _negated(quantity)) for name, quantity in legs)
     maker, taker = (
         Demand(
-            spoke, "0", max_horizon=max_horizon, overlays=overlays, delta=delta, purpose=ForTrade(limit, counterparty)
+            venue, "0", max_horizon=max_horizon, overlays=overlays, delta=delta, purpose=ForTrade(limit, counterparty)
         )
         for delta, counterparty in zip((legs, opposite), counterparties, strict=True)
     )

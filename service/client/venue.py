@@ -1,4 +1,4 @@
-"""The spoke's flows: check what a holder offers, request a credit, report, release. All is checked."""
+"""The venue's flows: check what a holder offers, request a credit, report, release. All is checked."""
 
 from __future__ import annotations
 
@@ -29,14 +29,14 @@ class Credit:
 
 
 def check_offer(trust: Trust, demand: Demand, offer: Offer, prices: Prices) -> Flow[Attested]:
-    """All that a spoke must know before it trusts an account for an amount; gives the attestation, checked.
+    """All that a venue must know before it trusts an account for an amount; gives the attestation, checked.
 
     In order: the statement is the one demanded, at initial level or better, and authorised where it moves value (by
     whose key only the hub can say); the snapshot is the oracle's and in force;
     the attestation is the hub's; times hold; the proof holds; the attestation is in the hub's log, of which the hub
     shows one history, under a recent head of its newest key. All times are checked by the trust's clock. Whether the
     epoch is the account's latest only the hub can say, and does when the credit is requested. A nonce must be demanded
-    once: that is for the spoke to see to.
+    once: that is for the venue to see to.
 
     Raises the typed error of the first check that fails; ``StaleStatement`` also where a later epoch was seen before.
     """

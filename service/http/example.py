@@ -37,7 +37,7 @@ def make(now: int) -> dict[str, Any]:
     house, oracle = signing_keys.generate_key(), signing_keys.generate_key()
     commitment, opening = commit(portfolio_lots(read("portfolio.json"), snap), domain)
     fact = Attestation("hub-1", "acct-1", 1, commitment, domain, snap.registry_digest, now)
-    stated = make_statement(snap, fact, spoke="spoke-a", amount=AMOUNT, expiry=now + GOOD_SECONDS, horizon=GOOD_SECONDS)
+    stated = make_statement(snap, fact, venue="spoke-a", amount=AMOUNT, expiry=now + GOOD_SECONDS, horizon=GOOD_SECONDS)
     prices = SnapshotSignature("oracle-1", snap.digest, now, now + GOOD_SECONDS)
     signed = signing.sign_document(prices.payload(), oracle, schema=SCHEMA, token_type=TOKEN_TYPE)
     return {
@@ -77,6 +77,22 @@ class FreshExample:
                 tree = await run_in_threadpool(make, now)
                 self._made = Made(now, tree, json.dumps(tree).encode())
             return self._made
+
+
+class FreshDescription:
+    """An API description with an example in it, as it is sent. Written once for each example: it has some 200 kB, and
+    strangers may ask for it all day.
+    """
+
+    def __init__(self) -> None:
+        self._made: Made | None = None
+        self._body = b""
+
+    def get(self, made: Made, write: Callable[[], bytes]) -> bytes:
+        """The description with this example, written if it is another than the last time."""
+        if self._made is not made:
+            self._body, self._made = write(), made
+        return self._body
 
 
 def of_batch(example: dict[str, Any]) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""What happens around every request, as pure ASGI: its id, its limits, its log line and its metrics.
+"""What happens around every request, as pure ASGI: its id, its limits, its line of diagnostics and its metrics.
 
 The order is: :class:`Observe` (outermost, so that every answer is logged), then :class:`Limit`, then :class:`Head`.
 Nothing unexpected passes :class:`Observe`: it becomes ``internal-error``, logged by type and place alone.
@@ -19,7 +19,7 @@ from zkmargin.circuits.errors import InternalError, MalformedInput, ZkMarginErro
 from zkmargin.service.errors import BodyTooLarge, Overloaded, RequestTimeout
 from zkmargin.service.http.lanes import CALLERS, STRANGERS, Lane, Sluice
 from zkmargin.service.http.problems import problem_of, response_of
-from zkmargin.service.observability.diagnostics import logger, place
+from zkmargin.service.observability.diagnostics import place, reporter
 from zkmargin.service.observability.metrics import Metrics
 
 REQUEST_ID = re.compile(r"[A-Za-z0-9._-]{8,64}")
@@ -61,10 +61,10 @@ async def send_problem(error: ZkMarginError, scope: Scope, receive: Receive, sen
 
 
 class Observe:
-    """Request id, log line, metrics; and the last resort for exceptions."""
+    """Request id, line of diagnostics, metrics; and the last resort for exceptions."""
 
     def __init__(self, app: ASGIApp, *, metrics: Metrics) -> None:
-        self.app, self.metrics, self.log = app, metrics, logger()
+        self.app, self.metrics, self.diagnostics = app, metrics, reporter()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one request."""
@@ -86,7 +86,7 @@ class Observe:
             await self.app(scope, receive, observed)
         except Exception as err:
             if not isinstance(err, ZkMarginError):
-                self.log.error("exception", kind=type(err).__name__, place=place(err), request=context.id)
+                self.diagnostics.error("exception", kind=type(err).__name__, place=place(err), request=context.id)
             if not started:
                 known = err if isinstance(err, ZkMarginError) else InternalError("unexpected")
                 await send_problem(known, scope, receive, observed)
@@ -102,7 +102,7 @@ class Observe:
         if context.code:
             self.metrics.problems.labels(context.code).inc()
         members = {"code": context.code, "principal": context.principal}
-        self.log.info(
+        self.diagnostics.info(
             "request",
             method=method,
             route=route,
@@ -147,7 +147,8 @@ class Head:
 class Limit:
     """Room by lanes, and bounds on each body, on all bodies together, and on the time that a body takes.
 
-    ``lane`` names the lane of a request; strangers together hold at most half of ``pending_bytes``.
+    ``lane`` names the lane of a request, ``large`` says of a path and method whether its body may have ``large_bytes``;
+    strangers together hold at most half of ``pending_bytes``.
     """
 
     def __init__(
@@ -159,13 +160,13 @@ class Limit:
         sluice: Sluice,
         body_bytes: int,
         large_bytes: int,
-        large_paths: Mapping[str, str],
+        large: Callable[[str, str], bool],
         pending_bytes: int,
         body_timeout: float,
     ) -> None:
         self.app, self.lanes, self.lane, self.sluice = app, lanes, lane, sluice
         self.pending_bytes, self.body_timeout = pending_bytes, body_timeout
-        self.body_bytes, self.large_bytes, self.large_paths = body_bytes, large_bytes, large_paths
+        self.body_bytes, self.large_bytes, self.large = body_bytes, large_bytes, large
         self.held = dict.fromkeys((True, False), 0)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -177,7 +178,7 @@ class Limit:
         scope["headers"] = list(scope["headers"])
         name = self.lane(scope)
         # Venues and accounts publish nothing.
-        large = name != CALLERS and self.large_paths.get(scope["path"]) == scope["method"]
+        large = name != CALLERS and self.large(scope["path"], scope["method"])
         limit = self.large_bytes if large else self.body_bytes
         lane, stranger = self.lanes[name], name in STRANGERS
         try:

@@ -17,12 +17,13 @@ from zkmargin.prover.domains import cheapest_domain
 from zkmargin.service.ledger import breakers, callers, consent, epochs, events, names, portfolio, snapshots
 from zkmargin.service.ledger.consent import Proved
 from zkmargin.service.ledger.context import Ledger
-from zkmargin.service.ledger.epochs import Account, Attested
+from zkmargin.service.ledger.epochs import Account, Attested, Holder
 from zkmargin.service.ledger.events import Event, Kind, Tree
 from zkmargin.service.ledger.idempotency import insert_new
 from zkmargin.service.ledger.portfolio import Portfolio
 from zkmargin.service.refusals import AccountFrozen, Conflict, PositionLimit, StatementRefused
 from zkmargin.service.store import tables
+from zkmargin.service.store.rows import AccountRow, find
 
 _LIVE = select(tables.credits.c.free + tables.credits.c.used).where(
     tables.credits.c.account == bindparam("of"), tables.credits.c.free + tables.credits.c.used > 0
@@ -49,7 +50,7 @@ def open_account(
     snapshot = snapshots.in_force(ledger, tx, now)
     if jurisdiction is not None and jurisdiction not in snapshot.overlays:
         raise MalformedInput("the snapshot has no overlay set of this name", field="jurisdiction")
-    if tx.execute(select(tables.accounts.c.id).where(tables.accounts.c.id == name)).one_or_none() is not None:
+    if find(tx, AccountRow, id=name) is not None:
         raise Conflict("an account of this name is open", field="account")
     names.expect_free(ledger, tx, "account", name)
     callers.admit(tx, "account", name, key, now=now, not_before=now)
@@ -138,7 +139,7 @@ def asset_lots(snapshot: Snapshot, instrument: str, quantity: str) -> int:
     return lots
 
 
-def expect_terms(ledger: Ledger, account: Account, statement: Statement, *, spoke: str) -> None:
+def expect_terms(ledger: Ledger, account: Holder, statement: Statement, *, venue: str) -> None:
     """What this hub asks of a statement, whatever it proves; ``StatementRefused`` names the field.
 
     Initial level, multiplier of at least 1, a horizon within policy (with it the prover chooses the latency buffer),
@@ -149,7 +150,7 @@ def expect_terms(ledger: Ledger, account: Account, statement: Statement, *, spok
     wanted = [
         ("context.hub", statement.context.hub == ledger.name, "names another hub"),
         ("context.account", statement.context.account == account.id, "names another account"),
-        ("context.spoke", statement.context.spoke == spoke, "names another spoke"),
+        ("context.spoke", statement.context.venue == venue, "names another venue"),
         ("level", terms.level == "initial", "must be initial"),
         ("multiplier", terms.multiplier >= Fraction(1), "must be at least 1"),
         (
@@ -179,14 +180,14 @@ def legs(statement: Statement, snapshot: Snapshot) -> dict[str, int]:
 
 
 def expect_movable(
-    ledger: Ledger, tx: Connection, account: Account, statement: Statement, *, spoke: str, now: int
+    ledger: Ledger, tx: Connection, account: Account, statement: Statement, *, venue: str, now: int
 ) -> Snapshot:
     """That value may leave this account on this statement: latest epoch, open, breakers closed, the newest prices.
 
     Whoever knows better prices than a superseded snapshot's could take out what is not there any more, so there is no
     grace here. Gives the snapshot.
     """
-    expect_terms(ledger, account, statement, spoke=spoke)
+    expect_terms(ledger, account, statement, venue=venue)
     epochs.expect_epoch(account, statement.context.epoch)
     if account.state != "open":
         raise AccountFrozen("nothing leaves a frozen account", field="account")
@@ -216,7 +217,7 @@ def withdraw(ledger: Ledger, tx: Connection, name: str, instrument: str, quantit
     """
     now = ledger.clock()
     account = epochs.read_account(ledger, tx, name, lock=True)
-    snapshot = expect_movable(ledger, tx, account, proved.statement, spoke=ledger.name, now=now)
+    snapshot = expect_movable(ledger, tx, account, proved.statement, venue=ledger.name, now=now)
     lots = asset_lots(snapshot, instrument, quantity)
     destination = expect_withdrawal(ledger, tx, proved, snapshot, instrument, lots).destination
     held = listed(ledger, tx, account, snapshot)
@@ -260,7 +261,7 @@ def encrypted_opening(ledger: Ledger, tx: Connection, name: str) -> Tree:
     state = epochs.attested(tx, name, account.epoch)
     snapshot = _of_registry(ledger, tx, account.portfolio.registry)
     plain = opening_bytes(account.portfolio.opening(snapshot), account.portfolio.registry)
-    key = tx.execute(select(tables.accounts.c.encryption_key).where(tables.accounts.c.id == name)).scalar_one()
+    key = epochs.read_row(tx, name).encryption_key
     from zkmargin.service.keys.sealing import seal_to
 
     return {**state.to_json(), "sealed_opening": seal_to(bytes.fromhex(key), plain, state.commitment).hex()}

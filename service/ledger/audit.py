@@ -12,13 +12,12 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
-from typing import Any
 
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
-from sqlalchemy import Connection, select
+from sqlalchemy import Connection
 from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 
-from zkmargin.circuits import snapshot as snapshots
+from zkmargin.circuits.documents.snapshot import snapshot_from_bytes
 from zkmargin.circuits.errors import SignatureRejected, ZkMarginError
 from zkmargin.circuits.purpose import ANY, ForTrade
 from zkmargin.circuits.snapshot import Snapshot
@@ -29,8 +28,9 @@ from zkmargin.service.keys.signing import raw_public
 from zkmargin.service.ledger import callers, credits, epochs, merkle_tree, portfolio, venues
 from zkmargin.service.ledger.context import Ledger
 from zkmargin.service.ledger.replay import BROKEN, Account, Replay
-from zkmargin.service.store import tables
+from zkmargin.service.store import rows
 from zkmargin.service.store.database import away
+from zkmargin.service.store.rows import R, each, every, one
 from zkmargin.verifier.facts.attestation import Attestation, verify_attestation
 from zkmargin.verifier.facts.credit_entry import verify_credit_entry
 from zkmargin.verifier.facts.hub_keys import KeyChain, public_key
@@ -100,40 +100,40 @@ class _Auditor:
                     break  # All that follows rests on it.
         return self.audit
 
-    def rows(self, table: Any, *order: Any) -> Iterator[Any]:
-        """All rows of a table in order."""
-        return iter(self.tx.execute(select(table).order_by(*order)))
+    def stored(self, kind: type[R], *order: str) -> Iterator[R]:
+        """All rows of a table, ordered by these columns."""
+        return each(self.tx, kind, every(kind).order_by(*(kind.table.c[name] for name in order)))
 
     def _keys(self) -> None:
-        rows = list(self.rows(tables.signing_keys, tables.signing_keys.c.number))
-        documents = [row.document.encode() for row in rows]
-        pinned = self.pinned or bytes.fromhex(rows[0].public)
+        held = list(self.stored(rows.SigningKeyRow, "number"))
+        documents = [row.document.encode() for row in held]
+        pinned = self.pinned or bytes.fromhex(held[0].public)
         self.chain = KeyChain.follow(documents, public_key(pinned))
-        self.audit.counts["signing keys"] = len(rows)
-        for row, key in zip(rows, self.chain.keys, strict=True):
-            secret = self.ledger.vault.open(bytes(row.sealed), purpose=f"signing-key/{row.number}")
-            held = raw_public(Ed25519PrivateKey.from_private_bytes(secret))
-            self.audit.check(key.key == held, f"signing key {row.number} is not the chain's")
+        self.audit.counts["signing keys"] = len(held)
+        for row, key in zip(held, self.chain.keys, strict=True):
+            secret = self.ledger.vault.open(row.sealed, purpose=f"signing-key/{row.number}")
+            public = raw_public(Ed25519PrivateKey.from_private_bytes(secret))
+            self.audit.check(key.key == public, f"signing key {row.number} is not the chain's")
             window = (row.public, row.not_before, row.not_after)
             same = window == (key.key.hex(), key.not_before, key.not_after)
             self.audit.check(same, f"signing key {row.number} differs from its document")
-        numbers = [row.number for row in rows]
-        self.audit.check(numbers == [*range(1, len(rows) + 1)], "signing keys are not numbered in order")
-        hub = self.tx.execute(select(tables.hub)).one()
+        numbers = [row.number for row in held]
+        self.audit.check(numbers == [*range(1, len(held) + 1)], "signing keys are not numbered in order")
+        hub = one(self.tx, rows.HubRow, every(rows.HubRow))
         same = (hub.name, hub.created) == (self.chain.hub, self.chain.keys[0].not_before)
         self.audit.check(same, "the hub's row differs from its first key")
         self.audit.check(hub.name == self.ledger.name, "the hub was opened under another name")
-        for row in self.rows(tables.keys, tables.keys.c.kid):
-            same = row.kid == key_id(bytes.fromhex(row.public))
-            self.audit.check(same, f"key {row.kid} of {row.kind}/{row.owner} is another")
+        for known in self.stored(rows.KeyRow, "kid"):
+            same = known.kid == key_id(bytes.fromhex(known.public))
+            self.audit.check(same, f"key {known.kid} of {known.kind}/{known.owner} is another")
 
     def _snapshots(self) -> None:
-        hub = self.tx.execute(select(tables.hub)).one()
-        for row in self.rows(tables.snapshots, tables.snapshots.c.time):
+        hub = one(self.tx, rows.HubRow, every(rows.HubRow))
+        for row in self.stored(rows.SnapshotRow, "time"):
             name = f"snapshot {row.digest}"
             try:
                 # Not the book's copy, which may be older than what the row holds now.
-                snapshot = snapshots.from_bytes(bytes(row.document))
+                snapshot = snapshot_from_bytes(row.document)
                 signed = self._signed(row, snapshot)
             except BROKEN as err:
                 self.audit.findings.append(f"{name}: does not hold ({type(err).__name__})")
@@ -148,7 +148,7 @@ class _Auditor:
             self.by_registry[snapshot.registry_digest.hex()] = snapshot
         self.audit.counts["snapshots"] = len(self.snapshots)
 
-    def _signed(self, row: Any, snapshot: Snapshot) -> SnapshotSignature:
+    def _signed(self, row: rows.SnapshotRow, snapshot: Snapshot) -> SnapshotSignature:
         """An oracle's signature under any key that the oracle ever had."""
         for key in callers.keys_of(self.tx, "oracle", row.oracle):
             try:
@@ -160,7 +160,7 @@ class _Auditor:
         raise SignatureRejected("no key of the oracle signed this")
 
     def _attestations(self) -> None:
-        for row in self.rows(tables.attestations, tables.attestations.c.account, tables.attestations.c.epoch):
+        for row in self.stored(rows.AttestationRow, "account", "epoch"):
             name = f"attestation {row.account}/{row.epoch}"
             try:
                 fact = self.chain.verify(verify_attestation, row.document.encode())
@@ -175,11 +175,9 @@ class _Auditor:
         self.audit.counts["attestations"] = len(self.attested)
 
     def _log(self) -> None:
-        nodes = {
-            (row.level, row.position): bytes(row.hash) for row in self.rows(tables.log_nodes, tables.log_nodes.c.level)
-        }
-        heads = {row.size: row for row in self.rows(tables.tree_heads, tables.tree_heads.c.size)}
-        state = self.tx.execute(select(tables.log_state)).one()
+        nodes = {(row.level, row.position): row.hash for row in self.stored(rows.LogNodeRow, "level")}
+        heads = {row.size: row for row in self.stored(rows.TreeHeadRow, "size")}
+        state = one(self.tx, rows.LogStateRow, every(rows.LogStateRow))
         frontier, wanted = merkle_tree.EMPTY, {}
         times = [heads[size].time for size in sorted(heads)]
         self.audit.check(times == sorted(times), "tree heads go back in time")
@@ -197,12 +195,10 @@ class _Auditor:
         self.audit.check(len(self.leaves) == state.size, "attestations that are not in the log")
         self.audit.check(len(heads) == state.size, "tree heads of sizes that the log never had")
         self.audit.check(wanted == nodes, "nodes of the log differ from its leaves")
-        self.audit.check(
-            b"".join(frontier.nodes) == bytes(state.frontier), "the log's frontier differs from its leaves"
-        )
+        self.audit.check(b"".join(frontier.nodes) == state.frontier, "the log's frontier differs from its leaves")
         self.audit.counts["log leaves"] = state.size
 
-    def _head(self, row: Any, frontier: merkle_tree.Frontier) -> None:
+    def _head(self, row: rows.TreeHeadRow | None, frontier: merkle_tree.Frontier) -> None:
         name = f"tree head {frontier.size}"
         if row is None:
             self.audit.findings.append(f"{name} is missing")
@@ -218,15 +214,15 @@ class _Auditor:
 
     def _events(self) -> None:
         made: dict[str, list[tuple[str, str, int]]] = defaultdict(list)
-        for row in self.rows(tables.transfers, tables.transfers.c.number):
-            made[row.event].append((row.debit, row.credit, row.amount))
+        for move in self.stored(rows.TransferRow, "number"):
+            made[move.event].append((move.debit, move.credit, move.amount))
         keys = [
             (row.owner, bytes.fromhex(row.public), row.not_before, row.not_after)
-            for row in self.rows(tables.keys, tables.keys.c.kid)
+            for row in self.stored(rows.KeyRow, "kid")
             if row.kind == "account"
         ]
         self.replay = Replay(self.ledger, self.attested, made, self.audit.findings, self.by_registry, keys)
-        for row in self.rows(tables.events, tables.events.c.number):
+        for row in self.stored(rows.EventRow, "number"):
             self.audit.counts["events"] += self.replay.row(row)
         self.audit.check(not made, "transfers that no event made")
         self.audit.check(self.replay.made == set(self.attested), "attestations that no event made, or none of an event")
@@ -251,7 +247,7 @@ class _Auditor:
         for credit in self.replay.credits.values():
             live_by_account[credit.account].append(credit.free + credit.used)
         rest = dict(self.replay.accounts)
-        for row in self.rows(tables.accounts, tables.accounts.c.id):
+        for row in self.stored(rows.AccountRow, "id"):
             name, state = f"account {row.id}", rest.pop(row.id, Account())
             same = (row.epoch, row.live, row.head, row.events, row.state, row.opened) == (
                 state.epoch, state.live, state.head, state.count, state.state, state.opened,
@@ -268,7 +264,7 @@ class _Auditor:
             self.audit.counts["accounts"] += 1
         self.audit.check(not rest, "events of accounts that do not exist")
 
-    def _portfolio(self, row: Any, state: Account, live: list[int], name: str) -> None:
+    def _portfolio(self, row: rows.AccountRow, state: Account, live: list[int], name: str) -> None:
         held = epochs.read_account(self.ledger, self.tx, row.id).portfolio
         snapshot = self.by_registry[row.registry]
         attested = self.attested.get((row.id, row.epoch))
@@ -290,12 +286,12 @@ class _Auditor:
         self.audit.check(same, f"{name}: the portfolio differs from its events")
 
     def _receipts(self) -> None:
-        booked = {row.reference: (row.account, row.event) for row in self.rows(tables.receipts)}
+        booked = {row.reference: (row.account, row.event) for row in self.stored(rows.ReceiptRow)}
         self.audit.check(booked == self.replay.receipts, "receipts differ from the deposits that were booked")
         self.audit.counts["receipts"] = len(booked)
 
     def _credits(self) -> None:
-        for row in self.rows(tables.credits, tables.credits.c.number):
+        for row in self.stored(rows.CreditRow, "number"):
             name, state = f"credit {row.id}", self.replay.credits.get(row.id)
             if state is None:
                 self.audit.findings.append(f"{name} was never issued")
@@ -333,11 +329,11 @@ class _Auditor:
         for credit in self.replay.credits.values():
             by_venue[credit.venue] += credit.free + credit.used
         by_zone: dict[str, int] = defaultdict(int)
-        for row in self.rows(tables.venues, tables.venues.c.id):
+        for row in self.stored(rows.VenueRow, "id"):
             self.audit.check(row.exposure == by_venue[row.id], f"venue {row.id}: exposure is not its live credits")
             by_zone[row.zone] += row.exposure
-        for row in self.rows(tables.zones, tables.zones.c.id):
-            self.audit.check(row.exposure == by_zone.pop(row.id, 0), f"zone {row.id}: exposure is not its venues'")
+        for zone in self.stored(rows.ZoneRow, "id"):
+            self.audit.check(zone.exposure == by_zone.pop(zone.id, 0), f"zone {zone.id}: exposure is not its venues'")
         self.audit.check(not by_zone, "venues in zones that do not exist")
 
     def _proofs(self) -> None:

@@ -10,6 +10,7 @@ from zkmargin.service.ledger.events import Tree
 from zkmargin.service.ledger.idempotency import insert_new
 from zkmargin.service.refusals import BreakerOpen
 from zkmargin.service.store import tables
+from zkmargin.service.store.rows import BreakerRow, each, every
 
 HUB = "hub"
 #: Why one may be open.
@@ -37,20 +38,20 @@ def close(tx: Connection, scope: str) -> None:
 
 def listing(tx: Connection, *, venue: str | None = None) -> list[Tree]:
     """All open breakers; of a venue's view the hub's and its own, as another's say how that one fares."""
-    query = select(tables.breakers).order_by(tables.breakers.c.scope)
+    query = every(BreakerRow).order_by(tables.breakers.c.scope)
     if venue is not None:
         query = query.where(tables.breakers.c.scope.in_((HUB, venue_scope(venue))))
-    rows = tx.execute(query)
+    rows = each(tx, BreakerRow, query)
     return [{"scope": row.scope, "reason": row.reason, "opened": row.opened} for row in rows]
 
 
 #: Few are ever open, so all of them are read.
-_OPEN = select(tables.breakers)
+_OPEN = every(BreakerRow)
 
 
 def expect_closed(tx: Connection, *scopes: str) -> None:
     """``BreakerOpen`` if one of these is open."""
-    for row in tx.execute(_OPEN):
+    for row in each(tx, BreakerRow, _OPEN):
         if row.scope in scopes:
             raise BreakerOpen("exposure may only fall until an operator closes it", scope=row.scope, reason=row.reason)
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
 
 from sqlalchemy import Connection, delete, select, update
 
@@ -15,7 +14,7 @@ from zkmargin.service.ledger.events import Tree
 from zkmargin.service.ledger.idempotency import insert_new
 from zkmargin.service.refusals import Conflict, Forbidden, KeyNotValid, RequestReplayed
 from zkmargin.service.store import tables
-from zkmargin.service.store.queries import find
+from zkmargin.service.store.rows import KeyRow, each, every, find, one
 
 #: A key without an end is valid until the year 9999.
 FOREVER = 253_402_300_799
@@ -44,7 +43,7 @@ class Principal:
 
     @property
     def caller(self) -> str:
-        """Scope of idempotency keys and subject of logs."""
+        """Scope of idempotency keys and subject of diagnostics."""
         return f"{self.kind}/{self.name}"
 
     def expect(self, *kinds: str) -> None:
@@ -79,15 +78,15 @@ def admit(
     return {"kid": kid, "not_before": not_before, "not_after": not_after}
 
 
-def _locked(tx: Connection, kind: str, owner: str) -> list[Any]:
+def _locked(tx: Connection, kind: str, owner: str) -> list[KeyRow]:
     """All keys of a principal, locked in one order: two keys that retire each other cannot both go, and two that are
     added at once are counted one after the other.
     """
     c = tables.keys.c
-    mine = select(tables.keys).where(c.kind == kind, c.owner == owner).order_by(c.kid)
+    mine = every(KeyRow).where(c.kind == kind, c.owner == owner).order_by(c.kid)
     tx.execute(mine.with_for_update(key_share=True))
     # Read again: a statement that waited for a lock does not see what was added meanwhile.
-    return list(tx.execute(mine))
+    return list(each(tx, KeyRow, mine))
 
 
 def _release(tx: Connection, kid: str, now: int) -> None:
@@ -101,11 +100,11 @@ def _release(tx: Connection, kid: str, now: int) -> None:
     tx.execute(delete(tables.keys).where(*chosen))
 
 
-def keys_of(tx: Connection, kind: str, owner: str) -> list[Any]:
+def keys_of(tx: Connection, kind: str, owner: str) -> list[KeyRow]:
     """All keys of a principal, oldest first."""
     c = tables.keys.c
-    rows = tx.execute(select(tables.keys).where(c.kind == kind, c.owner == owner).order_by(c.not_before, c.kid))
-    return list(rows)
+    mine = every(KeyRow).where(c.kind == kind, c.owner == owner)
+    return list(each(tx, KeyRow, mine.order_by(c.not_before, c.kid)))
 
 
 def retire(tx: Connection, kind: str, owner: str, kid: str, now: int) -> Tree:
@@ -120,7 +119,7 @@ def retire(tx: Connection, kind: str, owner: str, kid: str, now: int) -> Tree:
 
 def revoke_key(tx: Connection, kid: str, now: int) -> Tree:
     """As an operator: end anybody's key now, even the last. Not an operator's last. ``NotFound``."""
-    row = tx.execute(select(tables.keys).where(tables.keys.c.kid == kid)).one_or_none()
+    row = lookup(tx, kid)
     if row is None or row.not_after <= now:
         raise NotFound("no such valid key", field="kid")
     if row.kind == "operator":
@@ -130,16 +129,16 @@ def revoke_key(tx: Connection, kid: str, now: int) -> Tree:
 
 def _end(tx: Connection, kid: str, now: int) -> Tree:
     tx.execute(update(tables.keys).where(tables.keys.c.kid == kid).values(not_after=now))
-    row = tx.execute(select(tables.keys).where(tables.keys.c.kid == kid)).one()
+    row = one(tx, KeyRow, every(KeyRow).where(tables.keys.c.kid == kid))
     return {"kid": row.kid, "not_before": row.not_before, "not_after": row.not_after}
 
 
-def lookup(tx: Connection, kid: str) -> Any:
+def lookup(tx: Connection, kid: str) -> KeyRow | None:
     """The row of a registered key, valid or not, or None."""
-    return find(tx, tables.keys, kid=kid)
+    return find(tx, KeyRow, kid=kid)
 
 
-def expect_valid(row: Any, *, created: int, now: int) -> None:
+def expect_valid(row: KeyRow, *, created: int, now: int) -> None:
     """``KeyNotValid`` outside a key's time, with the clocks of both sides: the caller can tell whose is wrong."""
     if row.not_before <= now <= row.not_after:
         return

@@ -11,10 +11,10 @@ from typing import TypeVar
 
 from sqlalchemy import Connection
 
-from zkmargin.circuits.canonical import parse_json
 from zkmargin.circuits.errors import SignatureRejected
 from zkmargin.circuits.purpose import Purpose
 from zkmargin.circuits.statement import Statement
+from zkmargin.circuits.strict_json import parse_json
 from zkmargin.service.ledger import callers
 from zkmargin.service.ledger.context import Ledger
 from zkmargin.service.ledger.events import Tree

@@ -11,7 +11,7 @@ from threading import Lock
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from sqlalchemy import Connection, bindparam, select
 
-from zkmargin.circuits import snapshot as snapshots
+from zkmargin.circuits.documents.snapshot import snapshot_from_bytes
 from zkmargin.circuits.errors import CorruptData, MalformedInput
 from zkmargin.circuits.snapshot import Snapshot
 from zkmargin.circuits.units import format_quanta, to_quanta
@@ -20,11 +20,12 @@ from zkmargin.service.keys.vault import Vault
 from zkmargin.service.refusals import Unavailable
 from zkmargin.service.store import tables
 from zkmargin.service.store.database import Database
+from zkmargin.service.store.rows import HubRow, SigningKeyRow, every, find, first
 
 #: Parsed snapshots kept in memory; one may take some ten megabytes.
 _SNAPSHOTS = 8
 _SIGNING_KEY = (
-    select(tables.signing_keys)
+    every(SigningKeyRow)
     .where(tables.signing_keys.c.not_before <= bindparam("now"), tables.signing_keys.c.not_after >= bindparam("now"))
     .order_by(tables.signing_keys.c.number.desc())
     .limit(1)
@@ -65,7 +66,7 @@ class SnapshotCache:
             if digest in self.entries:
                 self.entries.move_to_end(digest)
                 return self.entries[digest]
-        parsed = snapshots.from_bytes(read())
+        parsed = snapshot_from_bytes(read())
         if parsed.digest.hex() != digest:
             raise CorruptData("a stored snapshot is not the one it is named after", field=f"snapshots.{digest}")
         with self.lock:
@@ -110,7 +111,7 @@ class Ledger:
         clock: Callable[[], int] | None = None,
     ) -> Ledger:
         """The ledger of an initialised database; ``NotFound`` before ``zkmargin hub init``."""
-        row = database.read(lambda tx: tx.execute(select(tables.hub)).one_or_none())
+        row = database.read(lambda tx: find(tx, HubRow, id=1))
         if row is None:
             raise NotFound("the database holds no hub: run zkmargin hub init", field="database")
         ledger = cls(database, vault, row.name, row.currency, row.decimals)
@@ -159,11 +160,11 @@ class Ledger:
         self._current = (0, None)
 
     def _find_key(self, tx: Connection, now: int) -> SigningKey:
-        row = tx.execute(_SIGNING_KEY, {"now": now}).one_or_none()
+        row = first(tx, SigningKeyRow, _SIGNING_KEY, {"now": now})
         if row is None:
             raise Unavailable("the hub has no signing key that is valid now: run zkmargin hub rotate-signing-key")
         if row.public not in self._signing:
-            secret = self.vault.open(bytes(row.sealed), purpose=f"signing-key/{row.number}")
+            secret = self.vault.open(row.sealed, purpose=f"signing-key/{row.number}")
             private = Ed25519PrivateKey.from_private_bytes(secret)
             self._signing[row.public] = SigningKey(row.public, row.not_before, row.not_after, private)
         return self._signing[row.public]

@@ -15,21 +15,20 @@ from __future__ import annotations
 import secrets
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
 from sqlalchemy import Connection, func, insert, select, update
 
-from zkmargin.circuits.canonical import parse_json
 from zkmargin.circuits.errors import MalformedInput, StatementMismatch, ZkMarginError
 from zkmargin.circuits.purpose import ForCredit
 from zkmargin.circuits.snapshot import Snapshot
+from zkmargin.circuits.strict_json import parse_json
 from zkmargin.circuits.units import to_lots, to_quanta
 from zkmargin.service.errors import NotFound
 from zkmargin.service.keys.signing import sign_credit_entry
 from zkmargin.service.ledger import accounts, breakers, consent, epochs, events, portfolio, snapshots, venues
 from zkmargin.service.ledger.consent import Proved
 from zkmargin.service.ledger.context import Ledger
-from zkmargin.service.ledger.epochs import Account, Attested
+from zkmargin.service.ledger.epochs import Account, Attested, Holder
 from zkmargin.service.ledger.events import Kind, Tree
 from zkmargin.service.observability import diagnostics
 from zkmargin.service.refusals import (
@@ -42,7 +41,7 @@ from zkmargin.service.refusals import (
     SequenceConflict,
 )
 from zkmargin.service.store import tables
-from zkmargin.service.store.queries import find
+from zkmargin.service.store.rows import CreditRow, Value, VenueRow, each, every, find, one
 from zkmargin.verifier.facts.credit_entry import CreditEntry
 
 #: Credits are numbered under the log's lock, which whoever issues one holds by then.
@@ -78,15 +77,31 @@ def side(credit: str, part: str) -> str:
     return f"credit/{credit}/{part}"
 
 
-def read(tx: Connection, credit: str) -> Any:
+def read(tx: Connection, credit: str, *, lock: bool = False) -> CreditRow:
     """A credit's row; ``NotFound``."""
-    row = find(tx, tables.credits, id=credit)
+    row = find(tx, CreditRow, lock=lock, id=credit)
     if row is None:
         raise NotFound("no such credit", field="credit")
     return row
 
 
-def entry_of(ledger: Ledger, row: Any, parts: Parts, *, sequence: int, caip2: str, now: int) -> CreditEntry:
+@dataclass(frozen=True)
+class _Fresh:
+    """A credit that has no row yet."""
+
+    id: str
+    account: str
+    venue: str
+    epoch: int
+    statement: str
+    snapshot: str
+    issued: int
+    expires: int
+
+
+def entry_of(
+    ledger: Ledger, row: CreditRow | _Fresh, parts: Parts, *, sequence: int, caip2: str, now: int
+) -> CreditEntry:
     """The signed fact of a credit's state."""
     return CreditEntry(
         hub=ledger.name, credit=row.id, account=row.account, venue=row.venue, caip2=caip2,
@@ -97,7 +112,7 @@ def entry_of(ledger: Ledger, row: Any, parts: Parts, *, sequence: int, caip2: st
     )  # fmt: skip
 
 
-def view(ledger: Ledger, row: Any) -> Tree:
+def view(ledger: Ledger, row: CreditRow) -> Tree:
     """A credit as its venue, its account and operators see it."""
     parts = Parts(row.amount, row.free, row.used, row.released)
     return {
@@ -121,8 +136,7 @@ def precheck(ledger: Ledger, tx: Connection, venue: str, proved: Proved, amount:
     if named is None or named.commitment != statement.commitment:
         # Who knows the commitment was shown it. To others an account, its epochs and its state do not exist.
         raise StatementMismatch("not a commitment that this hub attested", field="statement.commitment")
-    row = find(tx, tables.accounts, id=claimed.account)
-    _expect_fitting(ledger, tx, row, venue, proved, amount, expires)
+    _expect_fitting(ledger, tx, epochs.read_row(tx, claimed.account), venue, proved, amount, expires)
     snapshots.usable(ledger, tx, statement.snapshot.hex(), ledger.clock())
     _expect_end(ledger, expires, ledger.clock())
     return named
@@ -135,11 +149,11 @@ def _expect_end(ledger: Ledger, expires: int, now: int) -> None:
 
 
 def _expect_fitting(
-    ledger: Ledger, tx: Connection, account: Any, venue: str, proved: Proved, amount: int, expires: int
+    ledger: Ledger, tx: Connection, account: Holder, venue: str, proved: Proved, amount: int, expires: int
 ) -> None:
     """What statement, authorisation, account and amount say by themselves."""
     statement = proved.statement
-    accounts.expect_terms(ledger, account, statement, spoke=venue)
+    accounts.expect_terms(ledger, account, statement, venue=venue)
     purpose = consent.expect_purpose(statement, ForCredit)
     epochs.expect_epoch(account, statement.context.epoch)
     covered = to_quanta(statement.amount, ledger.decimals, field="statement.amount")
@@ -186,7 +200,7 @@ def reserve(ledger: Ledger, tx: Connection, venue: str, proved: Proved, amount: 
         "credit": credit, "venue": venue, "amount": str(amount), "expires": expires,
         **proved.evidence(),
     }  # fmt: skip
-    exposed: list[Any] = []
+    exposed: list[VenueRow] = []
     moved, state = epochs.advance(
         ledger, tx, account, snapshot, after, "credit-issued", content, live=account.live + amount, now=now,
         guard=lambda: exposed.append(venues.expose(tx, venue, amount)),
@@ -198,45 +212,31 @@ def reserve(ledger: Ledger, tx: Connection, venue: str, proved: Proved, amount: 
     entry = sign_credit_entry(
         entry_of(ledger, fresh, parts, sequence=0, caip2=exposed[0].caip2, now=now), ledger.signing_key(tx, now).private
     ).decode()
-    values = {
+    values: dict[str, Value] = {
         "id": credit, "account": account.id, "venue": venue, "epoch": account.epoch, "statement": fresh.statement,
         "snapshot": fresh.snapshot, "amount": amount, "free": amount, "used": 0, "released": 0, "sequence": 0,
         "issued": now, "expires": expires, "entry": entry,
     }  # fmt: skip
-    row = tx.execute(_ISSUE, values).one()
+    row = one(tx, CreditRow, _ISSUE, values)
     events.transfer(tx, moved.head, pledged(account.id), side(credit, "free"), amount)
     return {**view(ledger, row), "attested": state.to_json()}
 
 
-@dataclass(frozen=True)
-class _Fresh:
-    """A credit that has no row yet."""
-
-    id: str
-    account: str
-    venue: str
-    epoch: int
-    statement: str
-    snapshot: str
-    issued: int
-    expires: int
-
-
 def _locked(
     ledger: Ledger, tx: Connection, credit: str, venue: str | None, sequence: int | None
-) -> tuple[Account, Any]:
+) -> tuple[Account, CreditRow]:
     """Account and credit, both locked; checks whose credit it is and that the report is the next one."""
     named = read(tx, credit)
     if venue is not None and named.venue != venue:
         raise NotFound("no such credit", field="credit")
     account = epochs.read_account(ledger, tx, named.account, lock=True)
-    row = find(tx, tables.credits, lock=True, id=credit)
+    row = read(tx, credit, lock=True)
     if sequence is not None and sequence != row.sequence + 1:
         raise SequenceConflict("not the next report of this credit", field="sequence", expected=row.sequence + 1)
     return account, row
 
 
-def _settle(ledger: Ledger, tx: Connection, row: Any, parts: Parts, now: int) -> Tree:
+def _settle(ledger: Ledger, tx: Connection, row: CreditRow, parts: Parts, now: int) -> Tree:
     """Write a credit's new parts, its transfers and its signed entry."""
     caip2 = venues.read(tx, row.venue).caip2
     sequence = row.sequence + 1
@@ -287,7 +287,15 @@ def payable(venue: str) -> str:
 
 
 def _reduce(
-    ledger: Ledger, tx: Connection, account: Account, row: Any, free: int, used: int, paid: int, kind: Kind, now: int
+    ledger: Ledger,
+    tx: Connection,
+    account: Account,
+    row: CreditRow,
+    free: int,
+    used: int,
+    paid: int,
+    kind: Kind,
+    now: int,
 ) -> Tree:
     """Take parts of a credit out of the committed vector, and off venue and zone; ``paid`` of the used part in cash.
 
@@ -369,7 +377,7 @@ def sweep(ledger: Ledger) -> int:
             done += 1
         except ZkMarginError as err:
             # One credit that cannot be expired must not keep the others alive. Its row is named, nothing else.
-            diagnostics.logger().warning("not expired", credit=credit, code=err.code)
+            diagnostics.reporter().warning("not expired", credit=credit, code=err.code)
     return done
 
 
@@ -378,13 +386,13 @@ def listing(
 ) -> tuple[list[Tree], int | None]:
     """A page of credits by number, and where the next one begins."""
     c = tables.credits.c
-    query = select(tables.credits).where(c.number > after).order_by(c.number).limit(limit + 1)
+    query = every(CreditRow).where(c.number > after).order_by(c.number).limit(limit + 1)
     if account is not None:
         query = query.where(c.account == account)
     if venue is not None:
         query = query.where(c.venue == venue)
     if live:
         query = query.where(c.free + c.used > 0)
-    rows = list(tx.execute(query))
+    rows = list(each(tx, CreditRow, query))
     more = rows[limit - 1].number if len(rows) > limit else None
     return [view(ledger, row) for row in rows[:limit]], more

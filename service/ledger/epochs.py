@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
-from typing import Any
+from typing import TypeAlias
 
-from sqlalchemy import Connection, bindparam, select, update
+from sqlalchemy import Connection, bindparam, update
 
-from zkmargin.circuits.canonical import parse_json
 from zkmargin.circuits.snapshot import Snapshot
+from zkmargin.circuits.strict_json import parse_json
 from zkmargin.prover.commitment import commit
 from zkmargin.prover.domains import cheapest_domain
 from zkmargin.service.errors import NotFound
@@ -20,9 +20,12 @@ from zkmargin.service.ledger.events import Event, Kind, Tree, record, salted
 from zkmargin.service.ledger.portfolio import Portfolio
 from zkmargin.service.refusals import StaleEpoch
 from zkmargin.service.store import tables
-from zkmargin.service.store.queries import find, put
+from zkmargin.service.store.queries import put
+from zkmargin.service.store.rows import AccountRow, AttestationRow, Value, every, find, first
 from zkmargin.verifier.facts.attestation import Attestation
 
+_EPOCHS = tables.attestations.c
+_LATEST = every(AttestationRow).where(_EPOCHS.account == bindparam("of")).order_by(_EPOCHS.epoch.desc()).limit(1)
 _MOVE = update(tables.accounts).where(tables.accounts.c.id == bindparam("of_id"))
 
 
@@ -39,6 +42,10 @@ class Account:
     events: int
     head: str
     portfolio: Portfolio = field(repr=False)
+
+
+#: What a statement about an account is held against: its row, or the account with its portfolio opened.
+Holder: TypeAlias = Account | AccountRow
 
 
 @dataclass(frozen=True)
@@ -66,29 +73,33 @@ def sealed_purpose(account: str, epoch: int) -> str:
     return f"account/{account}/{epoch}"
 
 
-def read_account(ledger: Ledger, tx: Connection, account: str, *, lock: bool = False) -> Account:
-    """An account, with its row locked until the transaction ends if asked; ``NotFound``."""
-    row = find(tx, tables.accounts, lock=lock, id=account)
+def read_row(tx: Connection, account: str, *, lock: bool = False) -> AccountRow:
+    """An account's row, locked until the transaction ends if asked; ``NotFound``."""
+    row = find(tx, AccountRow, lock=lock, id=account)
     if row is None:
         raise NotFound("no such account", field="account")
-    opened = portfolio.from_bytes(ledger.vault.open(bytes(row.sealed), purpose=sealed_purpose(row.id, row.epoch)))
+    return row
+
+
+def read_account(ledger: Ledger, tx: Connection, account: str, *, lock: bool = False) -> Account:
+    """An account, with its row locked until the transaction ends if asked; ``NotFound``."""
+    row = read_row(tx, account, lock=lock)
+    opened = portfolio.from_bytes(ledger.vault.open(row.sealed, purpose=sealed_purpose(row.id, row.epoch)))
     return Account(row.id, row.rule, row.jurisdiction, row.state, row.epoch, row.live, row.events, row.head, opened)
 
 
 def attested(tx: Connection, account: str, epoch: int | None = None) -> Attested:
     """The attestation of an epoch, the latest by default; ``NotFound``."""
-    table = tables.attestations
     if epoch is None:
-        latest = select(table).where(table.c.account == account).order_by(table.c.epoch.desc()).limit(1)
-        row = tx.execute(latest).one_or_none()
+        row = first(tx, AttestationRow, _LATEST, {"of": account})
     else:
-        row = find(tx, table, account=account, epoch=epoch)
+        row = find(tx, AttestationRow, account=account, epoch=epoch)
     if row is None:
         raise NotFound("no such epoch of this account", field="epoch")
     return Attested(row.account, row.epoch, bytes.fromhex(row.commitment), row.leaf, row.document)
 
 
-def expect_epoch(account: Account, epoch: int) -> None:
+def expect_epoch(account: Holder, epoch: int) -> None:
     """``StaleEpoch`` unless a statement's epoch is the latest. It does not say which one is: a venue that was shown one
     epoch could follow the account's activity for ever. Its holder and granted venues can ask.
     """
@@ -122,7 +133,7 @@ def advance(
     *,
     live: int,
     now: int,
-    guard: Callable[[], None] | None = None,
+    guard: Callable[[], object] | None = None,
 ) -> tuple[Account, Attested]:
     """Commit to new positions with fresh blinding, sign and log the attestation, record the event.
 
@@ -136,7 +147,7 @@ def advance(
     epoch, sequence = account.epoch + 1, account.events + 1
     event = Event(account.id, sequence, epoch, kind, now, account.head, salted(content | after.commitment_data()))
     digest = record(ledger, tx, event)
-    values: dict[str, Any] = {
+    values: dict[str, Value] = {
         "epoch": epoch,
         "registry": snapshot.registry_digest.hex(),
         "sealed": ledger.vault.seal(after.to_bytes(), purpose=sealed_purpose(account.id, epoch)),

@@ -14,11 +14,13 @@ from typing import Any, Literal, get_args
 from sqlalchemy import Connection
 
 from zkmargin.circuits import canonical
-from zkmargin.circuits.canonical import canonical_bytes, parse_json
+from zkmargin.circuits.canonical import canonical_bytes
 from zkmargin.circuits.errors import InternalError
+from zkmargin.circuits.strict_json import parse_json
 from zkmargin.service.ledger.context import Ledger
 from zkmargin.service.store import tables
 from zkmargin.service.store.queries import put
+from zkmargin.service.store.rows import EventRow
 
 Tree = dict[str, Any]
 #: What the first event of an account follows.
@@ -83,9 +85,9 @@ def record(ledger: Ledger, tx: Connection, event: Event) -> str:
     return digest
 
 
-def read(ledger: Ledger, row: Any) -> Event:
+def read(ledger: Ledger, row: EventRow) -> Event:
     """An event from its row."""
-    content = parse_json(ledger.vault.open(bytes(row.sealed), purpose=purpose(row.account, row.sequence)), name="event")
+    content = parse_json(ledger.vault.open(row.sealed, purpose=purpose(row.account, row.sequence)), name="event")
     return Event(row.account, row.sequence, row.epoch, row.kind, row.time, row.previous, content)
 
 

@@ -20,13 +20,14 @@ from typing import Any, TypeVar
 
 from sqlalchemy import Connection, bindparam, delete, text, update
 
-from zkmargin.circuits.canonical import canonical_bytes, parse_json
+from zkmargin.circuits.canonical import canonical_bytes
 from zkmargin.circuits.errors import ZkMarginError
+from zkmargin.circuits.strict_json import parse_json
 from zkmargin.service.ledger.context import Ledger
 from zkmargin.service.refusals import IdempotencyMismatch, Refusal, RequestInProgress, Unavailable
 from zkmargin.service.store import tables
-from zkmargin.service.store.queries import find
 from zkmargin.service.store.queries import put_new as insert_new
+from zkmargin.service.store.rows import IdempotencyRow, find
 
 T = TypeVar("T")
 Tree = dict[str, Any]
@@ -92,13 +93,13 @@ class Outcome:
         return self.result
 
 
-def _read(ledger: Ledger, call: Call, row: Any) -> Outcome | None:
+def _read(ledger: Ledger, call: Call, row: IdempotencyRow) -> Outcome | None:
     """The outcome of a row, None while it has none; ``IdempotencyMismatch`` for another request's."""
     if row.request != call.request.hex():
         raise IdempotencyMismatch("this key was used for another request", field="idempotency-key")
     if row.status == AT_WORK:
         return None
-    tree: Tree = parse_json(ledger.vault.open(bytes(row.sealed), purpose=call.purpose), name="answer")
+    tree: Tree = parse_json(ledger.vault.open(row.sealed, purpose=call.purpose), name="answer")
     if row.status != REFUSED:
         return Outcome(tree)
     refusal = Refusal(tree["message"], field=tree["field"], **tree["extensions"])
@@ -106,14 +107,22 @@ def _read(ledger: Ledger, call: Call, row: Any) -> Outcome | None:
     return Outcome(refusal)
 
 
-def _claimed(ledger: Ledger, tx: Connection, call: Call) -> Any:
+def _claimed(ledger: Ledger, tx: Connection, call: Call) -> IdempotencyRow | None:
     """None if this try has put its own row under the key, and the row that is there otherwise."""
     now = ledger.clock()
     fresh = insert_new(
         tx, _TABLE, caller=call.caller, key=call.key, request=call.request.hex(), status=AT_WORK, sealed=b"",
         created=now, owner=call.owner, until=now + ledger.policy.claim_seconds,
     )  # fmt: skip
-    return None if fresh else find(tx, _TABLE, caller=call.caller, key=call.key)
+    return None if fresh else _found(tx, call)
+
+
+def _found(tx: Connection, call: Call, *, lock: bool = False) -> IdempotencyRow:
+    """The row under the key, which somebody put there before; ``Unavailable``."""
+    row = find(tx, IdempotencyRow, lock=lock, caller=call.caller, key=call.key)
+    if row is None:
+        raise Unavailable("the claim on this key was lost with the database's last moments")
+    return row
 
 
 def _write(ledger: Ledger, tx: Connection, call: Call, status: int, tree: Tree) -> None:
@@ -165,10 +174,10 @@ def _earlier(ledger: Ledger, tx: Connection, call: Call) -> Outcome | None:
     return outcome
 
 
-def _take(ledger: Ledger, tx: Connection, call: Call, row: Any) -> None:
+def _take(ledger: Ledger, tx: Connection, call: Call, row: IdempotencyRow) -> None:
     now = ledger.clock()
     place = call.place(row.owner) | {"taker": call.owner, "end": now + ledger.policy.claim_seconds}
-    if now < row.until or tx.execute(_TAKE, place).rowcount == 0:
+    if row.until is None or now < row.until or tx.execute(_TAKE, place).rowcount == 0:
         raise RequestInProgress("an earlier try of this request is still at work", field="idempotency-key")
 
 
@@ -179,9 +188,7 @@ def settle(ledger: Ledger, call: Call, work: Callable[[Connection], Tree]) -> Ou
     """
 
     def unit(tx: Connection) -> Outcome:
-        row = find(tx, _TABLE, lock=True, caller=call.caller, key=call.key)
-        if row is None:
-            raise Unavailable("the claim on this key was lost with the database's last moments")
+        row = _found(tx, call, lock=True)
         outcome = _read(ledger, call, row)
         if outcome is not None:
             return outcome
@@ -238,7 +245,7 @@ def refuse(ledger: Ledger, call: Call, error: ZkMarginError) -> Outcome:
     def unit(tx: Connection) -> Outcome:
         row = _claimed(ledger, tx, call)
         if row is not None:
-            row = find(tx, _TABLE, lock=True, caller=call.caller, key=call.key)
+            row = _found(tx, call, lock=True)
             outcome = _read(ledger, call, row)
             if outcome is not None:
                 return outcome

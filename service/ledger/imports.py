@@ -17,9 +17,9 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from pydantic import Field, StringConstraints
-from sqlalchemy import Connection, select
+from sqlalchemy import Connection
 
-from zkmargin.circuits.canonical import canonical_bytes, parse_json
+from zkmargin.circuits.canonical import canonical_bytes
 from zkmargin.circuits.errors import (
     MalformedInput,
     SignatureRejected,
@@ -29,11 +29,13 @@ from zkmargin.circuits.errors import (
 )
 from zkmargin.circuits.schema import Decimal, Name, Secret, Strict, Time, dump, validate
 from zkmargin.circuits.statement import CLOCK_SKEW
+from zkmargin.circuits.strict_json import parse_json
 from zkmargin.circuits.units import parse_decimal, to_lots
 from zkmargin.service.keys.signing import sign_token
 from zkmargin.service.ledger import epochs, portfolio, snapshots, venues
 from zkmargin.service.refusals import Conflict, Forbidden, VenueSuspended
 from zkmargin.service.store import tables
+from zkmargin.service.store.rows import KeyRow, each, every
 from zkmargin.verifier.facts.hub_keys import public_key
 from zkmargin.verifier.facts.jws import open_token
 
@@ -125,8 +127,8 @@ def read_import(data: bytes, public: bytes) -> Import:
 def _signed(tx: Connection, data: bytes, now: int) -> Import:
     """An import under a key that its signer, an operator or an active venue, has now; else ``SignatureRejected``."""
     c = tables.keys.c
-    valid = select(tables.keys).where(c.kind.in_(("operator", "venue")), c.not_before <= now, c.not_after >= now)
-    for row in tx.execute(valid.order_by(c.kid)).all():
+    valid = every(KeyRow).where(c.kind.in_(("operator", "venue")), c.not_before <= now, c.not_after >= now)
+    for row in list(each(tx, KeyRow, valid.order_by(c.kid))):
         try:
             taken = read_import(data, bytes.fromhex(row.public))
         except SignatureRejected:

@@ -18,7 +18,7 @@ _A = {"operator": "an operator", "oracle": "an oracle", "venue": "a venue", "acc
 def expect_free(ledger: Ledger, tx: Connection, kind: str, name: str) -> None:
     """``Conflict`` for a new operator, oracle, venue or account under a name that is not its own.
 
-    The hub's: a statement for the hub as spoke is one of withdrawal, and a venue of this name could ask for it. Nor may
+    The hub's: a statement for the hub as venue is one of withdrawal, and a venue of this name could ask for it. Nor may
     it differ in case alone. A reserved word. And the name of another kind of caller: where people read a name, no kind
     stands beside it.
     """

@@ -9,9 +9,10 @@ from typing import Any
 
 from py_arkworks_bls12381 import Scalar
 
-from zkmargin.circuits.canonical import canonical_bytes, parse_json
+from zkmargin.circuits.canonical import canonical_bytes
 from zkmargin.circuits.errors import CorruptData, MalformedInput
 from zkmargin.circuits.snapshot import Snapshot
+from zkmargin.circuits.strict_json import parse_json
 from zkmargin.circuits.units import MAX_LOTS
 from zkmargin.prover.commitment import Opening
 from zkmargin.service.refusals import PositionLimit, SnapshotRefused

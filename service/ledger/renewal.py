@@ -14,8 +14,9 @@ from typing import Any
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 from sqlalchemy import Connection, select
 
-from zkmargin.circuits.canonical import canonical_bytes, parse_json
+from zkmargin.circuits.canonical import canonical_bytes
 from zkmargin.circuits.errors import CorruptData, SignatureRejected
+from zkmargin.circuits.strict_json import parse_json
 from zkmargin.service.keys.signing import sign_credit_entry
 from zkmargin.service.ledger.context import Ledger
 from zkmargin.service.ledger.events import Tree

@@ -12,16 +12,18 @@ from fractions import Fraction
 from typing import Any
 
 from zkmargin.circuits.canonical import canonical_bytes
+from zkmargin.circuits.documents.statement import StatementModel, statement_from_model
 from zkmargin.circuits.errors import SignatureRejected, ZkMarginError
 from zkmargin.circuits.purpose import ForCredit, ForTrade, ForWithdrawal, Purpose
-from zkmargin.circuits.schema import StatementModel, validate
+from zkmargin.circuits.schema import validate
 from zkmargin.circuits.snapshot import Snapshot
-from zkmargin.circuits.statement import Statement, from_model
+from zkmargin.circuits.statement import Statement
 from zkmargin.circuits.units import format_fraction, parse_decimal, to_lots, to_quanta
 from zkmargin.service.ledger import credits, events, portfolio
 from zkmargin.service.ledger.context import Ledger
 from zkmargin.service.ledger.events import Event
 from zkmargin.service.ledger.imports import Replayed
+from zkmargin.service.store.rows import EventRow
 from zkmargin.verifier.facts.attestation import Attestation
 from zkmargin.verifier.facts.authorisation import check_authorises, verify_authorisation
 from zkmargin.verifier.facts.hub_keys import public_key
@@ -100,7 +102,7 @@ class Replay:
         if not holds:
             self.findings.append(finding)
 
-    def row(self, row: Any) -> bool:
+    def row(self, row: EventRow) -> bool:
         """Replay one event's row; says whether it could be."""
         name = f"event {row.account}/{row.sequence}"
         try:
@@ -256,16 +258,16 @@ class Replay:
         found.sequence += 1
         return found
 
-    def _proved(self, event: Event, state: Account, spoke: str, name: str) -> Statement:
+    def _proved(self, event: Event, state: Account, venue: str, name: str) -> Statement:
         """The statement of an event, which must be one that the hub takes, about the epoch before."""
-        statement = from_model(validate(StatementModel, event.content["statement"], name="statement"))
+        statement = statement_from_model(validate(StatementModel, event.content["statement"], name="statement"))
         attested, context, terms = (
             self.attested.get((event.account, event.epoch - 1)),
             statement.context,
             statement.terms,
         )
-        same = (context.hub, context.account, context.epoch, context.spoke, statement.rule_id) == (
-            self.ledger.name, event.account, event.epoch - 1, spoke, state.terms["rule"],
+        same = (context.hub, context.account, context.epoch, context.venue, statement.rule_id) == (
+            self.ledger.name, event.account, event.epoch - 1, venue, state.terms["rule"],
         )  # fmt: skip
         self.check(same, f"{name}: the statement is about something else")
         jurisdiction = state.terms["jurisdiction"]

@@ -8,8 +8,8 @@ from typing import Any
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from sqlalchemy import Connection, Table, insert, select, update
 
-from zkmargin.circuits.canonical import parse_json
 from zkmargin.circuits.errors import MalformedInput
+from zkmargin.circuits.strict_json import parse_json
 from zkmargin.service.keys.signing import raw_public, sign_hub_key
 from zkmargin.service.keys.vault import Vault
 from zkmargin.service.ledger import callers, epochs, events, names, transparency
@@ -19,6 +19,7 @@ from zkmargin.service.refusals import Conflict
 from zkmargin.service.store import tables
 from zkmargin.service.store.database import Database
 from zkmargin.service.store.migrate import upgrade
+from zkmargin.service.store.rows import HubRow, SigningKeyRow, every, find, one
 from zkmargin.verifier.facts.hub_keys import HubKey
 
 #: A signing key serves a year by default and is rotated before.
@@ -45,7 +46,7 @@ def initialise(
     fact = HubKey(name, public, now, now + KEY_SECONDS, b"")
 
     def unit(tx: Connection) -> Tree:
-        if tx.execute(select(tables.hub)).one_or_none() is not None:
+        if find(tx, HubRow, id=1) is not None:
             raise Conflict("the database holds a hub already", field="database")
         if operator[0].casefold() == name.casefold():
             raise Conflict("the hub's own name", field="operator")
@@ -88,19 +89,15 @@ def rotate_signing_key(ledger: Ledger, *, begins: int | None = None, seconds: in
     key = Ed25519PrivateKey.generate()
 
     def unit(tx: Connection) -> Tree:
-        last = tx.execute(
-            select(tables.signing_keys)
-            .order_by(tables.signing_keys.c.number.desc())
-            .limit(1)
-            .with_for_update(key_share=True)
-        ).one()
+        newest = every(SigningKeyRow).order_by(tables.signing_keys.c.number.desc()).limit(1)
+        last = one(tx, SigningKeyRow, newest.with_for_update(key_share=True))
         if not max(now, last.not_before) <= start <= last.not_after:
             raise MalformedInput("must be from now on, while the present key is valid", field="begins")
         if start + seconds < last.not_after:
             raise MalformedInput("must end no earlier than the present key", field="days")
         number = last.number + 1
         fact = HubKey(ledger.name, raw_public(key), start, start + seconds, bytes.fromhex(last.public))
-        secret = ledger.vault.open(bytes(last.sealed), purpose=f"signing-key/{last.number}")
+        secret = ledger.vault.open(last.sealed, purpose=f"signing-key/{last.number}")
         document = sign_hub_key(fact, Ed25519PrivateKey.from_private_bytes(secret))
         _store_key(tx, ledger.vault, number, key, fact, document)
         if start <= now:

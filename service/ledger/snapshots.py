@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from fractions import Fraction
 
 from sqlalchemy import Connection, insert, select
 
-from zkmargin.circuits.canonical import parse_json
 from zkmargin.circuits.snapshot import Snapshot
 from zkmargin.circuits.statement import CLOCK_SKEW
+from zkmargin.circuits.strict_json import parse_json
 from zkmargin.circuits.units import PPM
 from zkmargin.service.errors import NotFound
 from zkmargin.service.ledger import breakers
@@ -18,46 +17,34 @@ from zkmargin.service.ledger.events import Tree
 from zkmargin.service.ledger.portfolio import cash_line, credit_line
 from zkmargin.service.refusals import Conflict, SnapshotRefused, StaleSnapshot
 from zkmargin.service.store import tables
+from zkmargin.service.store.rows import HubRow, PublishedRow, every, find, first, one
 from zkmargin.verifier.facts.snapshot_signature import SnapshotSignature
 
-
-@dataclass(frozen=True)
-class Published:
-    """A published snapshot's row, without the document."""
-
-    digest: str
-    registry: str
-    oracle: str
-    time: int
-    valid_until: int
-    received: int
-
-    def to_json(self) -> Tree:
-        """As the interface shows it."""
-        return {
-            "digest": self.digest, "registry": self.registry, "oracle": self.oracle, "time": self.time,
-            "valid_until": self.valid_until,
-        }  # fmt: skip
+_LATEST = every(PublishedRow).order_by(tables.snapshots.c.time.desc()).limit(1)
 
 
-_COLUMNS = [tables.snapshots.c[name] for name in ("digest", "registry", "oracle", "time", "valid_until", "received")]
-_LATEST = select(*_COLUMNS).order_by(tables.snapshots.c.time.desc()).limit(1)
+def view(row: PublishedRow) -> Tree:
+    """As the interface shows it."""
+    return {
+        "digest": row.digest, "registry": row.registry, "oracle": row.oracle, "time": row.time,
+        "valid_until": row.valid_until,
+    }  # fmt: skip
 
 
-def latest(tx: Connection) -> Published:
+def latest(tx: Connection) -> PublishedRow:
     """The newest published snapshot; ``NotFound`` before the first."""
-    row = tx.execute(_LATEST).one_or_none()
+    row = first(tx, PublishedRow, _LATEST)
     if row is None:
         raise NotFound("no snapshot was published yet", field="snapshot")
-    return Published(*row)
+    return row
 
 
-def by_digest(tx: Connection, digest: str) -> Published:
+def by_digest(tx: Connection, digest: str) -> PublishedRow:
     """A published snapshot by its name; ``NotFound``."""
-    row = tx.execute(select(*_COLUMNS).where(tables.snapshots.c.digest == digest)).one_or_none()
+    row = find(tx, PublishedRow, digest=digest)
     if row is None:
         raise NotFound("no such snapshot was published here", field="snapshot")
-    return Published(*row)
+    return row
 
 
 def document(tx: Connection, digest: str) -> bytes:
@@ -134,10 +121,10 @@ def publish(ledger: Ledger, tx: Connection, snapshot: Snapshot, signed: Snapshot
             raise SnapshotRefused("does not divide a quote quantum", field=f"snapshot.instruments.{row}.lot")
     now = ledger.clock()
     # Publishing is rare: one at a time.
-    tx.execute(select(tables.hub).with_for_update(key_share=True))
+    one(tx, HubRow, every(HubRow).with_for_update(key_share=True))
     digest = snapshot.digest.hex()
     try:
-        last: Published | None = latest(tx)
+        last: PublishedRow | None = latest(tx)
     except NotFound:
         last = None
     if last is not None and last.digest != digest and snapshot.time <= last.time:
@@ -151,7 +138,7 @@ def publish(ledger: Ledger, tx: Connection, snapshot: Snapshot, signed: Snapshot
         )  # fmt: skip
         if last is not None and jumped(ledger.snapshot(tx, last.digest), snapshot, ledger.policy.jump_ppm):
             breakers.open_breaker(ledger, tx, breakers.HUB, "price-jump")
-    return by_digest(tx, digest).to_json()
+    return view(by_digest(tx, digest))
 
 
 def jumped(old: Snapshot, new: Snapshot, limit_ppm: int) -> bool:

@@ -50,7 +50,7 @@ def _expect_counterparty(mine: Statement, other: Statement, side: str) -> None:
 
 
 def _eligible(ledger: Ledger, tx: Connection, account: Account, venue: str, proved: Proved, now: int) -> Snapshot:
-    snapshot = accounts.expect_movable(ledger, tx, account, proved.statement, spoke=venue, now=now)
+    snapshot = accounts.expect_movable(ledger, tx, account, proved.statement, venue=venue, now=now)
     consent.expect_purpose(proved.statement, ForTrade)
     consent.expect_authorised(ledger, tx, proved)
     breakers.expect_closed(tx, breakers.venue_scope(venue))

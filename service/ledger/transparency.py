@@ -12,15 +12,16 @@ from collections.abc import Callable
 
 from sqlalchemy import Connection, insert, select, tuple_, update
 
-from zkmargin.circuits.canonical import parse_json
 from zkmargin.circuits.errors import CorruptData, SignatureRejected
+from zkmargin.circuits.strict_json import parse_json
 from zkmargin.service.errors import NotFound
 from zkmargin.service.keys.signing import sign_tree_head
 from zkmargin.service.ledger import merkle_tree
 from zkmargin.service.ledger.context import Ledger
 from zkmargin.service.ledger.events import Tree
 from zkmargin.service.store import tables
-from zkmargin.service.store.queries import find, put
+from zkmargin.service.store.queries import put
+from zkmargin.service.store.rows import LogNodeRow, LogStateRow, TreeHeadRow, each, every, find, first
 from zkmargin.verifier.facts.hub_keys import public_key
 from zkmargin.verifier.facts.transparency import MAX_HEAD_AGE, TreeHead, leaf_hash, verify_tree_head
 
@@ -30,13 +31,13 @@ LOCK = select(tables.log_state.c.id).where(tables.log_state.c.id == 1).with_for_
 #: Seconds after which the head of a log that has not grown is signed anew: a third of what readers take.
 REFRESH_SECONDS = MAX_HEAD_AGE // 3
 _INSERT_NODES, _GROW = insert(tables.log_nodes), update(tables.log_state)
-_NEWEST = select(tables.tree_heads).order_by(tables.tree_heads.c.size.desc()).limit(1)
+_NEWEST = every(TreeHeadRow).order_by(tables.tree_heads.c.size.desc()).limit(1)
 
 
 def append(ledger: Ledger, tx: Connection, token: str, now: int) -> int:
     """Append an attestation's token; gives its index. Signs and stores the head of the new size."""
-    state = find(tx, tables.log_state, lock=True, id=1)
-    raw = bytes(state.frontier)
+    state = _locked(tx)
+    raw = state.frontier
     frontier = merkle_tree.Frontier(state.size, tuple(raw[i : i + _HASH] for i in range(0, len(raw), _HASH)))
     grown, nodes = merkle_tree.append(frontier, leaf_hash(token.encode()))
     tx.execute(
@@ -46,13 +47,21 @@ def append(ledger: Ledger, tx: Connection, token: str, now: int) -> int:
     tx.execute(_GROW, {"size": grown.size, "frontier": b"".join(grown.nodes)})
     head = TreeHead(ledger.name, grown.size, merkle_tree.root(grown), max(now, _time_of(tx, state.size)))
     put(tx, tables.tree_heads, size=head.size, root=head.root.hex(), time=head.time, document=_signed(ledger, tx, head))
-    return int(state.size)
+    return state.size
+
+
+def _locked(tx: Connection) -> LogStateRow:
+    """The log's one row, locked: the last lock that a booking takes."""
+    state = find(tx, LogStateRow, lock=True, id=1)
+    if state is None:
+        raise CorruptData("the log's state is missing", field="log")
+    return state
 
 
 def _time_of(tx: Connection, size: int) -> int:
     """When the head of a size was signed; 0 for the tree without leaves, which has none."""
-    row = find(tx, tables.tree_heads, size=size)
-    return 0 if row is None else int(row.time)
+    row = find(tx, TreeHeadRow, size=size)
+    return 0 if row is None else row.time
 
 
 def _signed(ledger: Ledger, tx: Connection, head: TreeHead) -> str:
@@ -69,7 +78,7 @@ def refresh(ledger: Ledger) -> bool:
 
 
 def _is_due(ledger: Ledger, tx: Connection) -> bool:
-    now, row = ledger.clock(), tx.execute(_NEWEST).one_or_none()
+    now, row = ledger.clock(), first(tx, TreeHeadRow, _NEWEST)
     if row is None:
         return False
     newest = public_key(bytes.fromhex(ledger.signing_key(tx, max(now, row.time)).public))
@@ -77,13 +86,12 @@ def _is_due(ledger: Ledger, tx: Connection) -> bool:
         verify_tree_head(row.document.encode(), newest)
     except SignatureRejected:
         return True
-    return bool(row.time <= now - REFRESH_SECONDS)
+    return row.time <= now - REFRESH_SECONDS
 
 
 def resign(ledger: Ledger, tx: Connection) -> bool:
     """Sign the newest head anew, now. The log's row is locked, so that no larger head gets an earlier time."""
-    state = find(tx, tables.log_state, lock=True, id=1)
-    row = find(tx, tables.tree_heads, size=state.size)
+    row = find(tx, TreeHeadRow, size=_locked(tx).size)
     if row is None:
         return False
     head = TreeHead(ledger.name, row.size, bytes.fromhex(row.root), max(ledger.clock(), row.time))
@@ -94,8 +102,7 @@ def resign(ledger: Ledger, tx: Connection) -> bool:
 
 def head(tx: Connection, size: int | None = None) -> tuple[int, Tree]:
     """Size and signed document of a tree head, the latest by default; ``NotFound`` before the first leaf."""
-    table = tables.tree_heads
-    row = tx.execute(_NEWEST if size is None else select(table).where(table.c.size == size)).one_or_none()
+    row = first(tx, TreeHeadRow, _NEWEST) if size is None else find(tx, TreeHeadRow, size=size)
     if row is None:
         raise NotFound("the log has no tree head of this size", field="size")
     return row.size, parse_json(row.document.encode(), name="tree-head")
@@ -105,8 +112,8 @@ def _path(tx: Connection, function: Callable[[merkle_tree.Get], list[bytes]]) ->
     """A path as hex, its nodes read in one query."""
     table = tables.log_nodes
     wanted = merkle_tree.nodes_read(function)
-    rows = tx.execute(select(table).where(tuple_(table.c.level, table.c.position).in_(wanted)))
-    nodes = {(row.level, row.position): bytes(row.hash) for row in rows}
+    rows = each(tx, LogNodeRow, every(LogNodeRow).where(tuple_(table.c.level, table.c.position).in_(wanted)))
+    nodes = {(row.level, row.position): row.hash for row in rows}
     if len(nodes) != len(set(wanted)):
         raise CorruptData("nodes of the log are missing", field="log")
     return [node.hex() for node in function(lambda level, position: nodes[level, position])]

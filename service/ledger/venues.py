@@ -6,9 +6,7 @@ That is all that a venue can cost: it is paid out of credit that it has used, an
 
 from __future__ import annotations
 
-from typing import Any
-
-from sqlalchemy import BigInteger, ColumnElement, Connection, Table, bindparam, select, update
+from sqlalchemy import BigInteger, ColumnElement, Connection, Executable, Table, bindparam, select, update
 
 from zkmargin.service.ledger import callers, names
 from zkmargin.service.ledger.context import Ledger
@@ -16,10 +14,10 @@ from zkmargin.service.ledger.events import Tree
 from zkmargin.service.ledger.idempotency import insert_new
 from zkmargin.service.refusals import CapBelowExposure, CapExceeded, Conflict, UnknownVenue, VenueSuspended
 from zkmargin.service.store import tables
-from zkmargin.service.store.queries import find
+from zkmargin.service.store.rows import Value, VenueRow, ZoneRow, each, every, find, first, one
 
 
-def view(ledger: Ledger, row: Any) -> Tree:
+def view(ledger: Ledger, row: VenueRow) -> Tree:
     """A venue as operators and the venue itself see it."""
     return {
         "venue": row.id, "caip2": row.caip2, "zone": row.zone, "cap": ledger.money(row.cap),
@@ -27,9 +25,9 @@ def view(ledger: Ledger, row: Any) -> Tree:
     }  # fmt: skip
 
 
-def read(tx: Connection, venue: str, *, lock: bool = False) -> Any:
+def read(tx: Connection, venue: str, *, lock: bool = False) -> VenueRow:
     """A venue's row; ``UnknownVenue``."""
-    row = find(tx, tables.venues, lock=lock, id=venue)
+    row = find(tx, VenueRow, lock=lock, id=venue)
     if row is None:
         raise UnknownVenue("no venue of this name is registered", field="venue")
     return row
@@ -37,13 +35,13 @@ def read(tx: Connection, venue: str, *, lock: bool = False) -> Any:
 
 def listing(ledger: Ledger, tx: Connection) -> list[Tree]:
     """All venues, by name."""
-    return [view(ledger, row) for row in tx.execute(select(tables.venues).order_by(tables.venues.c.id))]
+    return [view(ledger, row) for row in each(tx, VenueRow, every(VenueRow).order_by(tables.venues.c.id))]
 
 
 def set_zone(ledger: Ledger, tx: Connection, zone: str, cap: int) -> Tree:
     """Make a zone or change its cap; ``CapBelowExposure``."""
     insert_new(tx, tables.zones, id=zone, cap=cap)
-    row = tx.execute(select(tables.zones).where(tables.zones.c.id == zone).with_for_update(key_share=True)).one()
+    row = one(tx, ZoneRow, every(ZoneRow).where(tables.zones.c.id == zone).with_for_update(key_share=True))
     if cap < row.exposure:
         raise CapBelowExposure("more is out already", field="cap", exposure=ledger.money(row.exposure))
     tx.execute(update(tables.zones).where(tables.zones.c.id == zone).values(cap=cap))
@@ -55,7 +53,7 @@ def register(ledger: Ledger, tx: Connection, venue: str, caip2: str, zone: str, 
     zone.
     """
     names.expect_free(ledger, tx, "venue", venue)
-    if tx.execute(select(tables.zones.c.id).where(tables.zones.c.id == zone)).one_or_none() is None:
+    if find(tx, ZoneRow, id=zone) is None:
         raise UnknownVenue("no such zone: set its cap first", field="zone")
     now = ledger.clock()
     if not insert_new(tx, tables.venues, id=venue, caip2=caip2, zone=zone, cap=cap, state="active", registered=now):
@@ -82,7 +80,7 @@ def set_state(ledger: Ledger, tx: Connection, venue: str, state: str) -> Tree:
     return view(ledger, read(tx, venue))
 
 
-def _shift(table: Table, chosen: ColumnElement[bool], *conditions: ColumnElement[bool], **besides: Any) -> Any:
+def _shift(table: Table, chosen: ColumnElement[bool], *conditions: ColumnElement[bool], **besides: int) -> Executable:
     """A prepared change of exposure by :amount, on condition; gives the row if it was made."""
     amount = bindparam("amount", type_=BigInteger)
     values = {"exposure": table.c.exposure + amount, **besides}
@@ -101,13 +99,13 @@ _RAISE_VENUE = _shift(tables.venues, _ITSELF, tables.venues.c.state == "active",
 _LOWER_ZONE, _LOWER_VENUE = _shift(tables.zones, _OF_VENUE), _shift(tables.venues, _ITSELF)
 
 
-def expose(tx: Connection, venue: str, amount: int) -> Any:
+def expose(tx: Connection, venue: str, amount: int) -> VenueRow:
     """Raise the exposure of a venue and its zone, which locks both; ``VenueSuspended``, ``CapExceeded``. Gives the
     venue's row, whose count of failed proofs begins anew: a proof held.
     """
-    change = {"of": venue, "amount": amount}
-    zone = tx.execute(_RAISE_ZONE, change).one_or_none()
-    row = tx.execute(_RAISE_VENUE, change).one_or_none() if zone is not None else None
+    change: dict[str, Value] = {"of": venue, "amount": amount}
+    zone = first(tx, ZoneRow, _RAISE_ZONE, change)
+    row = first(tx, VenueRow, _RAISE_VENUE, change) if zone is not None else None
     if row is not None:
         return row
     if read(tx, venue).state != "active":
@@ -116,8 +114,8 @@ def expose(tx: Connection, venue: str, amount: int) -> Any:
     raise CapExceeded(f"the {scope} has no room for this amount", field="amount", scope=scope)
 
 
-def relieve(tx: Connection, venue: str, amount: int) -> Any:
+def relieve(tx: Connection, venue: str, amount: int) -> VenueRow:
     """Lower the exposure of a venue and its zone; gives the venue's row."""
-    change = {"of": venue, "amount": -amount}
-    tx.execute(_LOWER_ZONE, change).one()
-    return tx.execute(_LOWER_VENUE, change).one()
+    change: dict[str, Value] = {"of": venue, "amount": -amount}
+    one(tx, ZoneRow, _LOWER_ZONE, change)
+    return one(tx, VenueRow, _LOWER_VENUE, change)

@@ -1,6 +1,8 @@
-"""Structured logs on standard error. Events have fixed names and typed members; no body, path, query or key.
+"""What an operator reads: structured lines on standard error.
 
-An exception is logged by type and place alone: its message or its frames' locals could hold a position.
+Events have fixed names and typed members; no body, path, query or key.
+
+An exception is told by type and place alone: its message or its frames' locals could hold a position.
 """
 
 from __future__ import annotations
@@ -40,11 +42,11 @@ class _Bridge(logging.Handler):
     def emit(self, record: logging.LogRecord) -> None:
         """One event for one record."""
         first = str(record.msg).partition("\n")[0][:100]
-        logger().warning("server", logger=record.name, message=first)
+        reporter().warning("server", logger=record.name, message=first)
 
 
-def logger() -> Any:
-    """The service's logger."""
+def reporter() -> Any:
+    """What writes diagnostics."""
     return structlog.get_logger()
 
 

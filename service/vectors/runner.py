@@ -1,4 +1,4 @@
-"""Run cases through engines and judge the answers. Counts are what was run; a run of nothing is an error."""
+"""Run cases through engines and compare the answers. Counts are what was run; a run of nothing is an error."""
 
 from __future__ import annotations
 
@@ -68,7 +68,7 @@ class Report:
         }
 
 
-def judge(case: Case, answer: Answer, *, exact: bool) -> str | None:
+def fault_of(case: Case, answer: Answer, *, exact: bool) -> str | None:
     """What is wrong with an answer, or None.
 
     The verdict must be the expected one, every expected value must come out and be equal, and an error code, where
@@ -122,7 +122,7 @@ def _count(case: Case, answer: Answer, engine: Engine, tally: Tally, report: Rep
     if answer.verdict == "unsupported":
         tally.not_covered += 1
         return
-    fault = judge(case, answer, exact=engine.exact)
+    fault = fault_of(case, answer, exact=engine.exact)
     if fault is None:
         tally.passed += 1
         return

@@ -48,7 +48,7 @@ class Verdict:
     hub: str
     account: str
     epoch: int
-    spoke: str
+    venue: str
     nonce: str
     expiry: int
     amount: str

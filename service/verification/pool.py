@@ -23,6 +23,7 @@ from dataclasses import dataclass, field
 from multiprocessing.connection import wait
 
 from zkmargin.circuits.errors import InternalError, ZkMarginError
+from zkmargin.circuits.rules.installed import register_installed
 from zkmargin.service.errors import NotReady, Overloaded, TooExpensive
 from zkmargin.service.observability import diagnostics
 from zkmargin.service.observability.metrics import Metrics
@@ -89,12 +90,14 @@ class _Slot:
     task: asyncio.Task[None] | None = field(default=None, repr=False)
 
 
-def _settle_down(nice: int) -> None:
+def _settle_down(nice: int, rules: tuple[str, ...]) -> None:
     """In a fresh process: outlive the server's signals, which mean a graceful end, but not the server itself.
 
-    ``nice`` lowers its priority beside the server, the database and other pools.
+    ``nice`` lowers its priority beside the server, the database and other pools; ``rules`` are those that the server
+    registered.
     """
     os.nice(nice)
+    register_installed(rules)
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
     parent = multiprocessing.parent_process()
@@ -133,12 +136,14 @@ class VerifierPool:
         job_timeout: float = 20.0,
         keep: int = 8,
         nice: int = 0,
+        rules: tuple[str, ...] = (),
         store: SnapshotStore | None = None,
         lookup: Lookup | None = None,
         metrics: Metrics | None = None,
     ) -> None:
         self.processes, self.batch_wait, self.max_batch = processes, batch_wait, max_batch
         self.max_queue, self.job_timeout, self.keep, self.nice = max_queue, job_timeout, keep, nice
+        self.rules = rules
         self.store = store or SnapshotStore(64 * 1024 * 1024)
         self.lookup = lookup
         self.metrics = metrics or Metrics()
@@ -149,7 +154,7 @@ class VerifierPool:
         self._slots: list[_Slot] = []
         self._tasks: set[asyncio.Task[None]] = set()
         self._closed = True
-        self._log = diagnostics.logger()
+        self._diagnostics = diagnostics.reporter()
         context = multiprocessing.get_context("forkserver")
         context.set_forkserver_preload(["zkmargin.service.verification.worker"])
         self._context = context
@@ -287,7 +292,7 @@ class VerifierPool:
                     ticket.settle(NotReady("the service is stopping"))
                 raise
             except Exception as err:
-                self._log.error("exception", kind=type(err).__name__, place=diagnostics.place(err))
+                self._diagnostics.error("exception", kind=type(err).__name__, place=diagnostics.place(err))
                 for ticket in tickets:
                     ticket.settle(InternalError("unexpected"))
             finally:
@@ -343,7 +348,7 @@ class VerifierPool:
             ticket.settle(NotReady("the service is stopping"))
             raise
         except Exception as err:
-            self._log.error("exception", kind=type(err).__name__, place=diagnostics.place(err))
+            self._diagnostics.error("exception", kind=type(err).__name__, place=diagnostics.place(err))
             ticket.settle(err if isinstance(err, ZkMarginError) else InternalError("unexpected"))
             return
         ticket.envelope = Envelope(ticket.envelope.job, documents, ticket.envelope.heavy)
@@ -360,7 +365,7 @@ class VerifierPool:
             async with asyncio.timeout(self.job_timeout):
                 return await loop.run_in_executor(slot.executor, _run, [t.envelope for t in tickets])
         except (BrokenProcessPool, TimeoutError) as err:
-            self._log.warning("process replaced", kind=type(err).__name__, jobs=len(tickets))
+            self._diagnostics.warning("process replaced", kind=type(err).__name__, jobs=len(tickets))
             self.metrics.replaced.inc()
             # What took too long by itself would do so again.
             tickets[0].tried |= isinstance(err, TimeoutError) and len(tickets) == 1
@@ -370,7 +375,9 @@ class VerifierPool:
             self.metrics.work.observe(loop.time() - begin)
 
     def _executor(self) -> ProcessPoolExecutor:
-        return ProcessPoolExecutor(1, mp_context=self._context, initializer=_settle_down, initargs=(self.nice,))
+        return ProcessPoolExecutor(
+            1, mp_context=self._context, initializer=_settle_down, initargs=(self.nice, self.rules)
+        )
 
     async def _warm(self, slot: _Slot) -> None:
         loop = asyncio.get_running_loop()
@@ -385,7 +392,7 @@ class VerifierPool:
             try:
                 await self._warm(slot)
             except (BrokenProcessPool, TimeoutError, ZkMarginError) as err:
-                self._log.error("process not started", kind=type(err).__name__)
+                self._diagnostics.error("process not started", kind=type(err).__name__)
                 await asyncio.sleep(RETRY_START)
             else:
                 return

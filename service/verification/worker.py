@@ -16,8 +16,8 @@ from dataclasses import dataclass, field
 from functools import lru_cache
 from typing import TYPE_CHECKING, TypeVar
 
-from zkmargin.circuits import snapshot as snapshots
-from zkmargin.circuits import statement as statements
+from zkmargin.circuits.documents.snapshot import snapshot_from_bytes
+from zkmargin.circuits.documents.statement import StatementModel, statement_from_model
 from zkmargin.circuits.errors import (
     InternalError,
     MalformedInput,
@@ -27,13 +27,13 @@ from zkmargin.circuits.errors import (
     StatementMismatch,
     ZkMarginError,
 )
-from zkmargin.circuits.schema import ProofModel, StatementModel, dump, load, validate
+from zkmargin.circuits.schema import ProofModel, dump, load, validate
 from zkmargin.circuits.snapshot import Snapshot
 from zkmargin.circuits.statement import Statement
 from zkmargin.prover.documents import proof_of
 from zkmargin.service.errors import TooExpensive, UnknownSnapshot
-from zkmargin.service.http.json_body import parse_body
-from zkmargin.service.http.routes.proof_models import MAX_SNAPSHOTS, VerifyBatchRequest, VerifyRequest
+from zkmargin.service.http.routes.proofs.schemas import MAX_SNAPSHOTS, VerifyBatchRequest, VerifyRequest
+from zkmargin.service.http.schemas import parse_body
 from zkmargin.service.verification.budget import Budget, Full, Heavy
 from zkmargin.service.verification.jobs import (
     CHECKS,
@@ -193,7 +193,7 @@ class Judge:
         if len(text) > HEAVY_BYTES and not heavy:
             raise Heavy
         try:
-            snap = snapshots.from_bytes(text)
+            snap = snapshot_from_bytes(text)
         except ZkMarginError as err:
             if err.field:
                 err.field = name + err.field.removeprefix("snapshot")
@@ -256,7 +256,7 @@ def _verdict(case: _Case) -> Verdict | ZkMarginError:
         hub=context.hub,
         account=context.account,
         epoch=context.epoch,
-        spoke=context.spoke,
+        venue=context.venue,
         nonce=context.nonce,
         expiry=context.expiry,
         amount=statement.amount,
@@ -339,7 +339,7 @@ def _case(
     """One proof's documents as domain types. A proof of another statement is a verdict, found by the proof's check."""
     now = int(time.time()) if job.now is None else job.now
     try:
-        stated = statements.from_model(statement)
+        stated = statement_from_model(statement)
         case = _Case(stated, b"", attestation, signed, hub_keys, oracle_keys, now)
         try:
             case.proof = proof_of(proof, stated)

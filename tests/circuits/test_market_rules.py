@@ -9,8 +9,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from zkmargin.circuits import canonical, snapshot, statement
+from zkmargin.circuits import canonical, statement
 from zkmargin.circuits.compiler import Constraint, MarginRule, compile_rule
+from zkmargin.circuits.documents.snapshot import snapshot_from_bytes
+from zkmargin.circuits.documents.statement import statement_from_bytes
 from zkmargin.circuits.errors import (
     MalformedInput,
     NotSolvent,
@@ -21,7 +23,7 @@ from zkmargin.circuits.errors import (
 )
 from zkmargin.circuits.expression import Abs, Election, Expression, Linear, Max, Part, Sum
 from zkmargin.circuits.rules import Terms, build
-from zkmargin.circuits.rules.terms import chords
+from zkmargin.circuits.rules.chords import chords
 from zkmargin.circuits.snapshot import Snapshot
 from zkmargin.prover import solvency
 from zkmargin.prover.commitment import commit
@@ -56,7 +58,7 @@ def make(
         "schema": "zkmargin/snapshot/1", "time": 1000, "quote": {"currency": "USD", "decimals": 2, "value_decimals": 6},
         "rule": rule, "scenarios": list(scenarios), "instruments": instruments,
     }  # fmt: skip
-    return snapshot.from_bytes(canonical.canonical_bytes(tree))
+    return snapshot_from_bytes(canonical.canonical_bytes(tree))
 
 
 def tiered(table: object = TABLE, overlays: dict[str, Any] | None = None) -> Snapshot:
@@ -97,7 +99,7 @@ def try_proof(snap: Snapshot, lots: list[int], amount: str = "0", level: str = "
     """Prove and verify; raises whatever the prover raises."""
     commitment, opening = commit(lots, cheapest_domain(snap))
     fact = Attestation("h", "a", 1, commitment, opening.domain, snap.registry_digest, snap.time)
-    stated = make_statement(snap, fact, spoke="s", amount=amount, expiry=2000, level=level, **extra)
+    stated = make_statement(snap, fact, venue="s", amount=amount, expiry=2000, level=level, **extra)
     verify(stated, snap, prove(stated, snap, opening), now=1001)
 
 
@@ -134,7 +136,7 @@ def test_coarse_quanta_do_not_turn_the_levels_around() -> None:
     for inst in tree["instruments"]:
         inst["values"] = ["1", "1"]
         inst |= {"lot": "1", "mark": "1"}
-    snap = snapshot.from_bytes(canonical.canonical_bytes(tree))
+    snap = snapshot_from_bytes(canonical.canonical_bytes(tree))
     z = [0, 200_000, 0, 0]
     initial, end, maintenance = (build(snap, terms(level)) for level in ("initial", "liquidation-end", "maintenance"))
     assert (
@@ -240,7 +242,7 @@ def test_a_proof_under_one_election_does_not_hold_under_another() -> None:
 
     def stated(choice: str) -> statement.Statement:
         return make_statement(
-            snap, fact, spoke="s", amount="1", expiry=2000, elections={"emode": choice}, nonce="0" * 32
+            snap, fact, venue="s", amount="1", expiry=2000, elections={"emode": choice}, nonce="0" * 32
         )
 
     proof = prove(stated("none"), snap, opening)
@@ -322,10 +324,10 @@ def test_an_overlay_set_must_exist_and_be_sorted() -> None:
         try_proof(snap, [1000, 0, 0, 0], overlays=["eu"])
     commitment, opening = commit([1000, 0, 0, 0], 256)
     fact = Attestation("h", "a", 1, commitment, opening.domain, snap.registry_digest, snap.time)
-    made = dict(make_statement(snap, fact, spoke="s", amount="0", expiry=2000, overlays=["no-gold", "retail"]).tree)
+    made = dict(make_statement(snap, fact, venue="s", amount="0", expiry=2000, overlays=["no-gold", "retail"]).tree)
     for wrong in (["retail", "no-gold"], ["retail", "retail"]):
         with pytest.raises(MalformedInput):
-            statement.from_bytes(canonical.canonical_bytes({**made, "overlays": wrong}))
+            statement_from_bytes(canonical.canonical_bytes({**made, "overlays": wrong}))
 
 
 def test_greeks_add_up() -> None:

@@ -407,7 +407,7 @@ def test_the_reference_verifies_a_proof_with_the_amount_in_a_charge() -> None:
     commitment, opening = commit(lots, cheapest_domain(snap))
     fact = Attestation("h", "a", 1, commitment, opening.domain, snap.registry_digest, snap.time)
     made = make_statement(
-        snap, fact, spoke="s", amount="17000", expiry=2000, level="initial", elections={"emode": "eth"}
+        snap, fact, venue="s", amount="17000", expiry=2000, level="initial", elections={"emode": "eth"}
     )  # fmt: skip
     bound = bind(made, snap)
     scenarios = {bound.program.system.rows[k].name for k in bound.program.scenario_rows}

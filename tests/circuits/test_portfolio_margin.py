@@ -214,7 +214,7 @@ def test_an_account_proves_its_margin_and_not_a_quantum_more(level: str) -> None
     def state(amount: int, elections: dict[str, str]) -> Any:
         text = format_quanta(amount, QUOTE_DECIMALS)
         return make_statement(
-            snapshot, fact, spoke="s", amount=text, expiry=NOW + 60, level=level, elections=elections
+            snapshot, fact, venue="s", amount=text, expiry=NOW + 60, level=level, elections=elections
         )  # fmt: skip
 
     best = solvency.best_choice(rule, lots)

@@ -16,11 +16,13 @@ from tests.circuits.test_market_rules import best_slack, loans, terms, tiered, t
 from tests.circuits.test_portfolio_margin import own_tree
 from tests.circuits.test_span import span
 from tests.support.toy import snapshot_tree
-from zkmargin.circuits import canonical, snapshot
+from zkmargin.circuits import canonical
 from zkmargin.circuits.compiler import MarginRule, compile_rule
+from zkmargin.circuits.documents.snapshot import snapshot_from_bytes
 from zkmargin.circuits.errors import MalformedInput, NotSolvent, RuleRefused, ZkMarginError
 from zkmargin.circuits.expression import FloorDiv, Linear, Sum
-from zkmargin.circuits.rules import LEVELS, RULES, Builder, Terms, build
+from zkmargin.circuits.rules import LEVELS, SHIPPED, Terms, build, rule_of
+from zkmargin.circuits.rules.rule import Builder
 from zkmargin.circuits.rules.terms import ceil, lot_notional
 from zkmargin.circuits.snapshot import Snapshot
 from zkmargin.circuits.units import PPM, ceil_div, format_fraction, isqrt_ceil
@@ -51,11 +53,11 @@ BETTER = {"ltv_ppm", "threshold_ppm"}
 
 
 def cross() -> Snapshot:
-    return snapshot.from_bytes(canonical.canonical_bytes(snapshot_tree(6)))
+    return snapshot_from_bytes(canonical.canonical_bytes(snapshot_tree(6)))
 
 
 def portfolio() -> Snapshot:
-    return snapshot.from_bytes(canonical.canonical_bytes(own_tree()))
+    return snapshot_from_bytes(canonical.canonical_bytes(own_tree()))
 
 
 SNAPSHOTS: dict[str, Callable[[], Snapshot]] = {"cross": cross, "tiered": tiered, "loans": loans, "span": span}
@@ -82,7 +84,7 @@ def raised(snap: Snapshot, path: tuple[Any, ...]) -> Snapshot | None:
     more = node[path[-1]] + node[path[-1]] // 10 + 1_000
     node[path[-1]] = more if str(path[-1]).endswith("_ppb") else min(1_000_000, more)
     try:
-        made = snapshot.from_bytes(canonical.canonical_bytes(tree))
+        made = snapshot_from_bytes(canonical.canonical_bytes(tree))
         for level in LEVELS:
             build(made, terms(level))
     except ZkMarginError:
@@ -123,7 +125,7 @@ def test_rates_of_every_rule_are_found_and_most_can_be_raised() -> None:
 def buffered(snap: Snapshot, **overlay: Any) -> Snapshot:
     tree = copy.deepcopy(dict(snap.tree))
     tree["rule"]["overlays"] = {"slow": [{"type": "latency-buffer", "daily_ppm": 40_000, **overlay}]}
-    return snapshot.from_bytes(canonical.canonical_bytes(tree))
+    return snapshot_from_bytes(canonical.canonical_bytes(tree))
 
 
 @pytest.mark.parametrize("name", SNAPSHOTS)
@@ -159,6 +161,11 @@ def coarse(build_fine: Builder, factor: int) -> Builder:
     return made
 
 
+def replace_builder(patch: pytest.MonkeyPatch, snap: Snapshot, builder: Builder) -> None:
+    """Another builder for the snapshot's rule."""
+    patch.setattr(f"{SHIPPED[snap.rule_id]}.RULE", replace(rule_of(snap), build=builder))
+
+
 @pytest.mark.parametrize("name", SNAPSHOTS)
 @settings(max_examples=15, deadline=None)
 @given(raw=RAW, factor=st.sampled_from([1, 2, 3, 99, 10**3, 10**5, 7 * 10**6]), horizon=st.integers(1, 10**6))
@@ -168,7 +175,7 @@ def test_a_latency_buffer_is_taken_from_a_rule_of_any_unit(
     """Exactly the buffer, rounded up once to the rule's unit, also where that is coarser than a fine quantum."""
     snap = buffered(SNAPSHOTS[name]())
     with pytest.MonkeyPatch.context() as patch:
-        patch.setitem(RULES, snap.rule_id, coarse(RULES[snap.rule_id], factor))
+        replace_builder(patch, snap, coarse(rule_of(snap).build, factor))
         for level in LEVELS:
             plain = build(snap, Terms(level, Fraction(1), horizon))
             rule = build(snap, Terms(level, Fraction(1), horizon, overlays=("slow",)))
@@ -189,7 +196,7 @@ def test_control_a_buffer_in_whole_units_to_a_fine_quantum_is_none_in_a_coarse_r
     """What was taken before, amount factor // fine of each, is nothing at all for a rule that counts quote quanta."""
     snap = buffered(tiered())
     with pytest.MonkeyPatch.context() as patch:
-        patch.setitem(RULES, snap.rule_id, coarse(RULES[snap.rule_id], 1))
+        replace_builder(patch, snap, coarse(rule_of(snap).build, 1))
         rule = build(snap, Terms("initial", Fraction(1), 86_400, overlays=("slow",)))
         assert rule.amount_factor // snap.fine == 0
         plain = build(snap, Terms("initial", Fraction(1), 86_400))
@@ -199,13 +206,13 @@ def test_control_a_buffer_in_whole_units_to_a_fine_quantum_is_none_in_a_coarse_r
 
 def test_levels_that_count_in_different_units_are_refused() -> None:
     snap = tiered()
-    fine = RULES[snap.rule_id]
+    fine = rule_of(snap).build
 
     def uneven(snap: Snapshot, level: str, multiplier: Fraction, horizon: int) -> MarginRule:
         return coarse(fine, 1 if level == "initial" else 2)(snap, level, multiplier, horizon)
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setitem(RULES, snap.rule_id, uneven)
+        replace_builder(patch, snap, uneven)
         build(snap, terms("initial"))
         with pytest.raises(RuleRefused, match="units"):
             build(snap, terms("liquidation-end"))
@@ -269,7 +276,7 @@ def test_cross_margin_never_rounds_for_the_account(
             "id": "P", "kind": "perpetual", "lot": "0.001", "position_limit": "1000", "mark": price,
             "values": [format_fraction(Fraction(mark, 10**6))], "risk": {"tier": "t"}}],
     }  # fmt: skip
-    rule = build(snapshot.from_bytes(canonical.canonical_bytes(tree)), terms(level))
+    rule = build(snapshot_from_bytes(canonical.canonical_bytes(tree)), terms(level))
     rate = Fraction(ppm, 10**6) * (Fraction(fraction, 10**6) if level == "maintenance" else 1)
     exact = abs(lots) * Fraction(mark, 10**6) * rate
     charged = lots * Fraction(mark, 10**6) - Fraction(min(solvency.net_margin(rule, [lots])), 10**8)

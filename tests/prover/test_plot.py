@@ -16,9 +16,10 @@ from tests.circuits.test_portfolio_margin import own_portfolios, own_tree
 from tests.circuits.test_span import span
 from tests.service.cli.test_cli import demo_file
 from tests.support.toy import load_snapshot
-from zkmargin.circuits import canonical, snapshot
+from zkmargin.circuits import canonical
+from zkmargin.circuits.documents.snapshot import snapshot_from_bytes
 from zkmargin.circuits.errors import MissingExtra
-from zkmargin.circuits.rules import LEVELS, RULES, Terms
+from zkmargin.circuits.rules import LEVELS, SHIPPED, Terms
 from zkmargin.circuits.snapshot import Snapshot
 from zkmargin.prover.documents import portfolio_lots
 from zkmargin.prover.explain import Explanation, explain
@@ -36,7 +37,7 @@ def with_axes(tree: dict[str, Any]) -> Snapshot:
 
 
 PMRM = with_axes(own_tree())
-DEMO = snapshot.from_bytes(demo_file("snapshot.json"))
+DEMO = snapshot_from_bytes(demo_file("snapshot.json"))
 ACCOUNTS: dict[str, tuple[Snapshot, list[int]]] = {
     "portfolio-margin/1": (PMRM, list(own_portfolios(1)[0])),
     "span-scan/1": (span(), [100_000, 40, -25, 30, -12, 3]),
@@ -57,7 +58,7 @@ def points(panel: Panel) -> dict[str, tuple[Fraction, str, Fraction]]:
 
 
 def test_every_shipped_rule_has_a_chart() -> None:
-    assert set(ACCOUNTS) == set(RULES)
+    assert set(ACCOUNTS) == set(SHIPPED)
 
 
 def test_a_point_is_its_own_scenarios() -> None:
@@ -93,7 +94,7 @@ def test_the_order_of_scenarios_moves_no_point(order: list[int], held: tuple[int
         assert (one.levels, one.title) == (two.levels, two.title)
 
 
-@pytest.mark.parametrize("rule", sorted(RULES))
+@pytest.mark.parametrize("rule", sorted(SHIPPED))
 @pytest.mark.parametrize("level", LEVELS)
 def test_a_panel_says_something_and_adds_up(rule: str, level: str) -> None:
     answer, snap, lots = explained(rule, level)
@@ -110,7 +111,7 @@ def test_a_panel_says_something_and_adds_up(rule: str, level: str) -> None:
     assert (len(answer.scenarios) == 1) == ("net margin in each scenario" not in bars)
 
 
-@pytest.mark.parametrize("rule", sorted(RULES))
+@pytest.mark.parametrize("rule", sorted(SHIPPED))
 def test_what_is_drawn_is_readable(rule: str) -> None:
     answer, snap, lots = explained(rule)
     made = figure(answer, snap, lots, "alice")
@@ -149,7 +150,7 @@ def test_a_crowd_of_scenarios_is_cut_to_the_worst_in_their_order() -> None:
         values = [first if fixed else first * (100 + i * 7 % count) / 100 for i in range(count)]
         rows.append(inst | {"values": [f"{float(v):.6f}".rstrip("0").rstrip(".") for v in values]})
     tree["instruments"] = rows
-    snap = snapshot.from_bytes(canonical.canonical_bytes(tree))
+    snap = snapshot_from_bytes(canonical.canonical_bytes(tree))
     answer = explain(snap, Terms("initial", Fraction(1), 3600), [9_000, 100, 50, 7])
     margin = panels(answer, snap, [9_000, 100, 50, 7])[0]
     order = [name for name, _ in answer.scenarios]

@@ -142,11 +142,11 @@ class World:
 
 
 GENEROUS = hubs.Policy(
-    shows=tuple(hubs.ShowRule(spoke, "1000000", "1000") for spoke in ("spoke-a", "spoke-b")),
+    shows=tuple(hubs.ShowRule(venue, "1000000", "1000") for venue in ("spoke-a", "spoke-b")),
     credits=(hubs.CreditRule("spoke-a", "5000", 3600),),
     trades=tuple(
-        hubs.TradeRule(spoke, ("PERPETUAL-2", "QUOTE-0", "SPOT-3", "CREDIT-1"), "1000000", ("any", "alice", "bob"))
-        for spoke in ("spoke-a", "spoke-b")
+        hubs.TradeRule(venue, ("PERPETUAL-2", "QUOTE-0", "SPOT-3", "CREDIT-1"), "1000000", ("any", "alice", "bob"))
+        for venue in ("spoke-a", "spoke-b")
     ),
 )
 

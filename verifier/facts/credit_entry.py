@@ -13,10 +13,10 @@ from typing import TYPE_CHECKING, Annotated, Literal
 from pydantic import Field, StringConstraints
 
 from zkmargin.circuits import canonical
-from zkmargin.circuits.canonical import MAX_SAFE_INTEGER
 from zkmargin.circuits.errors import MalformedInput, StaleStatement, StatementMismatch
 from zkmargin.circuits.schema import Decimal, Hex32, Name, Strict, Time, dump, validate
 from zkmargin.circuits.statement import CLOCK_SKEW, Statement
+from zkmargin.circuits.strict_json import MAX_SAFE_INTEGER
 from zkmargin.circuits.units import format_fraction, parse_decimal
 from zkmargin.verifier.facts.attestation import Attestation, check_attested
 from zkmargin.verifier.facts.jws import open_document
@@ -164,7 +164,7 @@ def check_credit(
     pairs: list[tuple[str, object, object]] = [
         ("hub", entry.hub, context.hub),
         ("account", entry.account, context.account),
-        ("venue", entry.venue, context.spoke),
+        ("venue", entry.venue, context.venue),
         ("caip2", entry.caip2, entry.caip2 if caip2 is None else caip2),
         ("currency", entry.currency, snapshot.currency),
         ("statement", entry.statement, statement.digest),

@@ -1,4 +1,4 @@
-"""The command line end to end: a hub, a holder and a spoke that share nothing but files."""
+"""The command line end to end: a hub, a holder and a venue that share nothing but files."""
 
 from __future__ import annotations
 
@@ -92,7 +92,7 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> World:
     return build(tmp_path_factory.mktemp("cli"))
 
 
-def test_a_spoke_verifies_what_the_holder_proved(world: World) -> None:
+def test_a_venue_verifies_what_the_holder_proved(world: World) -> None:
     assert check(world)["attestation"] == "checked"
 
 

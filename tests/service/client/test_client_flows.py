@@ -42,7 +42,7 @@ from zkmargin.verifier.facts.attestation import verify_attestation
 @pytest.mark.parametrize("way", ["run", "run_async"])
 def test_the_whole_life_of_a_credit(world: World, way: str) -> None:
     run = getattr(world, way)
-    name, spoke = f"life-{way.replace('_', '-')}", world.fresh()
+    name, venue = f"life-{way.replace('_', '-')}", world.fresh()
     me = f"account/{name}"
     secret = world.open(name)
     prices = run(None, hubs.fetch_prices([Signer().key.public_key(), world.hub.oracle.key.public_key()]))
@@ -68,43 +68,43 @@ def test_the_whole_life_of_a_credit(world: World, way: str) -> None:
     demand = Demand.from_bytes(wanted.to_bytes())
     assert demand == wanted
     offer = Offer.from_bytes(answer(demand).to_bytes())
-    assert run(None, hubs.check_offer(spoke, demand, offer, prices)).attestation.epoch == 2
-    first = run("venue/spoke-a", hubs.request_credit(spoke, demand, offer, prices, expires=end, key=f"once-{way}"))
-    again = run("venue/spoke-a", hubs.request_credit(spoke, demand, offer, prices, expires=end, key=f"once-{way}"))
+    assert run(None, hubs.check_offer(venue, demand, offer, prices)).attestation.epoch == 2
+    first = run("venue/spoke-a", hubs.request_credit(venue, demand, offer, prices, expires=end, key=f"once-{way}"))
+    again = run("venue/spoke-a", hubs.request_credit(venue, demand, offer, prices, expires=end, key=f"once-{way}"))
     assert first == again
     assert first.attested is not None
     with pytest.raises(StaleStatement):
-        run(None, hubs.check_offer(spoke, demand, offer, prices))
+        run(None, hubs.check_offer(venue, demand, offer, prices))
     with pytest.raises(HubProblem) as stale:
-        run("venue/spoke-a", hubs.request_credit(spoke, demand, offer, prices, expires=end))
+        run("venue/spoke-a", hubs.request_credit(venue, demand, offer, prices, expires=end))
     assert (stale.value.code, set(stale.value.extensions)) == ("stale-epoch", {"instance"})  # not which epoch it is
     with pytest.raises(NotSolvent):
         answer(Demand.credit("spoke-a", "701", expires=end))
 
     legs = [("PERPETUAL-2", "1"), ("QUOTE-0", "-64.25")]
     before = holding().opening.lots
-    used = run("venue/spoke-a", hubs.consume(spoke, first.entry, amount="100", fills=legs))
+    used = run("venue/spoke-a", hubs.consume(venue, first.entry, amount="100", fills=legs))
     assert (used.entry.used, used.entry.sequence, used.attested) == ("100", 1, None)
     assert holding().opening.lots == before  # a report moves nothing
-    more = run("venue/spoke-a", hubs.consume(spoke, used.entry, amount="0.5"))
-    back = run("venue/spoke-a", hubs.release(spoke, more.entry, free="199.5", used="50", paid="20"))
+    more = run("venue/spoke-a", hubs.consume(venue, used.entry, amount="0.5"))
+    back = run("venue/spoke-a", hubs.release(venue, more.entry, free="199.5", used="50", paid="20"))
     assert (back.entry.used, back.entry.released, back.entry.state) == ("50.5", "249.5", "live")
     cash = prices.snapshot.index["QUOTE-0"]
     assert (before[cash] - holding().opening.lots[cash]) * prices.snapshot.instruments[cash].lot == 20
     with pytest.raises(MalformedInput):
-        run("venue/spoke-a", hubs.release(spoke, back.entry, used="1", paid="1.5"))
-    assert run("venue/spoke-a", hubs.fetch_credit(spoke, first.entry.credit, held=more.entry)).entry == back.entry
+        run("venue/spoke-a", hubs.release(venue, back.entry, used="1", paid="1.5"))
+    assert run("venue/spoke-a", hubs.fetch_credit(venue, first.entry.credit, held=more.entry)).entry == back.entry
     assert [c.entry for c in run(me, hubs.fetch_credits(world.trust, live=True))] == [back.entry]
     with pytest.raises(StatementMismatch):  # the one held is newer
-        run("venue/spoke-a", hubs.fetch_credit(spoke, first.entry.credit, held=replace(back.entry, sequence=9)))
+        run("venue/spoke-a", hubs.fetch_credit(venue, first.entry.credit, held=replace(back.entry, sequence=9)))
 
     demand = Demand.credit("spoke-a", "1", expires=end)
     offer = answer(demand)
-    soon = run("venue/spoke-a", hubs.request_credit(spoke, demand, offer, prices, expires=end))
+    soon = run("venue/spoke-a", hubs.request_credit(venue, demand, offer, prices, expires=end))
     world.end(soon)
     while True:
         try:
-            gone = run("venue/spoke-a", hubs.expire(spoke, soon.entry))
+            gone = run("venue/spoke-a", hubs.expire(venue, soon.entry))
             break
         except HubProblem as early:
             assert early.code == "not-expired"  # noqa: PT017 - it is raised until it is not
@@ -116,13 +116,13 @@ def test_the_whole_life_of_a_credit(world: World, way: str) -> None:
     with pytest.raises(NotSolvent):
         withdrawn("990")
     with pytest.raises(HubProblem, match="no such account"):
-        run("venue/spoke-a", hubs.fetch_attestation(spoke, name))
+        run("venue/spoke-a", hubs.fetch_attestation(venue, name))
     run(me, hubs.set_grant(name, "spoke-a", granted=True))
-    assert run("venue/spoke-a", hubs.fetch_attestation(spoke, name, epoch=2)).attestation.epoch == 2
+    assert run("venue/spoke-a", hubs.fetch_attestation(venue, name, epoch=2)).attestation.epoch == 2
     run(me, hubs.set_grant(name, "spoke-a", granted=False))
     assert run(me, hubs.fetch_account(name))["live_credit"] == "50.5"
-    assert run(None, hubs.fetch_head(spoke)).size == spoke.head.size
-    assert from_bytes(spoke.to_bytes()) == spoke
+    assert run(None, hubs.fetch_head(venue)).size == venue.head.size
+    assert from_bytes(venue.to_bytes()) == venue
 
 
 def test_a_trade_moves_the_legs_from_one_account_to_the_other_and_makes_nothing(world: World) -> None:
@@ -179,14 +179,14 @@ def test_the_hub_books_no_trade_that_makes_value_or_is_another_venues(world: Wor
     credit = next(i.id for i in world.snapshot.instruments if i.kind == "credit")
     before = held(world)
 
-    def offer(name: str, *legs: tuple[str, str], spoke: str = "spoke-a") -> Offer:
-        return world.answer(name, Demand(spoke, "0", delta=legs, purpose=ForTrade("1000000", "any")))
+    def offer(name: str, *legs: tuple[str, str], venue: str = "spoke-a") -> Offer:
+        return world.answer(name, Demand(venue, "0", delta=legs, purpose=ForTrade("1000000", "any")))
 
     cases = [
         (maker, offer("bob", ("PERPETUAL-2", "-1"), ("QUOTE-0", "64.25"))),
         (maker, offer("bob", ("PERPETUAL-2", "-2"))),
         (maker, offer("alice", ("PERPETUAL-2", "-2"), ("QUOTE-0", "64.25"))),
-        (maker, offer("bob", ("PERPETUAL-2", "-2"), ("QUOTE-0", "64.25"), spoke="spoke-b")),
+        (maker, offer("bob", ("PERPETUAL-2", "-2"), ("QUOTE-0", "64.25"), venue="spoke-b")),
     ]
     # What is no trade at all is not even proved: no legs, and credit as a leg.
     with pytest.raises(MalformedInput):
@@ -221,7 +221,7 @@ def test_an_operator_releases_for_a_venue_that_is_gone_without_payment(world: Wo
 @pytest.mark.parametrize(
     ("change", "field"),
     [
-        ({"spoke": "spoke-b"}, "context.spoke"), ({"nonce": "0" * 32}, "context.nonce"),
+        ({"venue": "spoke-b"}, "context.spoke"), ({"nonce": "0" * 32}, "context.nonce"),
         ({"amount": "10.01"}, "amount"), ({"multiplier": "1.5"}, "multiplier"), ({"max_horizon": 3599}, "horizon"),
         ({"overlays": ("eu",)}, "overlays"),
         ({"delta": (("QUOTE-0", "1"),)}, "delta"),
@@ -235,7 +235,7 @@ def test_an_offer_must_be_what_was_demanded(world: World, change: Tree, field: s
     assert refused.value.field == f"statement.{field}"
 
 
-def test_a_spoke_makes_every_check_of_an_offer(world: World) -> None:
+def test_a_venue_makes_every_check_of_an_offer(world: World) -> None:
     prices = world.prices()
     demand, offer = world.offer("alice")
     flipped = bytes([*offer.proof[:-1], offer.proof[-1] ^ 1])

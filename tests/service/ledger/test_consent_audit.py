@@ -10,22 +10,22 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
-from sqlalchemy import Connection, select, update
+from sqlalchemy import Connection, update
 
 from tests.support.hubs import Signer
 from tests.support.ledgers import DATABASES, World, fresh_url, snapshot_at, started
 from tests.support.toy import Tree
-from zkmargin.circuits.schema import StatementModel, validate
-from zkmargin.circuits.statement import from_model
+from zkmargin.circuits.documents.statement import StatementModel, statement_from_model
+from zkmargin.circuits.schema import validate
 from zkmargin.service.client.signing import RequestSigner
 from zkmargin.service.http.proving import proved_of
-from zkmargin.service.http.routes.models import WithdrawalBody
+from zkmargin.service.http.routes.accounts import WithdrawalBody
 from zkmargin.service.ledger import accounts, audit, callers, credits, epochs, events, portfolio, venues
 from zkmargin.service.ledger.context import Ledger
 from zkmargin.service.store import tables
-from zkmargin.service.store.queries import find
+from zkmargin.service.store.rows import AccountRow, CreditRow, every, find, one
 
-ALICE, SPOKE = "account/alice", "venue/spoke-a"
+ALICE, VENUE = "account/alice", "venue/spoke-a"
 Forge = Callable[[Ledger, Connection], None]
 
 
@@ -36,8 +36,8 @@ def world(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFacto
         s.venue("spoke-a")
         for name in ("alice", "bob"):
             s.account(name)
-        credit = s.ok(SPOKE, "POST", "/v1/credits", s.credit_body("alice", made.snapshot, spoke="spoke-a", amount="90"))
-        s.ok(SPOKE, "POST", f"/v1/credits/{credit['credit']}/consume", {"sequence": 1, "amount": "40"})
+        credit = s.ok(VENUE, "POST", "/v1/credits", s.credit_body("alice", made.snapshot, venue="spoke-a", amount="90"))
+        s.ok(VENUE, "POST", f"/v1/credits/{credit['credit']}/consume", {"sequence": 1, "amount": "40"})
         yield made
 
 
@@ -113,7 +113,7 @@ def reduced(
     """A credit's change by the ledger's own code, past the checks of its callers."""
 
     def forge(ledger: Ledger, tx: Connection) -> None:
-        row = tx.execute(select(tables.credits)).one()
+        row = one(tx, CreditRow, every(CreditRow))
         account = epochs.read_account(ledger, tx, payer, lock=True)
         credits._reduce(ledger, tx, account, row, free, used, paid, kind, ledger.clock())
 
@@ -150,7 +150,7 @@ def test_a_credit_that_another_account_pays_is_found(world: World) -> None:
     """Alice's credit, paid out of bob's cash: he never authorised one."""
 
     def forge(ledger: Ledger, tx: Connection) -> None:
-        row = tx.execute(select(tables.credits)).one()
+        row = one(tx, CreditRow, every(CreditRow))
         owed, payer = (epochs.read_account(ledger, tx, name, lock=True) for name in ("alice", "bob"))
         snapshot, held = accounts.workable(ledger, tx, payer)
         cash = int(10 / snapshot.instruments[snapshot.index["QUOTE-0"]].lot)
@@ -202,7 +202,7 @@ def test_an_event_backdated_into_the_time_of_a_retired_key_is_found(
     snapshot = snapshot_at(world.clock())
     s.ok(ALICE, "POST", "/v1/accounts/alice/epochs")
     body = s.withdrawal_body("alice", snapshot, instrument="QUOTE-0", quantity="10")
-    stated = from_model(validate(StatementModel, body["statement"], name="statement"))
+    stated = statement_from_model(validate(StatementModel, body["statement"], name="statement"))
     stolen = body | s.authorised(stated, body["proof"], by="account/spare")
 
     def forge(at: int, request: Tree) -> Forge:
@@ -239,5 +239,5 @@ def test_a_withdrawal_written_otherwise_than_proved_is_no_finding(world: World) 
 
 
 def _read(world: World, tx: Connection, name: str) -> epochs.Account:
-    assert find(tx, tables.accounts, id=name) is not None
+    assert find(tx, AccountRow, id=name) is not None
     return epochs.read_account(world.ledger, tx, name)

@@ -39,7 +39,7 @@ from zkmargin.service.vectors.case import (
 from zkmargin.service.vectors.driver import answer_line
 from zkmargin.service.vectors.engine import Answer, Input, LocalEngine, Operation
 from zkmargin.service.vectors.flags import FLAGS
-from zkmargin.service.vectors.runner import judge, run
+from zkmargin.service.vectors.runner import fault_of, run
 
 DATA = ROOT / "service" / "vectors" / "data"
 every_topic = pytest.mark.parametrize("name", topic_names())
@@ -232,7 +232,7 @@ def failed_flags(engine: LocalEngine, names: list[str]) -> set[str]:
     found: set[str] = set()
     for name in names:
         for case in topic(name).cases:
-            if judge(case, engine.answer(case), exact=False):
+            if fault_of(case, engine.answer(case), exact=False):
                 found.update(case.flags)
     return found
 
@@ -274,7 +274,7 @@ def test_a_verifier_that_forgets_a_message_is_caught(label: str, monkeypatch: py
     engine = native.engine()
     case = next(c for c in topic("cheats").cases if c.comment.endswith(f"does not absorb {label}"))
     assert engine.answer(case).verdict == "accepted"
-    assert judge(case, engine.answer(case), exact=True)
+    assert fault_of(case, engine.answer(case), exact=True)
 
 
 def test_a_batch_without_random_weights_is_caught(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -283,7 +283,7 @@ def test_a_batch_without_random_weights_is_caught(monkeypatch: pytest.MonkeyPatc
     monkeypatch.setattr(verifier.secrets, "randbelow", lambda bound: 0)  # every weight is 1
     case = next(c for c in topic("batches").cases if "opposite" in c.comment)
     assert native.engine().answer(case).verdict == "accepted"
-    assert judge(case, native.engine().answer(case), exact=True)
+    assert fault_of(case, native.engine().answer(case), exact=True)
 
 
 CASE = Case("c", "op", {}, VALID, values={"a": 1, "b": "x"})
@@ -309,7 +309,7 @@ REFUSED = Case("r", "op", {}, "invalid", flags=("Infinity",), code="malformed-in
     ],
 )
 def test_answers_are_judged(case: Case, answer: Answer, exact: bool, right: bool) -> None:
-    assert (judge(case, answer, exact=exact) is None) == right
+    assert (fault_of(case, answer, exact=exact) is None) == right
 
 
 def test_a_run_of_nothing_is_an_error() -> None:

@@ -17,7 +17,7 @@ from zkmargin.circuits.errors import StatementMismatch, ZkMarginError
 from zkmargin.service.vectors import native, signatures
 from zkmargin.service.vectors.case import Case, load_topic
 from zkmargin.service.vectors.engine import Answer, Input, LocalEngine, check_claim
-from zkmargin.service.vectors.runner import judge
+from zkmargin.service.vectors.runner import fault_of
 
 
 class Said(ZkMarginError):
@@ -79,7 +79,7 @@ def told(case: Case) -> Case:
 def test_who_reads_only_the_documents_answers_the_same(topic: str, operation: str) -> None:
     cases = [case for case in load_topic(topic).cases if case.operation == operation]
     assert len(cases) > 50
-    faults = {case.id: fault for case in cases if (fault := judge(told(case), second_reader(case), exact=False))}
+    faults = {case.id: fault for case in cases if (fault := fault_of(told(case), second_reader(case), exact=False))}
     assert faults == {}
 
 
@@ -96,7 +96,7 @@ def wrong(topic: str, about: str = "") -> dict[str, str]:
     return {
         case.comment: case.flags[0] if case.flags else ""
         for case in load_topic(topic).cases
-        if about in case.comment and judge(case, engine.answer(case), exact=False)
+        if about in case.comment and fault_of(case, engine.answer(case), exact=False)
     }
 
 

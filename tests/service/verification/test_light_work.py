@@ -11,10 +11,12 @@ import pytest
 
 from tests.service.verification.test_workers import batches, with_pool
 from tests.support.services import Tree, fresh_snapshot, job, request
-from zkmargin.circuits import snapshot, statement
+from zkmargin.circuits import statement
+from zkmargin.circuits.documents.snapshot import snapshot_from_bytes
+from zkmargin.circuits.documents.statement import statement_from_bytes
 from zkmargin.circuits.rules import work
 from zkmargin.service.errors import Overloaded, TooExpensive
-from zkmargin.service.http.routes.proof_models import MAX_SNAPSHOTS
+from zkmargin.service.http.routes.proofs.schemas import MAX_SNAPSHOTS
 from zkmargin.service.verification import budget, pool, worker
 from zkmargin.service.verification.jobs import Again, BodyJob, Done, Envelope, Job, Later, Missing, Reply, Verdict
 from zkmargin.service.verification.pool import VerifierPool
@@ -27,7 +29,7 @@ def under(multiplier: str, *, spoiled: bool = False) -> Tree:
     tree["statement"]["multiplier"] = multiplier
     if spoiled:
         tree["statement"]["overlays"] = ["nonesuch"]
-    tree["proof"]["statement"] = statement.from_bytes(json.dumps(tree["statement"]).encode()).digest.hex()
+    tree["proof"]["statement"] = statement_from_bytes(json.dumps(tree["statement"]).encode()).digest.hex()
     return tree
 
 
@@ -114,7 +116,7 @@ def test_overlays_make_work_heavy(monkeypatch: pytest.MonkeyPatch) -> None:
     }
     tree["statement"] |= {
         "overlays": ["x"],
-        "snapshot": snapshot.from_bytes(json.dumps(tree["snapshot"]).encode()).digest.hex(),
+        "snapshot": snapshot_from_bytes(json.dumps(tree["snapshot"]).encode()).digest.hex(),
     }
     del tree["attestation"]
     built, here = counted(monkeypatch), worker.Judge()
@@ -130,7 +132,7 @@ def test_a_rule_of_somebody_elses_is_heavy_until_it_is_compiled() -> None:
     tree = request()
     tree["snapshot"]["rule"] = {"id": "someone/1", "parameters": {}}
     tree["statement"] |= {
-        "rule": "someone/1", "snapshot": snapshot.from_bytes(json.dumps(tree["snapshot"]).encode()).digest.hex()
+        "rule": "someone/1", "snapshot": snapshot_from_bytes(json.dumps(tree["snapshot"]).encode()).digest.hex()
     }  # fmt: skip
     del tree["attestation"]
     assert run(worker.Judge(), [body(tree)]) == [Later()]
@@ -168,8 +170,8 @@ def refused(number: int, how: str) -> Tree:
             tree["statement"]["elections"] = {"nonesuch": "x"}
         case "overlays":
             tree["snapshot"]["rule"]["overlays"] = {"nobody": [{"type": "nonesuch"}]}
-    tree["statement"]["snapshot"] = snapshot.from_bytes(json.dumps(tree["snapshot"]).encode()).digest.hex()
-    tree["proof"]["statement"] = statement.from_bytes(json.dumps(tree["statement"]).encode()).digest.hex()
+    tree["statement"]["snapshot"] = snapshot_from_bytes(json.dumps(tree["snapshot"]).encode()).digest.hex()
+    tree["proof"]["statement"] = statement_from_bytes(json.dumps(tree["statement"]).encode()).digest.hex()
     return tree
 
 
@@ -225,7 +227,7 @@ def test_a_call_names_few_snapshots_and_gets_all_of_them() -> None:
         documents = [json.dumps(tree["snapshot"]).encode() for tree in trees]
         return (
             BodyJob(json.dumps({"items": items}).encode(), many=True),
-            {snapshot.from_bytes(document).digest: document for document in documents},
+            {snapshot_from_bytes(document).digest: document for document in documents},
         )
 
     job, _ = many(MAX_SNAPSHOTS + 1)

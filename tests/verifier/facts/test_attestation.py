@@ -92,7 +92,7 @@ def test_keys_of_another_kind_are_refused() -> None:
     ],
 )
 def test_a_statement_about_something_else_is_refused(change: dict[str, object], field: str) -> None:
-    stated = make_statement(SNAPSHOT, FACT, spoke="s", amount="1", expiry=SNAPSHOT.time)
+    stated = make_statement(SNAPSHOT, FACT, venue="s", amount="1", expiry=SNAPSHOT.time)
     check_attested(stated, SNAPSHOT, FACT, now=SNAPSHOT.time)
     with pytest.raises(StatementMismatch) as caught:
         check_attested(stated, SNAPSHOT, replace(FACT, **change))  # type: ignore[arg-type]
@@ -100,7 +100,7 @@ def test_a_statement_about_something_else_is_refused(change: dict[str, object], 
 
 
 def test_an_attestation_from_the_future_is_refused() -> None:
-    stated = make_statement(SNAPSHOT, FACT, spoke="s", amount="1", expiry=SNAPSHOT.time)
+    stated = make_statement(SNAPSHOT, FACT, venue="s", amount="1", expiry=SNAPSHOT.time)
     check_attested(stated, SNAPSHOT, FACT, now=SNAPSHOT.time - 30)
     for early in (31, 3600, SNAPSHOT.time):
         with pytest.raises(StaleStatement) as caught:
@@ -109,7 +109,7 @@ def test_an_attestation_from_the_future_is_refused() -> None:
 
 
 def test_without_a_clock_the_time_is_the_callers() -> None:
-    stated = make_statement(SNAPSHOT, FACT, spoke="s", amount="1", expiry=SNAPSHOT.time)
+    stated = make_statement(SNAPSHOT, FACT, venue="s", amount="1", expiry=SNAPSHOT.time)
     check_attested(stated, SNAPSHOT, replace(FACT, time=253_402_300_799))
 
 

@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 
 from tests.prover.test_documents import SNAPSHOT
 from zkmargin.circuits import canonical
+from zkmargin.circuits.documents.snapshot import snapshot_from_bytes
 from zkmargin.circuits.errors import (
     MalformedInput,
     SignatureRejected,
@@ -20,7 +21,6 @@ from zkmargin.circuits.errors import (
     StatementMismatch,
     ZkMarginError,
 )
-from zkmargin.circuits.snapshot import from_bytes
 from zkmargin.circuits.units import format_quanta
 from zkmargin.prover.documents import make_statement
 from zkmargin.service.keys.signing import sign_credit_entry
@@ -38,7 +38,7 @@ from zkmargin.verifier.facts.credit_entry import (
 KEY = generate_key()
 NOW = SNAPSHOT.time + 10
 FACT = Attestation("hub-1", "acct-1", 7, bytes(range(48)), 256, SNAPSHOT.registry_digest, SNAPSHOT.time)
-STATEMENT = make_statement(SNAPSHOT, FACT, spoke="venue-a", amount="50000.50", expiry=SNAPSHOT.time + 600)
+STATEMENT = make_statement(SNAPSHOT, FACT, venue="venue-a", amount="50000.50", expiry=SNAPSHOT.time + 600)
 ENTRY = CreditEntry(
     hub="hub-1", credit="0123456789abcdef", account="acct-1", venue="venue-a", caip2="eip155:1", amount="50000.5",
     currency=SNAPSHOT.currency, statement=STATEMENT.digest, epoch=7, snapshot=SNAPSHOT.digest, state="live", used="0",
@@ -292,7 +292,7 @@ def test_a_count_is_a_safe_integer() -> None:
 
 def test_statement_entry_and_snapshot_are_of_one_snapshot() -> None:
     tree = json.loads(SNAPSHOT.to_bytes())
-    later = from_bytes(json.dumps(tree | {"time": SNAPSHOT.time + 1}).encode())
+    later = snapshot_from_bytes(json.dumps(tree | {"time": SNAPSHOT.time + 1}).encode())
     for entry, snapshot in ((ENTRY, later), (replace(ENTRY, snapshot=later.digest), later)):
         with pytest.raises(StatementMismatch) as caught:
             check_credit(entry, STATEMENT, FACT, snapshot)

@@ -2,23 +2,22 @@
 
 from __future__ import annotations
 
-import asyncio
 import json
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
 from functools import lru_cache
 from importlib import resources
-from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from fastapi import APIRouter, Request
 from starlette.responses import Response
 
-from zkmargin.circuits.errors import MalformedInput, ZkMarginError
+from zkmargin.circuits.errors import ZkMarginError
 from zkmargin.service.http import problems
+from zkmargin.service.http.context import OfService, Service
+from zkmargin.service.http.domain import Allowance, Domain
 from zkmargin.service.http.example import of_batch
+from zkmargin.service.http.lanes import VERIFY
 from zkmargin.service.http.middleware import context_of
-from zkmargin.service.http.routes.proof_models import (
+from zkmargin.service.http.routes.proofs.schemas import (
     BatchVerdictModel,
     Checks,
     Failed,
@@ -29,26 +28,24 @@ from zkmargin.service.http.routes.proof_models import (
 )
 from zkmargin.service.http.routing import StrictRoute
 from zkmargin.service.verification.jobs import BodyJob, Done, Verdict
-from zkmargin.service.verification.pool import VerifierPool
-from zkmargin.service.verification.snapshots import SnapshotStore
 
-if TYPE_CHECKING:
-    from zkmargin.service.http.app import Service
-
-MODELS = (VerifyRequest, VerifyBatchRequest)
-LARGE = {"/v1/proofs/verify": "POST", "/v1/proofs/verify-batch": "POST"}
-TAG = {"name": "proofs", "description": "verdicts on proofs; needs no key and keeps nothing"}
-
-#: Strangers' verification in a hub takes the processor time that nobody else wants.
-NICE = 10
+VERIFY_ONE, VERIFY_MANY = "/v1/proofs/verify", "/v1/proofs/verify-batch"
 
 router = APIRouter(route_class=StrictRoute, tags=["proofs"])
+DOMAIN = Domain(
+    router,
+    allowances=tuple(
+        Allowance(path, "POST", lane=VERIFY, large=True, cross_origin=True) for path in (VERIFY_ONE, VERIFY_MANY)
+    ),
+    models=(VerifyRequest, VerifyBatchRequest),
+    tags={"proofs": "verdicts on proofs; needs no key and keeps nothing"},
+)
 
 
 @lru_cache
 def frozen_example() -> dict[str, Any]:
     """A body of a verify call, of a past day; :mod:`zkmargin.service.http.example` makes one that holds now."""
-    text = resources.files("zkmargin.service.http.routes").joinpath("verify_example.json").read_bytes()
+    text = resources.files("zkmargin.service.http.routes.proofs").joinpath("verify_example.json").read_bytes()
     tree: dict[str, Any] = json.loads(text)
     return tree
 
@@ -59,75 +56,10 @@ def _body(model: type[Any], example: dict[str, Any]) -> dict[str, Any]:
     return {"requestBody": {"required": True, "content": {"application/json": {"schema": schema, "example": example}}}}
 
 
-@asynccontextmanager
-async def pool_of(service: Service) -> AsyncIterator[None]:
-    """The pools for the life of the application: ``service.parts["strangers"]`` is for whoever asks, ``parts["pool"]``
-    for proofs that a hub's own calls bring, which never wait behind the others. ``parts["lookup"]`` and
-    ``parts["strangers_lookup"]`` may find snapshots.
-    """
-    settings, parts = service.settings, service.parts
-    documents = [read(path, "snapshots") for path in settings.snapshots]
-
-    def pool(processes: int, lookup: str, nice: int) -> VerifierPool:
-        store = SnapshotStore(settings.snapshot_cache_bytes)
-        for document in documents:
-            store.keep(_digest(document), document)
-        return VerifierPool(
-            processes=processes,
-            batch_wait=settings.batch_wait_ms / 1000,
-            max_batch=settings.max_batch,
-            max_queue=settings.max_queue,
-            job_timeout=settings.job_timeout,
-            keep=settings.worker_snapshots,
-            nice=nice,
-            store=store,
-            lookup=parts.get(lookup),
-            metrics=service.metrics,
-        )
-
-    parts["hub_keys"] = tuple(raw_public_key(path, "hub_keys") for path in settings.hub_keys)
-    parts["oracle_keys"] = tuple(raw_public_key(path, "oracle_keys") for path in settings.oracle_keys)
-    hub = settings.role == "hub"
-    strangers = parts["strangers"] = pool(settings.processes(), "strangers_lookup", NICE if hub else 0)
-    ledger = parts["pool"] = pool(settings.ledger_processes or settings.processes(), "lookup", 0) if hub else strangers
-    service.checks["verification"] = ledger.ready
-    pools = [ledger, strangers] if hub else [strangers]
-    try:
-        await asyncio.gather(*(one.start() for one in pools))
-        yield
-    finally:
-        await asyncio.gather(*(one.close() for one in pools))
-
-
-def read(path: Path, field: str) -> bytes:
-    """A file of the configuration; ``MalformedInput`` names the setting."""
-    try:
-        return path.read_bytes()
-    except OSError as err:
-        raise MalformedInput(f"cannot be read ({type(err).__name__})", field=field) from None
-
-
-def raw_public_key(path: Path, field: str) -> bytes:
-    """A PEM file's Ed25519 public key, as 32 bytes."""
-    from zkmargin.verifier.facts.attestation import load_public_key
-
-    try:
-        return load_public_key(read(path, field)).public_bytes_raw()
-    except MalformedInput as err:
-        raise MalformedInput(err.message, field=field) from None
-
-
-def _digest(document: bytes) -> bytes:
-    from zkmargin.circuits import snapshot
-
-    return snapshot.from_bytes(document).digest
-
-
-async def _judge(request: Request, *, many: bool) -> Done:
-    parts = request.app.state.service.parts
-    job = BodyJob(await request.body(), many, parts["hub_keys"], parts["oracle_keys"])
-    pool: VerifierPool = parts["strangers"]
-    return await pool.submit(job)
+async def _verify(request: Request, service: Service, *, many: bool) -> Done:
+    body, verifier = await request.body(), service.verifier.get()
+    job = BodyJob(body, many, verifier.hub_keys, verifier.oracle_keys)
+    return await verifier.pool.submit(job)
 
 
 def verdict_model(verdict: Verdict) -> VerdictModel:
@@ -144,7 +76,7 @@ def verdict_model(verdict: Verdict) -> VerdictModel:
         hub=verdict.hub,
         account=verdict.account,
         epoch=verdict.epoch,
-        spoke=verdict.spoke,
+        spoke=verdict.venue,
         nonce=verdict.nonce,
         expiry=verdict.expiry,
         amount=verdict.amount,
@@ -167,7 +99,7 @@ def _said(error: ZkMarginError) -> dict[str, Any]:
 
 
 @router.post(
-    "/v1/proofs/verify",
+    VERIFY_ONE,
     operation_id="verify_proof",
     response_model=VerdictModel,
     openapi_extra=_body(VerifyRequest, frozen_example()),
@@ -181,14 +113,14 @@ def _said(error: ZkMarginError) -> dict[str, Any]:
         with_body=True,
     ),
 )
-async def verify_proof(request: Request) -> Response:
+async def verify_proof(request: Request, service: OfService) -> Response:
     """Verify one proof: attestation, snapshot's signature, times and the proof itself, in this order.
 
     The answer is 200 with `verdict` `invalid` and the failing check when the documents are well formed and the proof is
     not to be relied on; a problem when the documents are malformed or nothing could be checked. Checks without a
     document to check are `not-checked`: without an attestation nothing says whose commitment this is.
     """
-    result = (await _judge(request, many=False)).results[0]
+    result = (await _verify(request, service, many=False)).results[0]
     if isinstance(result, ZkMarginError):
         raise result
     if result.failed is not None:
@@ -197,19 +129,19 @@ async def verify_proof(request: Request) -> Response:
 
 
 @router.post(
-    "/v1/proofs/verify-batch",
+    VERIFY_MANY,
     operation_id="verify_proofs",
     response_model=BatchVerdictModel,
     openapi_extra=_body(VerifyBatchRequest, of_batch(frozen_example())),
     responses=problems.responses("too-expensive", "not-ready", with_body=True),
 )
-async def verify_proofs(request: Request) -> Response:
+async def verify_proofs(request: Request, service: OfService) -> Response:
     """Verify up to 256 proofs with one pairing check; bad ones are found and do not spoil the others.
 
     An item that could not be checked is `unverifiable`, with the code of the problem. A body that does not have the
     documented form is refused as a whole.
     """
-    done = await _judge(request, many=True)
+    done = await _verify(request, service, many=True)
     results: list[VerdictModel | Unverifiable] = [
         Unverifiable.model_construct(None, verdict="unverifiable", **_said(r))
         if isinstance(r, ZkMarginError)
