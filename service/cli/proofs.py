@@ -1,33 +1,25 @@
-"""Commands of the account holder and of whoever verifies: srs, statement, prove, verify, verify-batch, explain."""
+"""Commands about proofs: statement, prove and explain here; verify, verify-batch and srs have files of their own."""
 
 from __future__ import annotations
 
 import time
-from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from zkmargin.circuits.errors import MalformedInput, MissingExtra, StatementMismatch, ZkMarginError
+from zkmargin.circuits.errors import MalformedInput, StatementMismatch
 from zkmargin.service.cli.console import emit, progress, reports_errors, warn
 from zkmargin.service.cli.outputs import Writes
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable
 
     from zkmargin.circuits.snapshot import Snapshot
-    from zkmargin.verifier.verify import Item
+    from zkmargin.verifier.facts.snapshot_signature import SnapshotSignature
+    from zkmargin.verifier.verdict import Signed
 
 
-class Engine(StrEnum):
-    """Which verifier: the native one, or the reference one (py_ecc and galois; a second or more for each proof)."""
-
-    NATIVE = "native"
-    REFERENCE = "reference"
-
-
-EngineOption = Annotated[Engine, typer.Option(help="reference needs zkmargin[reference], and shares no arithmetic.")]
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON object.")]
 In = Annotated[Path, typer.Option(exists=False, dir_okay=False)]
 
@@ -38,26 +30,6 @@ def read_snapshot(path: Path) -> Snapshot:
     from zkmargin.service.files import read_file
 
     return snapshot_from_bytes(read_file(path))
-
-
-def _run(items: Sequence[Item], engine: Engine) -> list[ZkMarginError | None]:
-    """Verify by one engine: None where a proof holds, else its typed error."""
-    if engine is Engine.NATIVE:
-        from zkmargin.verifier.verify import verify_batch
-
-        return verify_batch(items)
-    from zkmargin.verifier import reference
-
-    answer: list[ZkMarginError | None] = []
-    for item in items:
-        try:
-            reference.verify(item.statement, item.snapshot, item.proof, now=item.now)
-            answer.append(None)
-        except MissingExtra:
-            raise
-        except ZkMarginError as err:
-            answer.append(err)
-    return answer
 
 
 def _pairs(texts: list[str] | None, field: str) -> list[tuple[str, str]]:
@@ -77,6 +49,7 @@ OracleKey = Annotated[Path | None, typer.Option(help="The oracle's public key (P
 
 def check_in_force(snapshot: Snapshot, signature: Path | None, oracle_key: Path | None, at: int) -> str:
     """Check the oracle's signature and that the snapshot is in force at ``at``; says whether it was asked to."""
+<<<<<<< HEAD
     from zkmargin.service.files import read_file, read_public_key
     from zkmargin.verifier.facts.attestation import load_public_key
     from zkmargin.verifier.facts.snapshot_signature import verify_snapshot_signature
@@ -84,9 +57,32 @@ def check_in_force(snapshot: Snapshot, signature: Path | None, oracle_key: Path 
     if (signature is None) != (oracle_key is None):
         raise MalformedInput("--signed-snapshot and --oracle-key go together", field="signed-snapshot")
     if signature is None or oracle_key is None:
+=======
+    signed = signature_of(snapshot, signature, oracle_key)
+    if signed is None:
+>>>>>>> main
         return "not checked"
-    verify_snapshot_signature(read_file(signature), snapshot, load_public_key(read_public_key(oracle_key)), now=at)
+    signed().fact.check_in_force(at)
     return "checked"
+
+
+def signature_of(
+    snapshot: Snapshot, signature: Path | None, oracle_key: Path | None
+) -> Callable[[], Signed[SnapshotSignature]] | None:
+    """What reads and verifies the oracle's signature; None without one."""
+
+    def signed() -> Signed[SnapshotSignature]:
+        from zkmargin.service.files import read_file, read_public_key
+        from zkmargin.verifier.facts.attestation import load_public_key
+        from zkmargin.verifier.facts.snapshot_signature import verify_snapshot_signature
+        from zkmargin.verifier.verdict import Signed
+
+        if signature is None or oracle_key is None:
+            raise MalformedInput("--signed-snapshot and --oracle-key go together", field="signed-snapshot")
+        data, key = read_file(signature), load_public_key(read_public_key(oracle_key))
+        return Signed(verify_snapshot_signature(data, snapshot, key))
+
+    return None if signature is None and oracle_key is None else signed
 
 
 def clock(now: int | None) -> int:
@@ -218,6 +214,7 @@ def prove(
 
 
 @reports_errors
+<<<<<<< HEAD
 def verify(
     statement: In,
     snapshot: In,
@@ -329,6 +326,8 @@ def verify_batch(
 
 
 @reports_errors
+=======
+>>>>>>> main
 def explain(
     snapshot: In,
     portfolio: Annotated[Path | None, typer.Option(help="Your portfolio.")] = None,
@@ -376,15 +375,3 @@ def explain(
         write_files(private(plot, draw(answer, snap, lots, plot, account=account)))
 
     emit(tree, as_json=as_json, text=lambda: show(answer, snap, multiplier=multiplier))
-
-
-def register(app: typer.Typer) -> None:
-    """Add these commands to the root of the command line."""
-    from zkmargin.service.cli.srs import srs_app
-
-    app.add_typer(srs_app, name="srs")
-    app.command()(statement)
-    app.command()(prove)
-    app.command()(verify)
-    app.command("verify-batch")(verify_batch)
-    app.command()(explain)
