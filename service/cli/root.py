@@ -28,11 +28,8 @@ from zkmargin.service.cli.trade import trade_app
 from zkmargin.service.cli.transparency import log_app, snapshot_app
 from zkmargin.service.cli.vectors import vectors_app
 from zkmargin.service.cli.venue import key_app, venue_app
-<<<<<<< HEAD
-from zkmargin.service.file_kinds import FOLDER
-=======
 from zkmargin.service.cli.verify import verify, verify_batch
->>>>>>> main
+from zkmargin.service.file_kinds import FOLDER
 
 app = typer.Typer(
     name="zkmargin",
