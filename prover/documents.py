@@ -10,8 +10,8 @@ from pydantic import FailFast, Field
 
 from zkmargin.circuits import canonical
 from zkmargin.circuits.documents.statement import VERSION_2, StatementModel, statement_from_model, to_tree
-from zkmargin.circuits.errors import MalformedInput, StaleStatement, StatementMismatch
-from zkmargin.circuits.purpose import ANY, SHOW, ForCredit, ForTrade, ForWithdrawal, Purpose
+from zkmargin.circuits.errors import MalformedInput, StatementMismatch
+from zkmargin.circuits.purpose import SHOW, Purpose
 from zkmargin.circuits.schema import Decimal, Hex32, Hex48, ProofModel, Secret, dump, load, validate
 from zkmargin.circuits.snapshot import Snapshot
 from zkmargin.circuits.statement import Statement
@@ -20,6 +20,7 @@ from zkmargin.prover.commitment import Opening
 from zkmargin.prover.portfolio import parse_portfolio
 from zkmargin.verifier.facts.attestation import Attestation
 from zkmargin.verifier.field import decode_scalar, encode_scalar
+from zkmargin.verifier.proof_document import ProofDocument
 
 
 class OpeningModel(Secret):
@@ -126,43 +127,6 @@ def make_statement(
     return statement_from_model(validate(StatementModel, tree, name="statement"))
 
 
-#: What each purpose has besides its name: one that it lacks was meant for another.
-_OPTIONS: dict[str, tuple[str, ...]] = {
-    "show": (), "credit": ("expires",), "trade": ("limit", "counterparty"), "withdrawal": ("to",)
-}  # fmt: skip
-
-
-def purpose_of(
-    use: str, venue: str, amount: str, now: int, *, expires: int | None = None, limit: str | None = None,
-    counterparty: str | None = None, destination: str | None = None,
-) -> Purpose:  # fmt: skip
-    """A statement's purpose from what a person gives: its name, and the members that it has. A credit without
-    ``expires`` (Unix seconds) ends an hour from ``now``.
-
-    Raises ``MalformedInput`` for a member that is missing or of another purpose, ``StaleStatement`` for a credit that
-    has ended.
-    """
-    given = {"expires": expires, "limit": limit, "counterparty": counterparty, "to": destination}
-    for name, value in given.items():
-        if value is not None and use in _OPTIONS and name not in _OPTIONS[use]:
-            raise MalformedInput(f"--for {use} has no --{name}", field=name)
-    if expires is not None and expires <= now:
-        raise StaleStatement("the credit would have ended already", field="expires")
-    match use:
-        case "show":
-            return SHOW
-        case "credit":
-            return ForCredit(venue, amount, now + 3600 if expires is None else expires)
-        case "trade" if limit is not None:
-            return ForTrade(limit, counterparty or ANY)
-        case "withdrawal" if destination is not None:
-            return ForWithdrawal(destination)
-        case "trade" | "withdrawal":
-            missing = "limit" if use == "trade" else "to"
-            raise MalformedInput(f"--for {use} needs --{missing}", field=missing)
-    raise MalformedInput("must be show, credit, trade or withdrawal", field="for")
-
-
 def proof_bytes(statement: Statement, proof: bytes) -> bytes:
     """The proof document."""
     model = ProofModel(schema="zkmargin/proof/1", statement=statement.digest.hex(), proof=proof.hex())
@@ -171,16 +135,17 @@ def proof_bytes(statement: Statement, proof: bytes) -> bytes:
 
 def parse_proof(data: bytes, statement: Statement) -> bytes:
     """The proof's bytes, after checking that the document is about this statement."""
-    return proof_of(load(ProofModel, data, name="proof"), statement)
+    return _about(ProofDocument.from_bytes(data, statement), statement)
 
 
 def proof_of(model: ProofModel, statement: Statement) -> bytes:
     """The bytes of a validated proof document, which must be about this statement."""
-    if model.statement != statement.digest.hex():
-        raise StatementMismatch("the proof document names another statement", field="proof.statement")
-    if len(model.proof) % 2:
-        raise MalformedInput("odd number of hex digits", field="proof.proof")
-    return bytes.fromhex(model.proof)
+    return _about(ProofDocument.from_model(model, statement), statement)
+
+
+def _about(document: ProofDocument, statement: Statement) -> bytes:
+    document.check_about(statement)
+    return document.proof
 
 
 def position_text(lots: int, snapshot: Snapshot, row: int) -> str:

@@ -89,11 +89,11 @@ async def change_on_proofs(
 
 
 async def _verify(pool: VerifierPool, ledger: Ledger, part: Part, attested: Attested, keys: tuple[bytes, ...]) -> None:
-    verdict = await pool.verify(
+    answer = await pool.verify(
         VerifyJob(
             part.proved.statement.to_bytes(), proof_bytes(part.proved.statement, part.proved.proof),
             attestation=attested.document.encode(), hub_keys=keys, now=ledger.clock(),
         )
     )  # fmt: skip
-    if verdict.failed is not None:
-        raise verdict.failed
+    if answer.failed is not None:
+        raise answer.failed

@@ -30,7 +30,8 @@ from zkmargin.verifier.argument.v1.linearisation import linearise
 from zkmargin.verifier.facts.attestation import Attestation
 from zkmargin.verifier.field import ZERO, encode_scalar
 from zkmargin.verifier.srs import ethereum
-from zkmargin.verifier.verify import Item, instance_of, prepare, verify, verify_account, verify_batch
+from zkmargin.verifier.verdict import verify_account
+from zkmargin.verifier.verify import Item, instance_of, prepare, verify, verify_batch
 
 ACCOUNT = sample_account(1)
 STATEMENT, PROOF = sample_proof(1)

@@ -27,7 +27,7 @@ from zkmargin.service.http.routes.proofs.schemas import (
     VerifyRequest,
 )
 from zkmargin.service.http.routing import StrictRoute
-from zkmargin.service.verification.jobs import BodyJob, Done, Verdict
+from zkmargin.service.verification.jobs import Answer, BodyJob, Done
 
 VERIFY_ONE, VERIFY_MANY = "/v1/proofs/verify", "/v1/proofs/verify-batch"
 
@@ -62,28 +62,28 @@ async def _verify(request: Request, service: Service, *, many: bool) -> Done:
     return await verifier.pool.submit(job)
 
 
-def verdict_model(verdict: Verdict) -> VerdictModel:
-    """A verdict as it is sent."""
+def verdict_model(answer: Answer) -> VerdictModel:
+    """An answer as it is sent."""
     failed = None
-    if verdict.failed is not None:
-        failed = Failed.model_construct(None, check=verdict.failed_check, **_said(verdict.failed))
+    if answer.failed is not None:
+        failed = Failed.model_construct(None, check=answer.failed_check, **_said(answer.failed))
     return VerdictModel.model_construct(
-        verdict="valid" if verdict.valid else "invalid",
-        checks=Checks.model_construct(None, **verdict.checks),
+        verdict="valid" if answer.valid else "invalid",
+        checks=Checks.model_construct(None, **answer.checks),
         failed=failed,
-        statement=verdict.statement,
-        snapshot=verdict.snapshot,
-        hub=verdict.hub,
-        account=verdict.account,
-        epoch=verdict.epoch,
-        spoke=verdict.venue,
-        nonce=verdict.nonce,
-        expiry=verdict.expiry,
-        amount=verdict.amount,
-        currency=verdict.currency,
-        attestation_key=verdict.attestation_key,
-        snapshot_key=verdict.snapshot_key,
-        time=verdict.time,
+        statement=answer.statement,
+        snapshot=answer.snapshot,
+        hub=answer.hub,
+        account=answer.account,
+        epoch=answer.epoch,
+        spoke=answer.venue,
+        nonce=answer.nonce,
+        expiry=answer.expiry,
+        amount=answer.amount,
+        currency=answer.currency,
+        attestation_key=answer.attestation_key,
+        snapshot_key=answer.snapshot_key,
+        time=answer.time,
     )
 
 
@@ -148,6 +148,6 @@ async def verify_proofs(request: Request, service: OfService) -> Response:
         else verdict_model(r)
         for r in done.results
     ]
-    valid = sum(isinstance(r, Verdict) and r.valid for r in done.results)
+    valid = sum(isinstance(r, Answer) and r.valid for r in done.results)
     answer = BatchVerdictModel.model_construct(proofs=len(results), valid=valid, results=results)
     return Response(answer.model_dump_json(), media_type="application/json")
