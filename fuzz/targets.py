@@ -39,7 +39,7 @@ from zkmargin.service.keys.signing_keys import load_private_key
 from zkmargin.service.oracle.config import parse_config
 from zkmargin.service.oracle.feeds import TOKEN_TYPE as FEED_TYPE
 from zkmargin.service.oracle.feeds import open_feed
-from zkmargin.verifier.argument.v1 import wire
+from zkmargin.verifier.argument.v1 import encoding
 from zkmargin.verifier.curve import decode_g1
 from zkmargin.verifier.facts import attestation, authorisation, jws, snapshot_signature
 from zkmargin.verifier.field import decode_scalar
@@ -196,8 +196,8 @@ TARGETS: dict[str, Target] = {
     "policy": fuzz_policy,
     "demand": fuzz_demand,
     "offer": fuzz_offer,
-    "proof_document": lambda data: wire.decode(parse_proof(data, example_statement())),
-    "proof": wire.decode,
+    "proof_document": lambda data: encoding.decode(parse_proof(data, example_statement())),
+    "proof": encoding.decode,
     "point": lambda data: decode_g1(data, field="point"),
     "scalar": lambda data: decode_scalar(data, field="scalar"),
     "jws": lambda data: jws.open_token(data.decode("latin-1"), KEY.public_key(), "t", field="jws"),

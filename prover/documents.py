@@ -20,6 +20,7 @@ from zkmargin.prover.commitment import Opening
 from zkmargin.prover.portfolio import parse_portfolio
 from zkmargin.verifier.facts.attestation import Attestation
 from zkmargin.verifier.field import decode_scalar, encode_scalar
+from zkmargin.verifier.proof_document import ProofDocument
 
 
 class OpeningModel(Secret):
@@ -171,16 +172,17 @@ def proof_bytes(statement: Statement, proof: bytes) -> bytes:
 
 def parse_proof(data: bytes, statement: Statement) -> bytes:
     """The proof's bytes, after checking that the document is about this statement."""
-    return proof_of(load(ProofModel, data, name="proof"), statement)
+    return _about(ProofDocument.from_bytes(data, statement), statement)
 
 
 def proof_of(model: ProofModel, statement: Statement) -> bytes:
     """The bytes of a validated proof document, which must be about this statement."""
-    if model.statement != statement.digest.hex():
-        raise StatementMismatch("the proof document names another statement", field="proof.statement")
-    if len(model.proof) % 2:
-        raise MalformedInput("odd number of hex digits", field="proof.proof")
-    return bytes.fromhex(model.proof)
+    return _about(ProofDocument.from_model(model, statement), statement)
+
+
+def _about(document: ProofDocument, statement: Statement) -> bytes:
+    document.check_about(statement)
+    return document.proof
 
 
 def position_text(lots: int, snapshot: Snapshot, row: int) -> str:

@@ -31,7 +31,8 @@ from zkmargin.service.keys import signing, signing_keys
 from zkmargin.verifier.facts.attestation import Attestation, check_attested, verify_attestation
 from zkmargin.verifier.facts.authorisation import Authorisation, check_authorises, verify_authorisation
 from zkmargin.verifier.srs import ethereum
-from zkmargin.verifier.verify import verify, verify_account
+from zkmargin.verifier.verdict import verify_account
+from zkmargin.verifier.verify import verify
 
 STEPS = ("data", "commit", "explain", "spoke-a", "spoke-b", "attacks")
 ACCOUNT, HUB = "acct-1", "hub-1"

@@ -87,7 +87,7 @@ class Run:
         coins = {"instrument": COIN, "quantity": "4", "reference": "receipt-2"}
         session.ok(OPS, "POST", "/v1/accounts/alice/deposits", coins)
         self.note("deposit of 4 coins")
-        body = session.credit_body("alice", snapshot, spoke="venue-a", amount="500", seconds=600)
+        body = session.credit_body("alice", snapshot, venue="venue-a", amount="500", seconds=600)
         self.credit = session.ok(VENUE, "POST", "/v1/credits", body)["credit"]
         self.note("credit of 500 reserved")
         self.report("consume", sequence=1, amount="300", fills=[])

@@ -23,7 +23,8 @@ from zkmargin.prover.portfolio import PortfolioModel
 from zkmargin.prover.prove import prove
 from zkmargin.service.cli.root import app
 from zkmargin.verifier.facts.attestation import Attestation
-from zkmargin.verifier.verify import verify, verify_account
+from zkmargin.verifier.verdict import verify_account
+from zkmargin.verifier.verify import verify
 
 SECRET = "13371337"
 

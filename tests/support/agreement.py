@@ -29,7 +29,7 @@ from zkmargin.prover.documents import make_statement
 from zkmargin.prover.domains import cheapest_domain
 from zkmargin.prover.prove import prove
 from zkmargin.verifier import reference
-from zkmargin.verifier.argument.v1.wire import HEADER_BYTES, VERSION
+from zkmargin.verifier.argument.v1.encoding import HEADER_BYTES, VERSION
 from zkmargin.verifier.curve import G1_BYTES
 from zkmargin.verifier.facts.attestation import Attestation
 from zkmargin.verifier.verify import verify

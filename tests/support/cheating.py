@@ -30,9 +30,9 @@ from zkmargin.verifier.argument.claim import table_polynomial
 from zkmargin.verifier.argument.instance import Instance
 from zkmargin.verifier.argument.matrix import matrix
 from zkmargin.verifier.argument.v1 import challenges
+from zkmargin.verifier.argument.v1.encoding import encode
 from zkmargin.verifier.argument.v1.linearisation import linearise
 from zkmargin.verifier.argument.v1.messages import Columns, Evaluations, Openings, Proof, Quotient, Sums
-from zkmargin.verifier.argument.v1.wire import encode
 from zkmargin.verifier.field import ONE, ZERO, batch_inverse, domain, powers, scalar, scalars
 from zkmargin.verifier.transcript import Transcript
 from zkmargin.verifier.verify import instance_of

@@ -23,7 +23,7 @@ from zkmargin.prover.prove import prove_instance
 from zkmargin.prover.witness import build_witness
 from zkmargin.verifier.argument.instance import Instance
 from zkmargin.verifier.argument.v1 import challenges
-from zkmargin.verifier.argument.v1.wire import encode
+from zkmargin.verifier.argument.v1.encoding import encode
 from zkmargin.verifier.curve import encode_g1
 from zkmargin.verifier.field import encode_scalar, integer
 from zkmargin.verifier.srs import SRS_DIGEST

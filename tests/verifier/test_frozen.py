@@ -13,7 +13,8 @@ from zkmargin.circuits.statement import Statement
 from zkmargin.prover.documents import parse_proof
 from zkmargin.verifier.facts.attestation import load_public_key, verify_attestation
 from zkmargin.verifier.facts.authorisation import check_authorises, verify_authorisation
-from zkmargin.verifier.verify import verify, verify_account
+from zkmargin.verifier.verdict import verify_account
+from zkmargin.verifier.verify import verify
 
 NOW = 1_777_917_454
 VERSIONS = sorted(p.name for p in FROZEN.iterdir())

@@ -13,7 +13,7 @@ from tests.support.toy import DOMAIN, NOW, sample_account, sample_proof
 from zkmargin.circuits.errors import MalformedInput, MalformedProof, ProofRejected, ZkMarginError
 from zkmargin.circuits.layout import DOMAINS, MAX_COLUMNS, Layout, proof_size
 from zkmargin.circuits.system import FIELD_ORDER
-from zkmargin.verifier.argument.v1.wire import HEADER_BYTES, VERSION, decode, encode, point_names, scalar_names
+from zkmargin.verifier.argument.v1.encoding import HEADER_BYTES, VERSION, decode, encode, point_names, scalar_names
 from zkmargin.verifier.curve import G1_BYTES, G1_INFINITY, decode_g1
 from zkmargin.verifier.field import SCALAR_BYTES, integer
 from zkmargin.verifier.verify import verify

@@ -24,13 +24,14 @@ from zkmargin.prover.commitment import commitment_key
 from zkmargin.verifier import verify as module
 from zkmargin.verifier.argument.v1 import challenges
 from zkmargin.verifier.argument.v1.challenges import replay
+from zkmargin.verifier.argument.v1.encoding import decode
 from zkmargin.verifier.argument.v1.equation import equation
 from zkmargin.verifier.argument.v1.linearisation import linearise
-from zkmargin.verifier.argument.v1.wire import decode
 from zkmargin.verifier.facts.attestation import Attestation
 from zkmargin.verifier.field import ZERO, encode_scalar
 from zkmargin.verifier.srs import ethereum
-from zkmargin.verifier.verify import Item, instance_of, prepare, verify, verify_account, verify_batch
+from zkmargin.verifier.verdict import verify_account
+from zkmargin.verifier.verify import Item, instance_of, prepare, verify, verify_batch
 
 ACCOUNT = sample_account(1)
 STATEMENT, PROOF = sample_proof(1)

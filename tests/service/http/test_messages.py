@@ -141,13 +141,14 @@ def test_all_faults_reach_the_terminal_and_json(tmp_path: Any) -> None:
 def test_no_regular_expression_is_answered_over_http(value: str, says: str) -> None:
     from pydantic import ValidationError
 
-    from zkmargin.service.http.app import _malformed
-    from zkmargin.service.http.routes.models import CapBody
+    from zkmargin.service.http.failures import malformed
+    from zkmargin.service.http.routes.venues import CapBody
+    from zkmargin.service.http.schemas import FORMS
 
     with pytest.raises(ValidationError) as caught:
         CapBody.model_validate({"cap": value})
     [fault] = [f for f in caught.value.errors() if f["loc"][-1] == "cap"]
-    error = _malformed({**fault, "loc": ("body", *fault["loc"])})
+    error = malformed({**fault, "loc": ("body", *fault["loc"])}, FORMS)
     assert says in error.message
     assert "^" not in error.message
     assert error.field == "cap"
@@ -168,5 +169,5 @@ def test_what_is_no_public_key_is_named(tmp_path: Any) -> None:
         (tmp_path / name).write_bytes(data)
     assert "this is a snapshot document" in told(lambda: read_public_key(tmp_path / "a")).message
     assert "this is a signing key" in told(lambda: read_public_key(tmp_path / "b")).message
-    for name in "cd":  # another layout of PEM is for the parser to judge
+    for name in "cd":  # another layout of PEM is for the parser to see
         assert read_public_key(tmp_path / name) == files[name]

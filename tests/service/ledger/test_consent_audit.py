@@ -19,7 +19,7 @@ from zkmargin.circuits.documents.statement import StatementModel, statement_from
 from zkmargin.circuits.schema import validate
 from zkmargin.service.client.signing import RequestSigner
 from zkmargin.service.http.proving import proved_of
-from zkmargin.service.http.routes.models import WithdrawalBody
+from zkmargin.service.http.routes.accounts import WithdrawalBody
 from zkmargin.service.ledger import accounts, audit, callers, credits, epochs, events, portfolio, venues
 from zkmargin.service.ledger.context import Ledger
 from zkmargin.service.store import tables

@@ -31,7 +31,7 @@ ALICE, VENUE, CREDITS = "account/alice", "venue/spoke-a", "/v1/credits"
 @pytest.fixture(params=DATABASES)
 def world(request: pytest.FixtureRequest, tmp_path: Any, monkeypatch: pytest.MonkeyPatch) -> Iterator[World]:
     """A hub whose server does not look at its head by itself, so that a test does."""
-    monkeypatch.setattr("zkmargin.service.http.hub_role.HEAD_SECONDS", 3600)
+    monkeypatch.setattr("zkmargin.service.http.roles.hub.HEAD_SECONDS", 3600)
     with fresh_url(request.param, tmp_path) as url, started(url) as made:
         made.session.venue("spoke-a")
         made.session.account("alice")

@@ -16,7 +16,7 @@ from zkmargin.circuits.layout import Layout
 from zkmargin.circuits.system import FIELD_ORDER
 from zkmargin.service.vectors.case import Tree
 from zkmargin.service.vectors.eip2537 import BASE_FIELD
-from zkmargin.verifier.argument.v1.wire import HEADER_BYTES, point_names, scalar_names
+from zkmargin.verifier.argument.v1.encoding import HEADER_BYTES, point_names, scalar_names
 from zkmargin.verifier.curve import G1_BYTES, G1_INFINITY, decode_g1, encode_g1
 from zkmargin.verifier.field import SCALAR_BYTES
 
