@@ -1,6 +1,6 @@
 """The trusted base: what must be right for a verdict to be right, counted as whole files in fresh interpreters.
 
-Every step runs the code on a frozen proof, so what is counted is what is really loaded. docs/SECURITY.md has the tables.
+Every step runs the code on a frozen proof, so what is counted is what is really loaded. docs/SECURITY.md has both tables.
 """
 
 from __future__ import annotations

@@ -15,13 +15,14 @@ import pytest
 from tests.circuits.test_market_rules import line, make, try_proof
 from tests.support.places import ROOT
 from zkmargin.circuits import rules
-from zkmargin.circuits.errors import MalformedInput, NotSolvent, RuleRefused, StatementMismatch
+from zkmargin.circuits.errors import MalformedInput, RuleRefused, StatementMismatch
 from zkmargin.circuits.rules import Terms, register
 from zkmargin.circuits.rules.collateral_loan import build as collateral_loan
 from zkmargin.circuits.rules.cross_margin import build as cross_margin
 from zkmargin.circuits.rules.installed import register_installed
 from zkmargin.circuits.snapshot import Snapshot
 from zkmargin.circuits.statement import compile_terms
+from zkmargin.prover.errors import NotSolvent
 
 TEXT = (ROOT / "docs" / "RULES.md").read_text()
 RULE_ID = "long-short/1"
