@@ -19,7 +19,7 @@ from zkmargin.circuits.errors import (
     StaleStatement,
     StatementMismatch,
 )
-from zkmargin.verifier import verify as module
+from zkmargin.verifier import batch as module
 from zkmargin.verifier.batch import BATCH_WEIGHT_BITS, _batch_holds, verify_batch
 from zkmargin.verifier.field import ONE, scalar
 from zkmargin.verifier.kzg import Equation, holds

@@ -161,7 +161,7 @@ def test_nothing_is_opened_or_bound_after_a_refusal() -> None:
 
 
 def test_many_share_a_pairing_and_a_bad_one_hurts_only_itself(monkeypatch: pytest.MonkeyPatch) -> None:
-    from zkmargin.verifier import verify as module
+    from zkmargin.verifier import batch as module
 
     calls: list[int] = []
     real = _batch_holds

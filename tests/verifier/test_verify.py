@@ -21,7 +21,7 @@ from zkmargin.circuits.errors import (
     StatementMismatch,
 )
 from zkmargin.prover.commitment import commitment_key
-from zkmargin.verifier import verify as module
+from zkmargin.verifier import batch as module
 from zkmargin.verifier.argument.v1 import challenges
 from zkmargin.verifier.argument.v1.challenges import replay
 from zkmargin.verifier.argument.v1.encoding import decode
