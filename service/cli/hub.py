@@ -11,8 +11,8 @@ import typer
 from zkmargin.circuits.errors import MalformedInput
 from zkmargin.service.cli.console import emit, progress, reports_errors
 from zkmargin.service.cli.extras import extra
+from zkmargin.service.cli.options import In, Json
 from zkmargin.service.cli.outputs import Writes
-from zkmargin.service.cli.proofs import In, Json
 
 if TYPE_CHECKING:
     from zkmargin.service.ledger.context import Ledger
