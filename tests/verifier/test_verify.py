@@ -21,13 +21,23 @@ from zkmargin.circuits.errors import (
     StatementMismatch,
 )
 from zkmargin.prover.commitment import commitment_key
+<<<<<<< HEAD
 from zkmargin.verifier import batch as module
+=======
+from zkmargin.verifier import verify as module
+from zkmargin.verifier.argument.instance import Instance
+>>>>>>> main
 from zkmargin.verifier.argument.v1 import challenges
 from zkmargin.verifier.argument.v1.challenges import replay
 from zkmargin.verifier.argument.v1.encoding import decode
 from zkmargin.verifier.argument.v1.equation import equation
 from zkmargin.verifier.argument.v1.linearisation import linearise
+<<<<<<< HEAD
 from zkmargin.verifier.batch import _batch_holds, verify_batch
+=======
+from zkmargin.verifier.argument.v1.messages import Proof
+from zkmargin.verifier.curve import encode_g1, msm
+>>>>>>> main
 from zkmargin.verifier.facts.attestation import Attestation
 from zkmargin.verifier.field import ZERO, encode_scalar
 from zkmargin.verifier.srs import ethereum
@@ -175,22 +185,34 @@ def spec_figures() -> dict[str, str]:
 
     lines = (ROOT / "docs" / "SPEC.md").read_text().splitlines()
     pairs = [line.split() for line in lines if line.startswith("    ")]
-    return {pair[0]: pair[1] for pair in pairs if len(pair) == 2 and len(pair[1]) == 64}
+    return {" ".join(pair[:-1]): pair[-1] for pair in pairs if len(pair) > 1 and len(pair[-1]) in (64, 96)}
 
 
-def test_the_challenges_are_those_of_the_specification() -> None:
+def example() -> tuple[Instance, Proof]:
+    """The statement and the proof of docs/FILES.md."""
     from zkmargin.circuits import statement
     from zkmargin.prover.documents import parse_proof
 
     snap, stated = snapshot_from_bytes(block("snapshot.json")), statement_from_bytes(block("statement.json"))
-    proof = decode(parse_proof(proof_document(), stated))
-    instance = instance_of(statement.bind(stated, snap))
+    return instance_of(statement.bind(stated, snap)), decode(parse_proof(proof_document(), stated))
+
+
+def test_the_challenges_are_those_of_the_specification() -> None:
+    instance, proof = example()
     found = replay(instance, proof, ethereum().digest)
     figures = spec_figures()
     names = ("gamma", "beta", "eta", "alpha", "zeta", "nu", "mu")
     assert {name: encode_scalar(getattr(found, name)).hex() for name in names} == {k: figures[k] for k in names}
     linearised = linearise(instance, found, found.alpha, found.zeta, proof.evaluations)
     assert encode_scalar(linearised.constant).hex() == figures["constant"]
+
+
+def test_both_sides_of_the_equation_are_those_of_the_specification() -> None:
+    """With the two openings exchanged a proof would hold too, by another equation than the one that is written."""
+    (instance, proof), figures = example(), spec_figures()
+    made = equation(instance, ethereum().key, proof)
+    assert encode_g1(msm(made.left_points, made.left_coefficients)).hex() == figures["A"]
+    assert encode_g1(made.opening + made.opening_next * made.mu).hex() == figures["W + mu W'"]
 
 
 def test_a_degenerate_challenge_names_the_proof(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -246,7 +246,8 @@ def no_package_that_nobody_thought_of(w: World, p: Path, m: pytest.MonkeyPatch) 
 
 @case(15)
 def nobody_agreed(w: World, p: Path, m: pytest.MonkeyPatch) -> tuple[int, str]:
-    m.setattr("zkmargin.service.cli.proofs.clock", lambda now: int(NOW))
+    for module in ("options", "proofs"):
+        m.setattr(f"zkmargin.service.cli.{module}.clock", lambda now: int(NOW))
     ask(w, p / "s.json", "7", "--for", "credit")
     words = ("account", "authorise", "--statement", p / "s.json", "--snapshot", w.snapshot, "--key", w.hub_key)
     return said(*words, "--out", p / "a.json", env=ENV)
