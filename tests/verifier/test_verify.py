@@ -21,20 +21,28 @@ from zkmargin.circuits.errors import (
     StatementMismatch,
 )
 from zkmargin.prover.commitment import commitment_key
+<<<<<<< HEAD
+from zkmargin.verifier import batch as module
+=======
 from zkmargin.verifier import verify as module
 from zkmargin.verifier.argument.instance import Instance
+>>>>>>> main
 from zkmargin.verifier.argument.v1 import challenges
 from zkmargin.verifier.argument.v1.challenges import replay
 from zkmargin.verifier.argument.v1.encoding import decode
 from zkmargin.verifier.argument.v1.equation import equation
 from zkmargin.verifier.argument.v1.linearisation import linearise
+<<<<<<< HEAD
+from zkmargin.verifier.batch import _batch_holds, verify_batch
+=======
 from zkmargin.verifier.argument.v1.messages import Proof
 from zkmargin.verifier.curve import encode_g1, msm
+>>>>>>> main
 from zkmargin.verifier.facts.attestation import Attestation
 from zkmargin.verifier.field import ZERO, encode_scalar
 from zkmargin.verifier.srs import ethereum
 from zkmargin.verifier.verdict import verify_account
-from zkmargin.verifier.verify import Item, instance_of, prepare, verify, verify_batch
+from zkmargin.verifier.verify import Item, instance_of, prepare, verify
 
 ACCOUNT = sample_account(1)
 STATEMENT, PROOF = sample_proof(1)
@@ -139,14 +147,14 @@ def test_weights_are_never_zero(monkeypatch: pytest.MonkeyPatch) -> None:
 
         monkeypatch.setattr(module, "secrets", Fixed)
         key = ethereum().key
-        assert not module._batch_holds([prepare(item, key) for item in items], key)
-        assert module._batch_holds([prepare(items[1], key)] * 2, key)
+        assert not _batch_holds([prepare(item, key) for item in items], key)
+        assert _batch_holds([prepare(items[1], key)] * 2, key)
 
 
 def test_a_good_batch_costs_one_check(monkeypatch: pytest.MonkeyPatch) -> None:
     """One combined equation for all, none for each; a single proof is checked alone, without weights."""
     calls: list[int] = []
-    real, alone = module._batch_holds, module.holds
+    real, alone = _batch_holds, module.holds
     monkeypatch.setattr(module, "_batch_holds", lambda eqs, key: calls.append(len(eqs)) or real(eqs, key))
     monkeypatch.setattr(module, "holds", lambda eq, key: calls.append(-1) or alone(eq, key))
     item = Item(STATEMENT, ACCOUNT.snapshot, PROOF)
@@ -160,7 +168,7 @@ def test_a_good_batch_costs_one_check(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_bisection_checks_halves(monkeypatch: pytest.MonkeyPatch) -> None:
     calls: list[int] = []
-    real = module._batch_holds
+    real = _batch_holds
     monkeypatch.setattr(module, "_batch_holds", lambda eqs, key: calls.append(len(eqs)) or real(eqs, key))
     item = Item(STATEMENT, ACCOUNT.snapshot, PROOF)
     results = verify_batch([item] * 7 + [replace(item, proof=SPOILED)])
