@@ -30,7 +30,7 @@ def _settings(config: Path | None) -> Settings:
         import fastapi  # noqa: F401
         import sqlalchemy  # noqa: F401
 
-        from zkmargin.circuits.rules.installed import register_installed
+        from zkmargin.circuits.rules.registration import register_installed
         from zkmargin.service.settings import load_settings
     settings = load_settings(config, role="hub")
     register_installed(settings.rules)

@@ -57,7 +57,7 @@ def _version(asked: bool) -> None:
 
 @reports_errors
 def _register(rules: list[str]) -> None:
-    from zkmargin.circuits.rules.installed import register_installed
+    from zkmargin.circuits.rules.registration import register_installed
 
     register_installed(rules)
 

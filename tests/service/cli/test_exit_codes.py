@@ -22,7 +22,7 @@ from tests.service.cli.test_outputs import ALL, ENV, Command
 from tests.support.ledgers import Hub  # noqa: F401 - the ledger's errors are subclasses too
 from tests.support.places import ROOT
 from zkmargin.circuits import errors
-from zkmargin.circuits.errors import LogForked, ZkMarginError
+from zkmargin.circuits.errors import ZkMarginError
 from zkmargin.circuits.rules import Terms
 from zkmargin.prover.explain import explain
 from zkmargin.service.cli.explained import grouped, money, show
@@ -30,6 +30,7 @@ from zkmargin.service.cli.root import app
 from zkmargin.service.client.transport import HubProblem
 from zkmargin.service.errors import NotFound
 from zkmargin.service.refusals import Conflict
+from zkmargin.verifier.facts.transparency import LogForked
 
 RUNNER = CliRunner()
 TEXT = (ROOT / "docs" / "FILES.md").read_text()
@@ -161,7 +162,7 @@ def corrupt(w: World, p: Path, m: pytest.MonkeyPatch) -> tuple[int, str]:
 
 @case(10)
 def no_market(w: World, p: Path, m: pytest.MonkeyPatch) -> tuple[int, str]:
-    from zkmargin.circuits.errors import OracleRefused
+    from zkmargin.service.oracle.errors import OracleRefused
 
     m.setattr("zkmargin.service.oracle.build.build", raising(OracleRefused("too few feeds", field="feeds")))
     m.setattr("zkmargin.service.oracle.config.parse_config", lambda *_: None)
@@ -298,7 +299,7 @@ def test_every_error_has_the_exit_code_of_its_row() -> None:
     of_code = {name: number for number, names in ROWS.items() for name in names}
     assert of_code["missing-extra"] == errors.MissingExtra.exit_code
     for kind in kinds():
-        if not kind.__module__.startswith(("circuits", "verifier", "prover", "service")) or "code" not in vars(kind):
+        if not kind.__module__.startswith("zkmargin.") or "code" not in vars(kind):
             continue
         if kind.__module__ == "zkmargin.service.vectors.engine":
             continue  # Its verdict on an engine, which the runner counts and nobody is told as an error.
