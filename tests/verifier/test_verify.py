@@ -21,23 +21,16 @@ from zkmargin.circuits.errors import (
     StatementMismatch,
 )
 from zkmargin.prover.commitment import commitment_key
-<<<<<<< HEAD
 from zkmargin.verifier import batch as module
-=======
-from zkmargin.verifier import verify as module
 from zkmargin.verifier.argument.instance import Instance
->>>>>>> main
 from zkmargin.verifier.argument.v1 import challenges
 from zkmargin.verifier.argument.v1.challenges import replay
 from zkmargin.verifier.argument.v1.encoding import decode
 from zkmargin.verifier.argument.v1.equation import equation
 from zkmargin.verifier.argument.v1.linearisation import linearise
-<<<<<<< HEAD
-from zkmargin.verifier.batch import _batch_holds, verify_batch
-=======
 from zkmargin.verifier.argument.v1.messages import Proof
+from zkmargin.verifier.batch import _batch_holds, verify_batch
 from zkmargin.verifier.curve import encode_g1, msm
->>>>>>> main
 from zkmargin.verifier.facts.attestation import Attestation
 from zkmargin.verifier.field import ZERO, encode_scalar
 from zkmargin.verifier.srs import ethereum
