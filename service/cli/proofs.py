@@ -4,32 +4,14 @@ from __future__ import annotations
 
 import time
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
 from zkmargin.circuits.errors import MalformedInput, StatementMismatch
 from zkmargin.service.cli.console import emit, progress, reports_errors, warn
+from zkmargin.service.cli.options import In, Json, OracleKey, SignedSnapshot, check_in_force, clock, read_snapshot
 from zkmargin.service.cli.outputs import Writes
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
-
-    from zkmargin.circuits.snapshot import Snapshot
-    from zkmargin.verifier.facts.snapshot_signature import SnapshotSignature
-    from zkmargin.verifier.verdict import Signed
-
-
-Json = Annotated[bool, typer.Option("--json", help="Print one JSON object.")]
-In = Annotated[Path, typer.Option(exists=False, dir_okay=False)]
-
-
-def read_snapshot(path: Path) -> Snapshot:
-    """Load a snapshot file."""
-    from zkmargin.circuits.documents.snapshot import snapshot_from_bytes
-    from zkmargin.prover.files import read_file
-
-    return snapshot_from_bytes(read_file(path))
 
 
 def _pairs(texts: list[str] | None, field: str) -> list[tuple[str, str]]:
@@ -41,43 +23,6 @@ def _pairs(texts: list[str] | None, field: str) -> list[tuple[str, str]]:
             raise MalformedInput("must be NAME=VALUE", field=field)
         out.append((name, value))
     return out
-
-
-SignedSnapshot = Annotated[Path | None, typer.Option(help="The oracle's signature of the snapshot.")]
-OracleKey = Annotated[Path | None, typer.Option(help="The oracle's public key (PEM).")]
-
-
-def check_in_force(snapshot: Snapshot, signature: Path | None, oracle_key: Path | None, at: int) -> str:
-    """Check the oracle's signature and that the snapshot is in force at ``at``; says whether it was asked to."""
-    signed = signature_of(snapshot, signature, oracle_key)
-    if signed is None:
-        return "not checked"
-    signed().fact.check_in_force(at)
-    return "checked"
-
-
-def signature_of(
-    snapshot: Snapshot, signature: Path | None, oracle_key: Path | None
-) -> Callable[[], Signed[SnapshotSignature]] | None:
-    """What reads and verifies the oracle's signature; None without one."""
-
-    def signed() -> Signed[SnapshotSignature]:
-        from zkmargin.prover.files import read_file, read_public_key
-        from zkmargin.verifier.facts.attestation import load_public_key
-        from zkmargin.verifier.facts.snapshot_signature import verify_snapshot_signature
-        from zkmargin.verifier.verdict import Signed
-
-        if signature is None or oracle_key is None:
-            raise MalformedInput("--signed-snapshot and --oracle-key go together", field="signed-snapshot")
-        data, key = read_file(signature), load_public_key(read_public_key(oracle_key))
-        return Signed(verify_snapshot_signature(data, snapshot, key))
-
-    return None if signature is None and oracle_key is None else signed
-
-
-def clock(now: int | None) -> int:
-    """The verifier's clock: given, or the machine's."""
-    return int(time.time()) if now is None else now
 
 
 @reports_errors
@@ -120,9 +65,10 @@ def statement(
     from zkmargin.circuits.rules import Terms, build
     from zkmargin.circuits.units import to_lots, to_quanta
     from zkmargin.prover import solvency
-    from zkmargin.prover.documents import make_statement, parse_opening, purpose_of
-    from zkmargin.prover.files import read_file, read_public_key, unseal, write_file
-    from zkmargin.prover.request import check_request
+    from zkmargin.prover.documents import make_statement, parse_opening
+    from zkmargin.service.cli.purposes import purpose_of
+    from zkmargin.service.cli.warnings import check_request
+    from zkmargin.service.files import read_file, read_public_key, unseal, write_file
     from zkmargin.verifier.facts.attestation import load_public_key, verify_attestation
 
     snap, at = read_snapshot(snapshot), clock(now)
@@ -176,11 +122,11 @@ def prove(
     """Prove a statement about your own portfolio. Nothing secret leaves this machine."""
     from zkmargin.circuits.documents.statement import statement_from_bytes
     from zkmargin.prover.documents import parse_opening, proof_bytes
-    from zkmargin.prover.files import read_file, unseal, write_file
     from zkmargin.prover.prove import STEPS
     from zkmargin.prover.prove import prove as run
-    from zkmargin.prover.request import time_warnings
-    from zkmargin.prover.words import in_words
+    from zkmargin.service.cli.warnings import time_warnings
+    from zkmargin.service.cli.words import in_words
+    from zkmargin.service.files import read_file, unseal, write_file
 
     snap = read_snapshot(snapshot)
     check_in_force(snap, signed_snapshot, oracle_key, clock(None))
@@ -223,9 +169,9 @@ def explain(
     from zkmargin.prover.commitment import sum_openings
     from zkmargin.prover.documents import parse_opening
     from zkmargin.prover.explain import explain as run
-    from zkmargin.prover.files import private, read_file, unseal, write_files
     from zkmargin.prover.portfolio import notional_warnings, parse_portfolio
     from zkmargin.service.cli.explained import show
+    from zkmargin.service.files import private, read_file, unseal, write_files
 
     snap = read_snapshot(snapshot)
     if (portfolio is None) == (not opening):

@@ -1,4 +1,4 @@
-"""The root of the command line ``zkmargin``: the hub's commands here, the holder's and the verifier's from ``prover``.
+"""The root of the command line ``zkmargin``: its own few commands, and every group of this room.
 
 Exit codes: 0 done; 2 wrong usage; 3 malformed input; 4 parts that do not belong together; 5 stale; 6 proof or
 signature rejected; 7 rule refused or system too large; 8 not solvent (holder only); 9 corrupt data file; 10 market data
@@ -15,14 +15,14 @@ from typing import Annotated
 
 import typer
 
-from zkmargin.prover.kinds import FOLDER
 from zkmargin.service.cli.account import account_app
 from zkmargin.service.cli.console import emit, progress, reports_errors, table, warn
 from zkmargin.service.cli.credit import credit_app
 from zkmargin.service.cli.hub import hub_app, ledger_app
+from zkmargin.service.cli.options import In, Json, read_snapshot
 from zkmargin.service.cli.oracle import oracle_app
 from zkmargin.service.cli.outputs import Writes
-from zkmargin.service.cli.proofs import In, Json, explain, prove, read_snapshot, statement
+from zkmargin.service.cli.proofs import explain, prove, statement
 from zkmargin.service.cli.serve import serve
 from zkmargin.service.cli.srs import srs_app
 from zkmargin.service.cli.trade import trade_app
@@ -30,6 +30,7 @@ from zkmargin.service.cli.transparency import log_app, snapshot_app
 from zkmargin.service.cli.vectors import vectors_app
 from zkmargin.service.cli.venue import key_app, venue_app
 from zkmargin.service.cli.verify import verify, verify_batch
+from zkmargin.service.file_kinds import FOLDER
 
 app = typer.Typer(
     name="zkmargin",
@@ -56,7 +57,7 @@ def _version(asked: bool) -> None:
 
 @reports_errors
 def _register(rules: list[str]) -> None:
-    from zkmargin.circuits.rules.installed import register_installed
+    from zkmargin.circuits.rules.registration import register_installed
 
     register_installed(rules)
 
@@ -88,7 +89,7 @@ def keygen(
     as_json: Json = False,
 ) -> None:
     """Make a hub's Ed25519 signing key."""
-    from zkmargin.prover import files
+    from zkmargin.service import files
     from zkmargin.service.keys import signing_keys as hub
 
     made = hub.generate_key()
@@ -120,12 +121,12 @@ def commit(
 ) -> None:
     """As the hub: commit to an account's portfolio with fresh blinding, and sign the attestation."""
     from zkmargin.circuits.schema import validate
-    from zkmargin.prover import files
     from zkmargin.prover.commitment import commit as run
     from zkmargin.prover.documents import opening_bytes
     from zkmargin.prover.domains import cheapest_domain
-    from zkmargin.prover.files import read_file, unseal
     from zkmargin.prover.portfolio import notional_warnings, parse_portfolio
+    from zkmargin.service import files
+    from zkmargin.service.files import read_file, unseal
     from zkmargin.service.keys import signing as signing_module
     from zkmargin.service.keys import signing_keys as hub_module
     from zkmargin.verifier.facts.attestation import Attestation, AttestationPayloadModel

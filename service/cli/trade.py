@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from zkmargin.service.cli.console import emit, reports_errors
+from zkmargin.service.cli.options import Json
 from zkmargin.service.cli.outputs import Writes
-from zkmargin.service.cli.proofs import Json
 from zkmargin.service.cli.session import OracleKeys, Session, command, legs_of, oracle_keys
 
 if TYPE_CHECKING:
@@ -37,8 +37,8 @@ def demand(
     as_json: Json = False,
 ) -> None:
     """Write what you ask of both holders: to authorise their legs and be solvent after. For zkmargin account offer."""
-    from zkmargin.prover.files import public, write_files
     from zkmargin.service.cli.extras import extra
+    from zkmargin.service.files import public, write_files
 
     with extra("client"):
         from zkmargin.service.client import Demand, trade_demands
@@ -55,8 +55,8 @@ def demand(
 
 
 def _side(demand: Path, offer: Path) -> tuple[Demand, Offer]:
-    from zkmargin.prover.files import read_file
     from zkmargin.service.client import Demand, Offer
+    from zkmargin.service.files import read_file
 
     return Demand.from_bytes(read_file(demand)), Offer.from_bytes(read_file(offer))
 

@@ -13,7 +13,7 @@ from concurrent.futures.process import BrokenProcessPool
 from multiprocessing.connection import wait
 
 from zkmargin.circuits.errors import ZkMarginError
-from zkmargin.circuits.rules.installed import register_installed
+from zkmargin.circuits.rules.registration import register_installed
 from zkmargin.service.observability import diagnostics
 from zkmargin.service.verification.jobs import Envelope, Reply
 

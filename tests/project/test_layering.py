@@ -23,13 +23,9 @@ def test_a_layer_imports_only_to_its_left(layer: str) -> None:
         assert not found & right, f"{path.relative_to(ROOT)} imports to its right"
 
 
-#: Being removed.
-LEAVING = {("zkmargin.service.cli.proofs", "zkmargin.service.cli.srs")}
-
-
 def test_no_module_leads_back_to_itself() -> None:
     """What functions import late and what only the type checker reads counts too: it hides a circle and ends none."""
-    graph = {name: {to for to in imports_of(name) if (name, to) not in LEAVING} for name in modules()}
+    graph = {name: imports_of(name) for name in modules()}
     assert len(graph) > 150
     assert circles(graph) == []
 
@@ -38,6 +34,18 @@ def test_a_circle_would_be_seen() -> None:
     graph = {"a": {"b"}, "b": {"c", "d"}, "c": {"a"}, "d": {"e"}, "e": set(), "f": {"a", "e"}}
     assert circles(graph) == [["a", "b", "c"]]
     assert imports_of("zkmargin.__main__") == {"zkmargin.service.cli.entry"}
+
+
+def test_only_the_command_line_talks_to_a_terminal() -> None:
+    """The layers below have no command line, and the service's other rooms neither print nor ask."""
+    room = ROOT / "service" / "cli"
+    for name, path in modules().items():
+        if path.is_relative_to(room):
+            continue
+        tree = ast.parse(path.read_text())
+        assert not {full.split(".")[0] for full in imported(tree)} & {"typer", "rich", "click", "argparse"}, name
+        calls = [node.func for node in ast.walk(tree) if isinstance(node, ast.Call)]
+        assert not {call.id for call in calls if isinstance(call, ast.Name)} & {"print", "input"}, name
 
 
 def test_the_mathematics_has_no_curve() -> None:
