@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any
+from typing import Annotated
 
 from fastapi import APIRouter, Path
 from sqlalchemy import Connection
@@ -17,8 +17,8 @@ from zkmargin.service.http.routes.models import PublishBody, PublishedView, Snap
 from zkmargin.service.http.routing import StrictRoute
 from zkmargin.service.ledger import callers, idempotency
 from zkmargin.service.ledger import snapshots as published
+from zkmargin.service.ledger.answers import Documents, Published
 from zkmargin.service.ledger.context import Ledger
-from zkmargin.service.ledger.events import Tree
 from zkmargin.verifier.facts.hub_keys import public_key
 from zkmargin.verifier.facts.snapshot_signature import SnapshotSignature, verify_snapshot_signature
 
@@ -39,7 +39,7 @@ def publish(
     snapshot = snapshots.from_model(body.snapshot)
     document = canonical_bytes(dump(body.signed))
 
-    def unit(tx: Connection) -> Tree:
+    def unit(tx: Connection) -> Published:
         return published.publish(ledger, tx, snapshot, _verify(ledger, tx, caller.name, document, snapshot), document)
 
     answer, _ = idempotency.once(ledger, caller.caller, key, request, unit)
@@ -65,11 +65,11 @@ def _verify(
 
 
 def _view(ledger: Ledger, digest: str | None) -> SnapshotView:
-    def unit(tx: Any) -> dict[str, Any]:
+    def unit(tx: Connection) -> Documents:
         found = published.latest(tx) if digest is None else published.by_digest(tx, digest)
-        return published.view(found) | published.documents(tx, found.digest)
+        return published.documents(tx, found)
 
-    return SnapshotView.model_validate(ledger.database.read(unit))
+    return SnapshotView.model_validate(ledger.database.read(unit).to_json(ledger.money))
 
 
 @router.get("/latest", **public("latest_snapshot", "snapshots", "not-found"))

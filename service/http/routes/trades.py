@@ -13,9 +13,9 @@ from zkmargin.service.http.proving import PROOF_PROBLEMS, Part, change_on_proofs
 from zkmargin.service.http.routes.models import TradeBody, TradeView
 from zkmargin.service.http.routing import StrictRoute
 from zkmargin.service.ledger import breakers, idempotency, trades
+from zkmargin.service.ledger.answers import Attested
 from zkmargin.service.ledger.consent import Proved
 from zkmargin.service.ledger.context import Ledger
-from zkmargin.service.ledger.epochs import Attested
 
 router = APIRouter(prefix="/v1/trades", route_class=StrictRoute)
 
