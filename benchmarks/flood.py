@@ -21,6 +21,8 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
+from zkmargin.circuits.documents.statement import statement_from_bytes
+
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from benchmarks import load, service
@@ -50,12 +52,11 @@ def unsigned() -> bytes:
 def verification(number: int) -> bytes:
     """A proof to verify with all its documents, under terms that are new to the verifier every few calls."""
     from tests.support import services
-    from zkmargin.circuits import statement
 
     tree = json.loads(services.request_text())
     del tree["attestation"]
     tree["statement"]["multiplier"] = f"1.{number:04}1"
-    tree["proof"]["statement"] = statement.from_bytes(json.dumps(tree["statement"]).encode()).digest.hex()
+    tree["proof"]["statement"] = statement_from_bytes(json.dumps(tree["statement"]).encode()).digest.hex()
     return bytes(load.request("/v1/proofs/verify", json.dumps(tree).encode()))
 
 

@@ -20,7 +20,8 @@ from typing import Any
 
 import numpy as np
 
-from zkmargin.circuits import canonical, snapshot, statement
+from zkmargin.circuits import canonical, statement
+from zkmargin.circuits.documents.snapshot import snapshot_from_bytes
 from zkmargin.circuits.rules import Terms, build
 from zkmargin.circuits.snapshot import Snapshot
 from zkmargin.circuits.statement import Statement
@@ -113,7 +114,7 @@ def make(count: int) -> Snapshot:
         "rule": {"id": "portfolio-margin/1", "parameters": parameters}, "scenarios": [n for n, _, _ in grid],
         "instruments": [cash, *lines], "axes": axes, "source": "synthetic chain",
     }  # fmt: skip
-    return snapshot.from_bytes(canonical.canonical_bytes(tree))
+    return snapshot_from_bytes(canonical.canonical_bytes(tree))
 
 
 def account(snap: Snapshot) -> tuple[Statement, Opening]:

@@ -17,6 +17,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from zkmargin.circuits.documents.statement import statement_from_bytes
+
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from benchmarks import load
@@ -64,7 +66,6 @@ def bare(items: list[Any]) -> float:
 def verification(seconds: float, workers: int) -> Tree:
     """The verifier role."""
     from tests.support import services as support
-    from zkmargin.circuits import statement as statements
     from zkmargin.verifier.verify import Item
 
     say("proving for the verifier role")
@@ -73,7 +74,7 @@ def verification(seconds: float, workers: int) -> Tree:
         tree = json.loads(support.request_text(str(10 + number)))
         del tree["snapshot"]
         bodies.append(load.request("/v1/proofs/verify", json.dumps(tree).encode()))
-        stated = statements.from_bytes(json.dumps(tree["statement"]).encode())
+        stated = statement_from_bytes(json.dumps(tree["statement"]).encode())
         items.append(Item(stated, snapshot, bytes.fromhex(tree["proof"]["proof"])))
     say("the bare library")
     library = bare(items)

@@ -12,11 +12,10 @@ from dataclasses import dataclass
 from fractions import Fraction
 from typing import TYPE_CHECKING
 
-from zkmargin.circuits.errors import MalformedInput, StatementMismatch
+from zkmargin.circuits.errors import StatementMismatch
 from zkmargin.circuits.units import parse_decimal
 
 if TYPE_CHECKING:
-    from zkmargin.circuits.schema import ForCreditModel, ForShowModel, ForTradeModel, ForWithdrawalModel
     from zkmargin.circuits.snapshot import Snapshot
 
 #: The counterparty of a trade with whom it may be. No account has this name.
@@ -63,57 +62,6 @@ class ForWithdrawal:
 
 Purpose = ForShow | ForCredit | ForTrade | ForWithdrawal
 SHOW = ForShow()
-
-
-def to_tree(purpose: Purpose) -> dict[str, str | int]:
-    """The member ``purpose`` of a statement or demand."""
-    return {"for": purpose.name, **vars(purpose)}
-
-
-def from_model(model: ForShowModel | ForCreditModel | ForTradeModel | ForWithdrawalModel) -> Purpose:
-    """A validated document's purpose."""
-    match model.for_:
-        case "credit":
-            return ForCredit(model.venue, model.amount, model.expires)
-        case "trade":
-            return ForTrade(model.limit, model.counterparty)
-        case "withdrawal":
-            return ForWithdrawal(model.destination)
-    return SHOW
-
-
-def check_purpose(
-    purpose: Purpose, *, amount: str, delta: Iterable[tuple[str, str]], venue: str, hub: str, account: str
-) -> None:
-    """Check that a purpose fits the rest of its statement; ``MalformedInput`` names the field.
-
-    A credit is its venue's, of no more than the statement proves, and rests on no delta. A trade has legs. A
-    withdrawal is asked for by the hub, and takes out one thing.
-    """
-    if isinstance(purpose, ForShow):
-        return
-    legs = [parse_decimal(quantity, field=f"statement.delta.{i}.quantity") for i, (_, quantity) in enumerate(delta)]
-    match purpose:
-        case ForCredit():
-            granted = parse_decimal(purpose.amount, field=f"{_AT}.amount")
-            if not 0 < granted <= parse_decimal(amount, field="statement.amount"):
-                raise MalformedInput("must be above 0 and at most the statement's amount", field=f"{_AT}.amount")
-            if purpose.venue != venue:
-                raise MalformedInput("must be the venue that the context names", field=f"{_AT}.venue")
-            if legs:
-                raise MalformedInput("a credit rests on what is held, not on an order", field="statement.delta")
-        case ForTrade():
-            if parse_decimal(purpose.limit, field=f"{_AT}.limit") < 0:
-                raise MalformedInput("must not be negative", field=f"{_AT}.limit")
-            if purpose.counterparty == account:
-                raise MalformedInput("an account does not trade with itself", field=f"{_AT}.counterparty")
-            if not legs or 0 in legs:
-                raise MalformedInput("a trade has legs, none of them 0", field="statement.delta")
-        case ForWithdrawal():
-            if venue != hub:
-                raise MalformedInput("a withdrawal is the hub's to pay", field="statement.context.spoke")
-            if len(legs) != 1 or legs[0] >= 0:
-                raise MalformedInput("a withdrawal takes out one thing: one negative leg", field="statement.delta")
 
 
 def legs_cost(delta: Iterable[tuple[str, str]], snapshot: Snapshot) -> Fraction:

@@ -1,4 +1,4 @@
-"""Pydantic models of the documents that carry a statement: the file edge of :mod:`circuits`.
+"""What every document's model is made of, and how one is read: the file edge.
 
 Everything is strict: unknown keys, wrong types, over-long strings are refused with the path of the field.
 Amounts are decimal strings. Conversion to integers happens in the modules that own the concepts.
@@ -14,23 +14,20 @@ from typing import Annotated, Any, Literal, TypeVar, get_args
 from pydantic import (
     BaseModel,
     ConfigDict,
-    Discriminator,
-    FailFast,
     Field,
     StringConstraints,
-    Tag,
     ValidationError,
     field_validator,
 )
 from pydantic_core import PydanticCustomError
 
-from zkmargin.circuits.canonical import MAX_JSON_BYTES, parse_json
 from zkmargin.circuits.errors import MAX_FAULTS, MalformedInput
+from zkmargin.circuits.strict_json import MAX_JSON_BYTES, parse_json
 from zkmargin.circuits.units import DECIMAL_FORM, DECIMAL_PATTERN
 
 _NAME_PATTERN = r"^[A-Za-z0-9][A-Za-z0-9._:/+-]{0,63}$"
 _HEX_PATTERN = r"^[0-9a-f]{%d}$"
-_DESTINATION_PATTERN = r"^[\x21-\x7e]([\x20-\x7e]{0,198}[\x21-\x7e])?$"
+DESTINATION_PATTERN = r"^[\x21-\x7e]([\x20-\x7e]{0,198}[\x21-\x7e])?$"
 Decimal = Annotated[str, StringConstraints(pattern=DECIMAL_PATTERN, max_length=80)]
 Name = Annotated[str, StringConstraints(pattern=_NAME_PATTERN)]
 Hex32 = Annotated[str, StringConstraints(pattern=_HEX_PATTERN % 64)]
@@ -39,7 +36,7 @@ Hex48 = Annotated[str, StringConstraints(pattern=_HEX_PATTERN % 96)]
 _FORMS = {
     DECIMAL_PATTERN: DECIMAL_FORM,
     _NAME_PATTERN: "must be a name of at most 64 letters, digits and . _ : / + -, beginning with a letter or digit",
-    _DESTINATION_PATTERN: "must be 1 to 200 printable ASCII characters, without a space at either end",
+    DESTINATION_PATTERN: "must be 1 to 200 printable ASCII characters, without a space at either end",
     **{_HEX_PATTERN % digits: f"must be {digits} lower-case hex digits" for digits in (32, 64, 96)},
 }
 #: Seconds since the Unix epoch; the upper bound keeps dates inside four-digit years.
@@ -68,188 +65,6 @@ class Secret(Strict):
     def __repr_args__(self) -> Iterable[tuple[str | None, Any]]:
         """No member of a secret document is ever shown."""
         return ()
-
-
-class QuoteModel(Strict):
-    """Quote currency: amounts have ``decimals``, values per lot have ``value_decimals`` (>= decimals)."""
-
-    currency: Name
-    decimals: Annotated[int, Field(ge=0, le=24)]
-    value_decimals: Annotated[int, Field(ge=0, le=24)]
-
-
-class AxisModel(Strict):
-    """Where a scenario lies, for charts: spot shock in percent and state of volatility."""
-
-    spot: Decimal
-    vol: Literal["up", "none", "down"]
-
-
-class RuleModel(Strict):
-    """Rule id and its parameters; the rule itself validates the parameters."""
-
-    id: Name
-    parameters: dict[str, Any]
-    overlays: Annotated[dict[Name, list[dict[str, Any]]], Field(min_length=1, max_length=64)] | None = None
-
-
-class InstrumentModel(Strict):
-    """One line of the registry; ``values`` holds the value per lot in each scenario, in registry order."""
-
-    id: Name
-    kind: Literal["quote", "spot", "perpetual", "future", "option", "credit"]
-    lot: Decimal
-    position_limit: Decimal
-    mark: Decimal
-    values: Annotated[list[Decimal], Field(min_length=1, max_length=512), FailFast()]
-    risk: dict[str, Any] = Field(default_factory=dict)
-    greeks: Annotated[dict[Literal["delta", "gamma", "vega"], Decimal], Field(min_length=1)] | None = None
-
-
-class SnapshotModel(Strict):
-    """``zkmargin/snapshot/1``."""
-
-    schema_: Literal["zkmargin/snapshot/1"] = Field(alias="schema")
-    time: Time
-    quote: QuoteModel
-    rule: RuleModel
-    scenarios: Annotated[list[Name], Field(min_length=1, max_length=512), FailFast()]
-    instruments: Annotated[list[InstrumentModel], Field(min_length=1, max_length=2048), FailFast()]
-    axes: Annotated[list[AxisModel], Field(min_length=1, max_length=512)] | None = None
-    source: Text = ""
-
-
-class DeltaModel(Strict):
-    """A public trade: signed quantity of one instrument."""
-
-    instrument: Name
-    quantity: Decimal
-
-
-class ContextModel(Strict):
-    """What a proof is bound to, so that it is worthless anywhere else."""
-
-    hub: Name
-    account: Name
-    epoch: Annotated[int, Field(ge=0, le=2**53 - 1)]
-    spoke: Name
-    nonce: Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{32}$")]
-    expiry: Time
-
-
-class ForShowModel(Strict):
-    """The statement shows solvency. Nothing may be booked on it."""
-
-    for_: Literal["show"] = Field(alias="for")
-
-
-class ForCreditModel(Strict):
-    """A credit of at most ``amount`` for ``venue``, which may draw on it until ``expires`` at the latest."""
-
-    for_: Literal["credit"] = Field(alias="for")
-    venue: Name
-    amount: Decimal
-    expires: Time
-
-
-class ForTradeModel(Strict):
-    """A trade whose legs are the statement's delta, with ``counterparty`` (an account, or ``any``).
-
-    At the snapshot's marks the legs take at most ``limit`` of the quote currency from the account.
-    """
-
-    for_: Literal["trade"] = Field(alias="for")
-    limit: Decimal
-    counterparty: Name
-
-
-class ForWithdrawalModel(Strict):
-    """A withdrawal of the statement's delta, one negative leg, to ``destination`` as custody names it."""
-
-    for_: Literal["withdrawal"] = Field(alias="for")
-    destination: Annotated[str, StringConstraints(pattern=_DESTINATION_PATTERN)]
-
-
-def _purpose_tag(value: Any) -> str | None:
-    """Which purpose a value is of. A function, because the members' check for null runs before any of them is read."""
-    tag = value.get("for") if isinstance(value, dict) else getattr(value, "for_", None)
-    return tag if isinstance(tag, str) else None
-
-
-PurposeModel = Annotated[
-    Annotated[ForShowModel, Tag("show")]
-    | Annotated[ForCreditModel, Tag("credit")]
-    | Annotated[ForTradeModel, Tag("trade")]
-    | Annotated[ForWithdrawalModel, Tag("withdrawal")],
-    Discriminator(_purpose_tag),
-]
-
-
-class StatementModel(Strict):
-    """``zkmargin/statement/2``: AccountSolvency with its purpose; ``zkmargin/statement/1`` has none, and only shows."""
-
-    schema_: Literal["zkmargin/statement/1", "zkmargin/statement/2"] = Field(alias="schema")
-    type: Literal["account-solvency"]
-    purpose: PurposeModel | None = None
-    commitment: Hex48
-    domain: Literal[256, 512, 1024, 2048]
-    snapshot: Hex32
-    rule: Name
-    level: Literal["initial", "liquidation-end", "maintenance"]
-    multiplier: Decimal
-    horizon: Annotated[int, Field(ge=1, le=366 * 86400)]
-    amount: Decimal
-    delta: Annotated[list[DeltaModel], Field(max_length=2048), FailFast()]
-    elections: Annotated[dict[Name, Name], Field(min_length=1, max_length=1024)] | None = None
-    overlays: Annotated[list[Name], Field(min_length=1, max_length=64)] | None = None
-    context: ContextModel
-
-
-class PositionModel(Secret):
-    """Signed quantity of one instrument, in units (not lots); ``entry`` is a price to charge to cash for each unit."""
-
-    instrument: Name
-    quantity: Decimal
-    entry: Decimal | None = None
-
-
-class PortfolioModel(Secret):
-    """``zkmargin/portfolio/1``. Secret."""
-
-    schema_: Literal["zkmargin/portfolio/1"] = Field(alias="schema")
-    positions: Annotated[list[PositionModel], Field(max_length=2048)]
-    source: Text = ""
-
-
-class OpeningModel(Secret):
-    """``zkmargin/opening/1``: everything that opens a commitment. Secret."""
-
-    schema_: Literal["zkmargin/opening/1"] = Field(alias="schema")
-    commitment: Hex48
-    domain: Literal[256, 512, 1024, 2048]
-    registry: Hex32
-    lots: Annotated[list[Decimal], Field(min_length=1, max_length=2048), FailFast()]
-    blinding: Annotated[list[Hex32], Field(min_length=2, max_length=2)]
-
-
-class AttestationPayloadModel(Strict):
-    """The signed fact: this commitment is this account's portfolio in this epoch."""
-
-    schema_: Literal["zkmargin/attestation/1"] = Field(alias="schema")
-    hub: Name
-    account: Name
-    epoch: Annotated[int, Field(ge=0, le=2**53 - 1)]
-    commitment: Hex48
-    domain: Literal[256, 512, 1024, 2048]
-    registry: Hex32
-    time: Time
-
-
-class AttestationModel(Strict):
-    """``zkmargin/attestation/1``: JWS compact serialisation (EdDSA) over the canonical payload."""
-
-    schema_: Literal["zkmargin/attestation/1"] = Field(alias="schema")
-    jws: Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9_-]+\.[A-Za-z0-9_-]+\.[A-Za-z0-9_-]+$", max_length=8192)]
 
 
 class ProofModel(Strict):

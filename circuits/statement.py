@@ -10,29 +10,20 @@ from __future__ import annotations
 from collections.abc import Mapping
 from copy import copy
 from dataclasses import dataclass, field
-from fractions import Fraction
 from functools import lru_cache
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from zkmargin.circuits import canonical
 from zkmargin.circuits.compiler import Program, compile_rule
 from zkmargin.circuits.errors import MalformedInput, StaleStatement, StatementMismatch, ZkMarginError
 from zkmargin.circuits.layout import Layout
-from zkmargin.circuits.purpose import SHOW, Purpose, check_limit, check_purpose
-from zkmargin.circuits.purpose import from_model as purpose_from_model
+from zkmargin.circuits.purpose import Purpose, check_limit
 from zkmargin.circuits.rules import Terms, build, rule_of, work
 from zkmargin.circuits.snapshot import Snapshot
 from zkmargin.circuits.system import MAX_AMOUNT_BITS
-from zkmargin.circuits.units import PPM, parse_decimal, to_lots, to_quanta
+from zkmargin.circuits.units import to_lots, to_quanta
 
-if TYPE_CHECKING:
-    from zkmargin.circuits.schema import StatementModel
-
-#: The versions of the document; its digest is over the version's own domain. The first has no purpose, and only shows.
-VERSION_1, VERSION_2 = "zkmargin/statement/1", "zkmargin/statement/2"
-#: Multipliers up to 1000 keep every add-on far inside the bound check.
-MAX_MULTIPLIER = 1000
 #: A venue's clock may be this many seconds behind the oracle's before a snapshot counts as from the future.
 CLOCK_SKEW = 30
 
@@ -92,56 +83,6 @@ class BoundStatement:
     amount: int
     delta: Mapping[int, int]
     constants: tuple[int, ...]
-
-
-def parse_multiplier(text: str, *, field: str) -> Fraction:
-    """A multiplier: above 0, at most 1000, in whole millionths."""
-    multiplier = parse_decimal(text, field=field)
-    if not 0 < multiplier <= MAX_MULTIPLIER or (multiplier * PPM).denominator != 1:
-        raise MalformedInput(f"must be above 0, at most {MAX_MULTIPLIER}, with at most 6 decimals", field=field)
-    return multiplier
-
-
-def from_model(model: StatementModel) -> Statement:
-    """Build a statement from a validated document; raises ``MalformedInput`` naming the field."""
-    from zkmargin.circuits.schema import dump
-
-    if (model.purpose is None) != (model.schema_ == VERSION_1):
-        raise MalformedInput("version 2 has a purpose, version 1 has none", field="statement.schema")
-    multiplier = parse_multiplier(model.multiplier, field="statement.multiplier")
-    tree = dump(model)
-    overlays = tuple(model.overlays or ())
-    if list(overlays) != sorted(set(overlays)):
-        raise MalformedInput("must be sorted, without repeats", field="statement.overlays")
-    seen: set[str] = set()
-    for i, trade in enumerate(model.delta):
-        if trade.instrument in seen:
-            raise MalformedInput("duplicate instrument", field=f"statement.delta.{i}.instrument")
-        seen.add(trade.instrument)
-    c = model.context
-    delta = tuple((trade.instrument, trade.quantity) for trade in model.delta)
-    purpose = SHOW if model.purpose is None else purpose_from_model(model.purpose)
-    check_purpose(purpose, amount=model.amount, delta=delta, venue=c.spoke, hub=c.hub, account=c.account)
-    return Statement(
-        commitment=bytes.fromhex(model.commitment),
-        domain=model.domain,
-        snapshot=bytes.fromhex(model.snapshot),
-        rule_id=model.rule,
-        terms=Terms(model.level, multiplier, model.horizon, tuple(sorted((model.elections or {}).items())), overlays),
-        amount=model.amount,
-        delta=delta,
-        purpose=purpose,
-        context=Context(c.hub, c.account, c.epoch, c.spoke, c.nonce, c.expiry),
-        digest=canonical.digest(tree, domain=model.schema_),
-        tree=MappingProxyType(tree),
-    )
-
-
-def from_bytes(data: bytes) -> Statement:
-    """Parse and validate a statement document."""
-    from zkmargin.circuits.schema import StatementModel, load
-
-    return from_model(load(StatementModel, data, name="statement"))
 
 
 @lru_cache(maxsize=64)

@@ -22,11 +22,14 @@ from typing import Any
 import jwt
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
-from zkmargin.circuits import canonical, snapshot, statement
+from zkmargin.circuits import canonical, statement
+from zkmargin.circuits.documents.snapshot import snapshot_from_bytes
+from zkmargin.circuits.documents.statement import statement_from_bytes
 from zkmargin.circuits.errors import ZkMarginError
 from zkmargin.circuits.rules import LEVELS, Terms, build
 from zkmargin.circuits.snapshot import Snapshot
 from zkmargin.circuits.statement import Statement
+from zkmargin.circuits.strict_json import parse_json
 from zkmargin.prover import files, solvency
 from zkmargin.prover.documents import parse_opening, parse_proof, portfolio_lots
 from zkmargin.prover.words import in_words
@@ -36,7 +39,7 @@ from zkmargin.service.keys.signing_keys import load_private_key
 from zkmargin.service.oracle.config import parse_config
 from zkmargin.service.oracle.feeds import TOKEN_TYPE as FEED_TYPE
 from zkmargin.service.oracle.feeds import open_feed
-from zkmargin.verifier.argument.v1 import wire
+from zkmargin.verifier.argument.v1 import encoding
 from zkmargin.verifier.curve import decode_g1
 from zkmargin.verifier.facts import attestation, authorisation, jws, snapshot_signature
 from zkmargin.verifier.field import decode_scalar
@@ -50,13 +53,13 @@ Target = Callable[[bytes], object]
 @lru_cache
 def example_snapshot() -> Snapshot:
     """The snapshot of docs/FILES.md, to which the other seeds belong."""
-    return snapshot.from_bytes((CORPUS / "snapshot" / "files").read_bytes())
+    return snapshot_from_bytes((CORPUS / "snapshot" / "files").read_bytes())
 
 
 @lru_cache
 def example_statement() -> Statement:
     """The statement of docs/FILES.md."""
-    return statement.from_bytes((CORPUS / "statement" / "files").read_bytes())
+    return statement_from_bytes((CORPUS / "statement" / "files").read_bytes())
 
 
 def signed(payload: bytes, token_type: str) -> str:
@@ -71,8 +74,8 @@ def document(schema: str, **members: str) -> bytes:
 
 def fuzz_snapshot(data: bytes) -> None:
     """A snapshot, its rule at every level, and its system on the largest domain."""
-    snap = snapshot.from_bytes(data)
-    if snapshot.from_bytes(snap.to_bytes()).digest != snap.digest:
+    snap = snapshot_from_bytes(data)
+    if snapshot_from_bytes(snap.to_bytes()).digest != snap.digest:
         raise AssertionError("a snapshot that does not survive its own bytes")
     overlays = tuple(sorted(snap.tree["rule"].get("overlays") or {}))
     for level in LEVELS:
@@ -85,18 +88,18 @@ def fuzz_snapshot(data: bytes) -> None:
 
 def fuzz_statement(data: bytes) -> None:
     """A statement, checked against the time and bound to a snapshot."""
-    stated = statement.from_bytes(data)
-    if statement.from_bytes(stated.to_bytes()).digest != stated.digest:
+    stated = statement_from_bytes(data)
+    if statement_from_bytes(stated.to_bytes()).digest != stated.digest:
         raise AssertionError("a statement that does not survive its own bytes")
     verify(stated, example_snapshot(), bytes(3), now=1_700_000_060)
 
 
 def fuzz_bound_statement(data: bytes) -> None:
     """A statement that always names the snapshot, with a proof that has its shape."""
-    tree = canonical.parse_json(data)
+    tree = parse_json(data)
     if isinstance(tree, dict):
         tree["snapshot"] = example_snapshot().digest.hex()
-    stated = statement.from_bytes(json.dumps(tree).encode())
+    stated = statement_from_bytes(json.dumps(tree).encode())
     verify(stated, example_snapshot(), (CORPUS / "proof" / "files").read_bytes())
 
 
@@ -110,17 +113,17 @@ def fuzz_attestation_payload(data: bytes) -> None:
 @lru_cache
 def purpose_statements() -> tuple[Statement, ...]:
     """A statement of version 2 for each purpose."""
-    return tuple(statement.from_bytes(path.read_bytes()) for path in sorted((CORPUS / "purpose_statement").iterdir()))
+    return tuple(statement_from_bytes(path.read_bytes()) for path in sorted((CORPUS / "purpose_statement").iterdir()))
 
 
 def fuzz_purpose_statement(data: bytes) -> None:
     """A statement of either version, bound to the snapshot: its purpose fits, and its words are those it had."""
-    stated = statement.from_bytes(data)
-    again = statement.from_bytes(stated.to_bytes())
+    stated = statement_from_bytes(data)
+    again = statement_from_bytes(stated.to_bytes())
     if (again.digest, again.purpose) != (stated.digest, stated.purpose):
         raise AssertionError("a statement that does not survive its own bytes")
     bound = dict(stated.tree) | {"snapshot": example_snapshot().digest.hex(), "rule": example_snapshot().rule_id}
-    joined = statement.bind(statement.from_bytes(canonical.canonical_bytes(bound)), example_snapshot())
+    joined = statement.bind(statement_from_bytes(canonical.canonical_bytes(bound)), example_snapshot())
     in_words(joined.statement, example_snapshot())
 
 
@@ -179,7 +182,7 @@ def fuzz_sealed(data: bytes) -> None:
 
 
 TARGETS: dict[str, Target] = {
-    "json": canonical.parse_json,
+    "json": parse_json,
     "snapshot": fuzz_snapshot,
     "statement": fuzz_statement,
     "bound_statement": fuzz_bound_statement,
@@ -193,8 +196,8 @@ TARGETS: dict[str, Target] = {
     "policy": fuzz_policy,
     "demand": fuzz_demand,
     "offer": fuzz_offer,
-    "proof_document": lambda data: wire.decode(parse_proof(data, example_statement())),
-    "proof": wire.decode,
+    "proof_document": lambda data: encoding.decode(parse_proof(data, example_statement())),
+    "proof": encoding.decode,
     "point": lambda data: decode_g1(data, field="point"),
     "scalar": lambda data: decode_scalar(data, field="scalar"),
     "jws": lambda data: jws.open_token(data.decode("latin-1"), KEY.public_key(), "t", field="jws"),

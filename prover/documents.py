@@ -4,19 +4,34 @@ from __future__ import annotations
 
 import secrets
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Annotated, Any, Literal
+
+from pydantic import FailFast, Field
 
 from zkmargin.circuits import canonical
+from zkmargin.circuits.documents.statement import VERSION_2, StatementModel, statement_from_model, to_tree
 from zkmargin.circuits.errors import MalformedInput, StaleStatement, StatementMismatch
-from zkmargin.circuits.purpose import ANY, SHOW, ForCredit, ForTrade, ForWithdrawal, Purpose, to_tree
-from zkmargin.circuits.schema import OpeningModel, ProofModel, StatementModel, dump, load, validate
+from zkmargin.circuits.purpose import ANY, SHOW, ForCredit, ForTrade, ForWithdrawal, Purpose
+from zkmargin.circuits.schema import Decimal, Hex32, Hex48, ProofModel, Secret, dump, load, validate
 from zkmargin.circuits.snapshot import Snapshot
-from zkmargin.circuits.statement import VERSION_2, Statement, from_model
+from zkmargin.circuits.statement import Statement
 from zkmargin.circuits.units import format_fraction, parse_decimal
 from zkmargin.prover.commitment import Opening
 from zkmargin.prover.portfolio import parse_portfolio
 from zkmargin.verifier.facts.attestation import Attestation
 from zkmargin.verifier.field import decode_scalar, encode_scalar
+from zkmargin.verifier.proof_document import ProofDocument
+
+
+class OpeningModel(Secret):
+    """``zkmargin/opening/1``: everything that opens a commitment. Secret."""
+
+    schema_: Literal["zkmargin/opening/1"] = Field(alias="schema")
+    commitment: Hex48
+    domain: Literal[256, 512, 1024, 2048]
+    registry: Hex32
+    lots: Annotated[list[Decimal], Field(min_length=1, max_length=2048), FailFast()]
+    blinding: Annotated[list[Hex32], Field(min_length=2, max_length=2)]
 
 
 def portfolio_lots(data: bytes, snapshot: Snapshot) -> list[int]:
@@ -109,7 +124,7 @@ def make_statement(
         tree["elections"] = dict(elections)
     if overlays:
         tree["overlays"] = sorted(overlays)
-    return from_model(validate(StatementModel, tree, name="statement"))
+    return statement_from_model(validate(StatementModel, tree, name="statement"))
 
 
 #: What each purpose has besides its name: one that it lacks was meant for another.
@@ -157,16 +172,17 @@ def proof_bytes(statement: Statement, proof: bytes) -> bytes:
 
 def parse_proof(data: bytes, statement: Statement) -> bytes:
     """The proof's bytes, after checking that the document is about this statement."""
-    return proof_of(load(ProofModel, data, name="proof"), statement)
+    return _about(ProofDocument.from_bytes(data, statement), statement)
 
 
 def proof_of(model: ProofModel, statement: Statement) -> bytes:
     """The bytes of a validated proof document, which must be about this statement."""
-    if model.statement != statement.digest.hex():
-        raise StatementMismatch("the proof document names another statement", field="proof.statement")
-    if len(model.proof) % 2:
-        raise MalformedInput("odd number of hex digits", field="proof.proof")
-    return bytes.fromhex(model.proof)
+    return _about(ProofDocument.from_model(model, statement), statement)
+
+
+def _about(document: ProofDocument, statement: Statement) -> bytes:
+    document.check_about(statement)
+    return document.proof
 
 
 def position_text(lots: int, snapshot: Snapshot, row: int) -> str:

@@ -11,9 +11,9 @@ from fractions import Fraction
 from typing import Any
 
 from zkmargin.circuits.compiler import MarginRule
+from zkmargin.circuits.documents.statement import MAX_MULTIPLIER
 from zkmargin.circuits.rules import LEVELS, Terms, build
 from zkmargin.circuits.snapshot import Snapshot
-from zkmargin.circuits.statement import MAX_MULTIPLIER
 from zkmargin.circuits.units import PPM, format_fraction
 from zkmargin.prover import solvency
 from zkmargin.prover.documents import position_text

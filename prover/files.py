@@ -23,8 +23,9 @@ from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
-from zkmargin.circuits.canonical import MAX_JSON_BYTES, canonical_bytes, parse_json
+from zkmargin.circuits.canonical import canonical_bytes
 from zkmargin.circuits.errors import InternalError, MalformedInput
+from zkmargin.circuits.strict_json import MAX_JSON_BYTES, parse_json
 from zkmargin.prover.kinds import EMPTY, PEM_FILE, PUBLIC_KEY, SEALED, UNKNOWN, kind_of
 
 #: As a path: standard input, or standard output.

@@ -10,9 +10,12 @@ from __future__ import annotations
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field
 from fractions import Fraction
+from typing import Annotated, Literal
+
+from pydantic import Field
 
 from zkmargin.circuits.errors import MalformedInput
-from zkmargin.circuits.schema import PortfolioModel, PositionModel, load
+from zkmargin.circuits.schema import Decimal, Name, Secret, Text, load
 from zkmargin.circuits.snapshot import Snapshot
 from zkmargin.circuits.units import parse_decimal, to_lots
 from zkmargin.prover.witness import check_positions
@@ -21,6 +24,22 @@ from zkmargin.prover.witness import check_positions
 UNPAID_KINDS = ("perpetual", "future")
 #: A book is of one direction where its net value is so much of its gross value. Others have cash of either sign.
 DIRECTED = Fraction(3, 4)
+
+
+class PositionModel(Secret):
+    """Signed quantity of one instrument, in units (not lots); ``entry`` is a price to charge to cash for each unit."""
+
+    instrument: Name
+    quantity: Decimal
+    entry: Decimal | None = None
+
+
+class PortfolioModel(Secret):
+    """``zkmargin/portfolio/1``. Secret."""
+
+    schema_: Literal["zkmargin/portfolio/1"] = Field(alias="schema")
+    positions: Annotated[list[PositionModel], Field(max_length=2048)]
+    source: Text = ""
 
 
 @dataclass(frozen=True)

@@ -12,9 +12,9 @@ from zkmargin.prover.commitment import CommitmentKey, Opening, Randomness, commi
 from zkmargin.prover.witness import Witness, build_witness
 from zkmargin.verifier.argument.instance import Instance
 from zkmargin.verifier.argument.v1 import challenges
+from zkmargin.verifier.argument.v1.encoding import encode
 from zkmargin.verifier.argument.v1.equation import equation
 from zkmargin.verifier.argument.v1.messages import Proof
-from zkmargin.verifier.argument.v1.wire import encode
 from zkmargin.verifier.kzg import holds
 from zkmargin.verifier.verify import instance_of
 

@@ -11,8 +11,8 @@ import argparse
 from collections.abc import Iterator
 from pathlib import Path
 
-from zkmargin.circuits import snapshot as snapshots
-from zkmargin.circuits import statement as statements
+from zkmargin.circuits.documents.snapshot import snapshot_from_bytes
+from zkmargin.circuits.documents.statement import statement_from_bytes
 from zkmargin.circuits.snapshot import Snapshot
 from zkmargin.circuits.statement import Statement
 from zkmargin.prover.documents import parse_proof
@@ -73,8 +73,8 @@ def main() -> None:
     for name in ("statement", "snapshot", "proof"):
         parser.add_argument(f"--{name}", type=Path, required=True)
     args = parser.parse_args()
-    snapshot = snapshots.from_bytes(args.snapshot.read_bytes())
-    statement = statements.from_bytes(args.statement.read_bytes())
+    snapshot = snapshot_from_bytes(args.snapshot.read_bytes())
+    statement = statement_from_bytes(args.statement.read_bytes())
     for name, value in values(statement, snapshot, parse_proof(args.proof.read_bytes(), statement)):
         print(f"    {name:<17} {value}")
 

@@ -44,6 +44,7 @@ CPU_SECONDS = 240
 #: The frozen cases of one topic: error codes and named fields.
 _VECTORS = "service/vectors/test_vectors.py::test_the_native_engine_answers_every_case_rightly[{}]"
 _FROZEN, _VERIFY = "verifier/test_frozen.py", "verifier/test_verify.py"
+_VERDICT = "verifier/test_verdict.py"
 _ALGEBRA, _STEPS = "verifier/test_algebra.py", "verifier/test_cheating_steps.py"
 _DECODERS, _BYTES, _FACTS = "verifier/test_decoders.py", "verifier/test_proof_bytes.py", "verifier/facts/"
 #: The tests of each file, quickest first, by paths in ``verifier/`` and ``tests/``. Frozen proofs come first where they
@@ -53,10 +54,10 @@ TESTS: dict[str, tuple[str, ...]] = {
     "argument/instance.py": (_FROZEN, "verifier/test_transcript.py"),
     "argument/matrix.py": (_FROZEN, "verifier/test_claim.py", _ALGEBRA),
     "argument/v1/challenges.py": (_FROZEN, "verifier/test_transcript.py"),
+    "argument/v1/encoding.py": (_FROZEN, _DECODERS, _BYTES),
     "argument/v1/equation.py": (_FROZEN, _VERIFY, _ALGEBRA, _STEPS),
     "argument/v1/linearisation.py": (_FROZEN, _VERIFY, _ALGEBRA, _STEPS),
     "argument/v1/messages.py": (_FROZEN,),
-    "argument/v1/wire.py": (_FROZEN, _DECODERS, _BYTES),
     "argument/versions.py": (_FROZEN, "verifier/test_versions.py", _BYTES),
     "curve.py": (_FROZEN, _DECODERS, _ALGEBRA, _BYTES),
     "facts/attestation.py": (_FACTS + "test_attestation.py",),
@@ -74,8 +75,11 @@ TESTS: dict[str, tuple[str, ...]] = {
     "facts/transparency.py": (_FACTS + "test_transparency.py", _VECTORS.format("log")),
     "field.py": (_FROZEN, _DECODERS, _ALGEBRA, _BYTES),
     "kzg.py": (_FROZEN, _VERIFY, "verifier/test_batch.py"),
+    "proof_document.py": (_VERDICT,),
     "srs.py": (_FROZEN, "verifier/test_srs.py"),
+    "srs_structure.py": ("verifier/test_srs.py",),
     "transcript.py": (_FROZEN, "verifier/test_transcript.py"),
+    "verdict.py": (_VERDICT,),
     "verify.py": (_FROZEN, _VERIFY, "verifier/test_batch.py"),
 }
 #: Third-party modules and the layer below, which no mutant changes: imported once, before the fork.

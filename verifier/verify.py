@@ -1,13 +1,16 @@
 """Verify one proof or many. ``verify`` raises; it never answers False.
 
-Order of checks: shape of the proof, statement against snapshot, times, elements of the proof, the pairing equation.
+Each check of a proof is written once, in :data:`PROOF_CHECKS`; the pairing comes last, one for many proofs. What is
+checked besides of the documents around a proof, and in which order, says :mod:`zkmargin.verifier.verdict`.
 """
 
 from __future__ import annotations
 
 import secrets
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
+from types import MappingProxyType
 
 from py_arkworks_bls12381 import G1Point, Scalar
 
@@ -15,9 +18,8 @@ from zkmargin.circuits.errors import ProofRejected, ZkMarginError
 from zkmargin.circuits.snapshot import Snapshot
 from zkmargin.circuits.statement import BoundStatement, Statement, bind
 from zkmargin.verifier.argument.instance import Instance
-from zkmargin.verifier.argument.versions import version_of
+from zkmargin.verifier.argument.versions import Version, version_of
 from zkmargin.verifier.curve import decode_g1, msm, pairing_product_is_one
-from zkmargin.verifier.facts.attestation import Attestation, check_attested
 from zkmargin.verifier.field import ZERO, scalar, scalars
 from zkmargin.verifier.kzg import Equation, holds
 from zkmargin.verifier.srs import VerifierKey, ethereum
@@ -43,14 +45,70 @@ def instance_of(bound: BoundStatement) -> Instance:
     return Instance(bound.layout, bound.program.system, scalars(bound.constants), commitment, statement.digest)
 
 
+@dataclass(frozen=True)
+class Task:
+    """One proof to check, and what its checks come to, each worked out once."""
+
+    item: Item
+    key: VerifierKey
+
+    @cached_property
+    def version(self) -> Version:
+        """The version of the argument that reads the proof; ``MalformedProof`` for a wrong header."""
+        return version_of(self.item.proof)
+
+    @cached_property
+    def bound(self) -> BoundStatement:
+        """The statement joined with its snapshot; raises what ``bind`` raises."""
+        return bind(self.item.statement, self.item.snapshot)
+
+    @cached_property
+    def equation(self) -> Equation:
+        """The equation that the proof must satisfy; ``MalformedProof``, ``MalformedInput`` or ``ProofRejected``."""
+        return self.version.read(self.item.proof, self.bound.layout)(instance_of(self.bound), self.key)
+
+
+def _header(task: Task) -> bool:
+    return task.version is not None
+
+
+def _binding(task: Task) -> bool:
+    return task.bound is not None
+
+
+def _statement_time(task: Task) -> bool:
+    item = task.item
+    if item.now is None:
+        return False
+    item.statement.check_time(item.snapshot, item.now)
+    return True
+
+
+def _elements(task: Task) -> bool:
+    return task.equation is not None
+
+
+#: The checks of a proof before its pairing, in the order of docs/SPEC.md, "Verification". Each raises the typed error
+#: of what it finds; False says that it had nothing to check.
+PROOF_CHECKS: Mapping[str, Callable[[Task], bool]] = MappingProxyType(
+    {"proof_header": _header, "binding": _binding, "statement_time": _statement_time, "elements": _elements}
+)
+#: The check that is made last.
+PAIRING = "pairing"
+
+
 def prepare(item: Item, key: VerifierKey) -> Equation:
     """All checks but the pairing; raises the typed error of the first that fails."""
-    version = version_of(item.proof)
-    bound = bind(item.statement, item.snapshot)
-    if item.now is not None:
-        item.statement.check_time(item.snapshot, item.now)
-    equation = version.read(item.proof, bound.layout)
-    return equation(instance_of(bound), key)
+    task = Task(item, key)
+    for check in PROOF_CHECKS.values():
+        check(task)
+    return task.equation
+
+
+def check_pairing(eq: Equation, key: VerifierKey) -> None:
+    """Raise ``ProofRejected`` unless one equation holds."""
+    if not holds(eq, key):
+        raise ProofRejected("the opening equation does not hold", field="proof")
 
 
 def verify(
@@ -68,25 +126,7 @@ def verify(
     ``StatementMismatch``, ``StaleStatement`` and ``ProofRejected`` say what failed and whose fault it is.
     """
     key = key or ethereum().key
-    if not holds(prepare(Item(statement, snapshot, proof, now), key), key):
-        raise ProofRejected("the opening equation does not hold", field="proof")
-
-
-def verify_account(
-    statement: Statement,
-    snapshot: Snapshot,
-    proof: bytes,
-    attestation: Attestation,
-    *,
-    now: int,
-    key: VerifierKey | None = None,
-) -> None:
-    """What a venue wants: :func:`verify`, and that the commitment is the account's by the hub's attestation.
-
-    The two belong together: a commitment means a portfolio only on the domain and the registry that the hub attested.
-    """
-    check_attested(statement, snapshot, attestation, now=now)
-    verify(statement, snapshot, proof, now=now, key=key)
+    check_pairing(prepare(Item(statement, snapshot, proof, now), key), key)
 
 
 def _batch_holds(equations: Sequence[Equation], key: VerifierKey) -> bool:
@@ -111,19 +151,29 @@ def _batch_holds(equations: Sequence[Equation], key: VerifierKey) -> bool:
     return pairing_product_is_one([left, -right], [key.g2, key.tau_g2])
 
 
-def _bisect(indexed: Sequence[tuple[int, Equation]], key: VerifierKey, results: list[ZkMarginError | None]) -> None:
+def _bisect(indexed: Sequence[tuple[int, Equation]], key: VerifierKey, rejected: dict[int, ProofRejected]) -> None:
     if not indexed:
         return
     if len(indexed) == 1:
         index, eq = indexed[0]
         if not holds(eq, key):
-            results[index] = ProofRejected("the opening equation does not hold", field=f"proofs.{index}")
+            rejected[index] = ProofRejected("the opening equation does not hold", field=f"proofs.{index}")
         return
     if _batch_holds([eq for _, eq in indexed], key):
         return
     middle = len(indexed) // 2
-    _bisect(indexed[:middle], key, results)
-    _bisect(indexed[middle:], key, results)
+    _bisect(indexed[:middle], key, rejected)
+    _bisect(indexed[middle:], key, rejected)
+
+
+def check_pairings(indexed: Sequence[tuple[int, Equation]], key: VerifierKey) -> dict[int, ProofRejected]:
+    """One pairing for many equations, each with its place: the places of those that do not hold, with their errors.
+
+    Sound up to 2**-128 for each combined check; bad proofs are found by bisection.
+    """
+    rejected: dict[int, ProofRejected] = {}
+    _bisect(indexed, key, rejected)
+    return rejected
 
 
 def verify_batch(items: Sequence[Item], *, key: VerifierKey | None = None) -> list[ZkMarginError | None]:
@@ -139,5 +189,6 @@ def verify_batch(items: Sequence[Item], *, key: VerifierKey | None = None) -> li
             indexed.append((i, prepare(item, key)))
         except ZkMarginError as err:
             results[i] = err
-    _bisect(indexed, key, results)
+    for i, rejected in check_pairings(indexed, key).items():
+        results[i] = rejected
     return results

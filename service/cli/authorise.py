@@ -72,13 +72,14 @@ def authorise(
 ) -> None:
     """As the holder: sign what a statement authorises, after it was said in words. Without it nothing is booked."""
     from zkmargin.circuits import statement as statements
+    from zkmargin.circuits.documents.statement import statement_from_bytes
     from zkmargin.circuits.purpose import ForShow
     from zkmargin.prover.files import read_file, write_file
     from zkmargin.service.cli.proofs import clock
 
     with extra("client"):
         from zkmargin.service.client import authorise as sign
-    stated, snap, now = statements.from_bytes(read_file(statement)), read_snapshot(snapshot), clock(None)
+    stated, snap, now = statement_from_bytes(read_file(statement)), read_snapshot(snapshot), clock(None)
     if isinstance(stated.purpose, ForShow):
         raise MalformedInput("only shows solvency: there is nothing to authorise", field="statement.purpose")
     statements.bind(stated, snap)

@@ -17,7 +17,8 @@ from typing import Any
 
 from py_arkworks_bls12381 import GT, G1Point, G2Point
 
-from zkmargin.circuits import canonical, snapshot, statement
+from zkmargin.circuits import canonical, statement
+from zkmargin.circuits.documents.snapshot import snapshot_from_bytes
 from zkmargin.circuits.errors import MalformedInput
 from zkmargin.circuits.snapshot import Snapshot
 from zkmargin.circuits.statement import Statement
@@ -77,7 +78,7 @@ def make_snapshot(instruments: int, scenarios: int, rounding: str = "per-lot") -
         "rule": {"id": "cross-margin/1", "parameters": {"rounding": rounding, "tiers": tiers}},
         "scenarios": [f"s{i}" for i in range(scenarios)], "instruments": lines, "source": "synthetic",
     }  # fmt: skip
-    return snapshot.from_bytes(canonical.canonical_bytes(tree))
+    return snapshot_from_bytes(canonical.canonical_bytes(tree))
 
 
 def canonical_money(quanta: int, decimals: int) -> str:

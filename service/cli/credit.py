@@ -87,7 +87,7 @@ def _offer(
     leaf: int,
 ) -> Offer:
     """From the offer document, or from its five parts."""
-    from zkmargin.circuits import statement as statements
+    from zkmargin.circuits.documents.statement import statement_from_bytes
     from zkmargin.prover.documents import parse_proof
     from zkmargin.prover.files import read_file
     from zkmargin.service.client import Offer
@@ -97,7 +97,7 @@ def _offer(
     if statement is None or proof is None or authorisation is None or attestation is None or leaf < 0:
         parts = "--statement, --proof, --authorisation, --attestation and --leaf"
         raise MalformedInput(f"give --offer, or {parts}", field="offer")
-    stated = statements.from_bytes(read_file(statement))
+    stated = statement_from_bytes(read_file(statement))
     signed = read_file(authorisation)
     return Offer(stated, parse_proof(read_file(proof), stated), read_file(attestation), leaf, signed)
 

@@ -13,10 +13,10 @@ from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
-from zkmargin.circuits import snapshot as snapshots
-from zkmargin.circuits import statement as statements
+from zkmargin.circuits.documents.snapshot import snapshot_from_bytes
+from zkmargin.circuits.documents.statement import statement_from_bytes, to_tree
 from zkmargin.circuits.errors import InternalError, MalformedInput, ZkMarginError
-from zkmargin.circuits.purpose import SHOW, ForCredit, Purpose, to_tree
+from zkmargin.circuits.purpose import SHOW, ForCredit, Purpose
 from zkmargin.circuits.rules import Terms
 from zkmargin.circuits.snapshot import Snapshot
 from zkmargin.circuits.statement import Statement
@@ -31,7 +31,8 @@ from zkmargin.service.keys import signing, signing_keys
 from zkmargin.verifier.facts.attestation import Attestation, check_attested, verify_attestation
 from zkmargin.verifier.facts.authorisation import Authorisation, check_authorises, verify_authorisation
 from zkmargin.verifier.srs import ethereum
-from zkmargin.verifier.verify import verify, verify_account
+from zkmargin.verifier.verdict import verify_account
+from zkmargin.verifier.verify import verify
 
 STEPS = ("data", "commit", "explain", "spoke-a", "spoke-b", "attacks")
 ACCOUNT, HUB = "acct-1", "hub-1"
@@ -76,7 +77,7 @@ def _refused(attack: Callable[[], object]) -> ZkMarginError:
 def run(out: Path | None, progress: Callable[[str], None]) -> dict[str, Any]:
     """Play the demo; returns what happened as a JSON tree without any position. Writes public files below ``out``."""
     progress("data")
-    snap = snapshots.from_bytes(demo_data.read("snapshot.json"))
+    snap = snapshot_from_bytes(demo_data.read("snapshot.json"))
     lots = portfolio_lots(demo_data.read("portfolio.json"), snap)
     now = snap.time + 60
     ethereum().lagrange(cheapest_domain(snap))  # load data files before any clock starts
@@ -125,7 +126,7 @@ def run(out: Path | None, progress: Callable[[str], None]) -> dict[str, Any]:
     progress("attacks")
     elsewhere = make_statement(snap, first.attestation, venue="spoke-b", amount=FIRST_AMOUNT, expiry=now + 600)
     renamed = dict(stated_b.tree) | {"purpose": to_tree(ForCredit("spoke-b", SECOND_AMOUNT, now + 3600)), "delta": []}
-    taken = statements.from_bytes(json.dumps(renamed).encode())
+    taken = statement_from_bytes(json.dumps(renamed).encode())
     flipped = proof_a[:-1] + bytes([proof_a[-1] ^ 1])
     greedy = make_statement(snap, second.attestation, venue="spoke-b", amount=TOO_MUCH, expiry=now + 600)
     attacks: list[tuple[str, Callable[[], object]]] = [

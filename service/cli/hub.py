@@ -39,7 +39,7 @@ def _settings(config: Path | None) -> Settings:
 
 def _ledger(config: Path | None) -> Ledger:
     settings = _settings(config)
-    from zkmargin.service.http.hub_role import open_ledger
+    from zkmargin.service.ledger.configured import open_ledger
     from zkmargin.service.store.database import COMMAND
 
     return open_ledger(settings, COMMAND)
@@ -96,8 +96,8 @@ def init(
     settings = _settings(config)
     from zkmargin.circuits.schema import Name as NameType
     from zkmargin.prover.files import write_file
-    from zkmargin.service.http.hub_role import keyring
-    from zkmargin.service.http.routes.models import Id
+    from zkmargin.service.http.schemas import Id
+    from zkmargin.service.ledger.configured import keyring
     from zkmargin.service.ledger.setup import initialise
     from zkmargin.service.store.database import Database
 
@@ -124,7 +124,7 @@ def init(
 def migrate(config: Config = None, as_json: Json = False) -> None:
     """Bring the database's schema to this version. Back it up first; run it once, with the service stopped."""
     settings = _settings(config)
-    from zkmargin.service.http.hub_role import database_of
+    from zkmargin.service.ledger.configured import database_of
     from zkmargin.service.store.database import COMMAND
     from zkmargin.service.store.migrate import expect_ledger, upgrade
 
@@ -188,7 +188,7 @@ def sign_import(
     as_json: Json = False,
 ) -> None:
     """As an operator or venue: check a book of contracts that accounts bring, and sign it. It must sum to zero."""
-    from zkmargin.circuits.canonical import parse_json
+    from zkmargin.circuits.strict_json import parse_json
     from zkmargin.prover.files import private, read_file, unseal, write_files
 
     with extra("service"):

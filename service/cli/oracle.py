@@ -129,7 +129,7 @@ def sign_feed(
     as_json: Json = False,
 ) -> None:
     """As a source: check and sign a feed's payload."""
-    from zkmargin.circuits.canonical import parse_json
+    from zkmargin.circuits.strict_json import parse_json
     from zkmargin.prover.files import read_file, unseal, write_file
     from zkmargin.service.keys.signing_keys import load_private_key
     from zkmargin.service.oracle.feeds import sign_feed as run

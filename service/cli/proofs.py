@@ -1,63 +1,35 @@
-"""Commands of the account holder and of whoever verifies: srs, statement, prove, verify, verify-batch, explain."""
+"""Commands about proofs: statement, prove and explain here; verify, verify-batch and srs have files of their own."""
 
 from __future__ import annotations
 
 import time
-from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from zkmargin.circuits.errors import MalformedInput, MissingExtra, StatementMismatch, ZkMarginError
+from zkmargin.circuits.errors import MalformedInput, StatementMismatch
 from zkmargin.service.cli.console import emit, progress, reports_errors, warn
 from zkmargin.service.cli.outputs import Writes
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable
 
     from zkmargin.circuits.snapshot import Snapshot
-    from zkmargin.verifier.verify import Item
+    from zkmargin.verifier.facts.snapshot_signature import SnapshotSignature
+    from zkmargin.verifier.verdict import Signed
 
 
-class Engine(StrEnum):
-    """Which verifier: the native one, or the reference one (py_ecc and galois; a second or more for each proof)."""
-
-    NATIVE = "native"
-    REFERENCE = "reference"
-
-
-EngineOption = Annotated[Engine, typer.Option(help="reference needs zkmargin[reference], and shares no arithmetic.")]
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON object.")]
 In = Annotated[Path, typer.Option(exists=False, dir_okay=False)]
 
 
 def read_snapshot(path: Path) -> Snapshot:
     """Load a snapshot file."""
-    from zkmargin.circuits import snapshot
+    from zkmargin.circuits.documents.snapshot import snapshot_from_bytes
     from zkmargin.prover.files import read_file
 
-    return snapshot.from_bytes(read_file(path))
-
-
-def _run(items: Sequence[Item], engine: Engine) -> list[ZkMarginError | None]:
-    """Verify by one engine: None where a proof holds, else its typed error."""
-    if engine is Engine.NATIVE:
-        from zkmargin.verifier.verify import verify_batch
-
-        return verify_batch(items)
-    from zkmargin.verifier import reference
-
-    answer: list[ZkMarginError | None] = []
-    for item in items:
-        try:
-            reference.verify(item.statement, item.snapshot, item.proof, now=item.now)
-            answer.append(None)
-        except MissingExtra:
-            raise
-        except ZkMarginError as err:
-            answer.append(err)
-    return answer
+    return snapshot_from_bytes(read_file(path))
 
 
 def _pairs(texts: list[str] | None, field: str) -> list[tuple[str, str]]:
@@ -77,16 +49,30 @@ OracleKey = Annotated[Path | None, typer.Option(help="The oracle's public key (P
 
 def check_in_force(snapshot: Snapshot, signature: Path | None, oracle_key: Path | None, at: int) -> str:
     """Check the oracle's signature and that the snapshot is in force at ``at``; says whether it was asked to."""
-    from zkmargin.prover.files import read_file, read_public_key
-    from zkmargin.verifier.facts.attestation import load_public_key
-    from zkmargin.verifier.facts.snapshot_signature import verify_snapshot_signature
-
-    if (signature is None) != (oracle_key is None):
-        raise MalformedInput("--signed-snapshot and --oracle-key go together", field="signed-snapshot")
-    if signature is None or oracle_key is None:
+    signed = signature_of(snapshot, signature, oracle_key)
+    if signed is None:
         return "not checked"
-    verify_snapshot_signature(read_file(signature), snapshot, load_public_key(read_public_key(oracle_key)), now=at)
+    signed().fact.check_in_force(at)
     return "checked"
+
+
+def signature_of(
+    snapshot: Snapshot, signature: Path | None, oracle_key: Path | None
+) -> Callable[[], Signed[SnapshotSignature]] | None:
+    """What reads and verifies the oracle's signature; None without one."""
+
+    def signed() -> Signed[SnapshotSignature]:
+        from zkmargin.prover.files import read_file, read_public_key
+        from zkmargin.verifier.facts.attestation import load_public_key
+        from zkmargin.verifier.facts.snapshot_signature import verify_snapshot_signature
+        from zkmargin.verifier.verdict import Signed
+
+        if signature is None or oracle_key is None:
+            raise MalformedInput("--signed-snapshot and --oracle-key go together", field="signed-snapshot")
+        data, key = read_file(signature), load_public_key(read_public_key(oracle_key))
+        return Signed(verify_snapshot_signature(data, snapshot, key))
+
+    return None if signature is None and oracle_key is None else signed
 
 
 def clock(now: int | None) -> int:
@@ -130,8 +116,8 @@ def statement(
     as_json: Json = False,
 ) -> None:
     """Write a statement about an attested account: what a venue asks for and a holder proves."""
+    from zkmargin.circuits.documents.statement import parse_multiplier
     from zkmargin.circuits.rules import Terms, build
-    from zkmargin.circuits.statement import parse_multiplier
     from zkmargin.circuits.units import to_lots, to_quanta
     from zkmargin.prover import solvency
     from zkmargin.prover.documents import make_statement, parse_opening, purpose_of
@@ -188,7 +174,7 @@ def prove(
     as_json: Json = False,
 ) -> None:
     """Prove a statement about your own portfolio. Nothing secret leaves this machine."""
-    from zkmargin.circuits import statement as statements
+    from zkmargin.circuits.documents.statement import statement_from_bytes
     from zkmargin.prover.documents import parse_opening, proof_bytes
     from zkmargin.prover.files import read_file, unseal, write_file
     from zkmargin.prover.prove import STEPS
@@ -198,7 +184,7 @@ def prove(
 
     snap = read_snapshot(snapshot)
     check_in_force(snap, signed_snapshot, oracle_key, clock(None))
-    stated = statements.from_bytes(read_file(statement))
+    stated = statement_from_bytes(read_file(statement))
     held = parse_opening(unseal(read_file(opening), name="opening"), snap)
     for line in in_words(stated, snap):
         typer.echo(line, err=True)
@@ -217,117 +203,6 @@ def prove(
 
 
 @reports_errors
-def verify(
-    statement: In,
-    snapshot: In,
-    proof: In,
-    attestation: Annotated[Path | None, typer.Option(help="The hub's attestation.")] = None,
-    hub_key: Annotated[Path | None, typer.Option(help="The hub's public key (PEM).")] = None,
-    signed_snapshot: SignedSnapshot = None,
-    oracle_key: OracleKey = None,
-    now: Annotated[int | None, typer.Option(help="Unix time to check against; the machine's clock by default.")] = None,
-    engine: EngineOption = Engine.NATIVE,
-    as_json: Json = False,
-) -> None:
-    """Verify a proof; with --attestation and --hub-key also that the commitment is the account's.
-
-    That takes the key's word: neither its validity nor the hub's log is looked at. zkmargin log verify does that.
-    """
-    from zkmargin.circuits import statement as statements
-    from zkmargin.prover.documents import parse_proof
-    from zkmargin.prover.files import read_file, read_public_key
-    from zkmargin.verifier.facts.attestation import check_attested, load_public_key, verify_attestation
-    from zkmargin.verifier.verify import verify as run_native
-
-    if (attestation is None) != (hub_key is None):
-        raise MalformedInput("--attestation and --hub-key go together", field="attestation")
-    snap = read_snapshot(snapshot)
-    stated = statements.from_bytes(read_file(statement))
-    raw = parse_proof(read_file(proof), stated)
-    at = clock(now)
-    in_force = check_in_force(snap, signed_snapshot, oracle_key, at)
-    if attestation is not None and hub_key is not None:
-        attested = verify_attestation(read_file(attestation), load_public_key(read_public_key(hub_key)))
-        check_attested(stated, snap, attested, now=at)
-    if engine is Engine.REFERENCE:
-        from zkmargin.verifier import reference
-
-        reference.verify(stated, snap, raw, now=at)
-    else:
-        run_native(stated, snap, raw, now=at)
-    bound = "checked" if attestation is not None else "NOT checked: nothing says whose commitment this is"
-    emit(
-        {
-            "statement": stated.digest.hex(),
-            "attestation": bound.split(":", maxsplit=1)[0].lower(),
-            "snapshot": in_force,
-            "engine": engine.value,
-        },
-        as_json=as_json,
-        text=lambda: typer.echo(
-            f"proof holds for statement {stated.digest.hex()}\nattestation {bound}\nsnapshot signature {in_force}"
-            + ("" if engine is Engine.NATIVE else "\nengine reference")
-        ),
-    )
-
-
-@reports_errors
-def verify_batch(
-    snapshot: In,
-    directory: Annotated[
-        Path,
-        typer.Argument(help="Holds NAME.statement.json, NAME.proof.json and, for --hub-key, NAME.attestation.json."),
-    ],
-    hub_key: Annotated[Path | None, typer.Option(help="The hub's public key (PEM): also check attestations.")] = None,
-    now: Annotated[int | None, typer.Option(help="Unix time to check against; the machine's clock by default.")] = None,
-    engine: EngineOption = Engine.NATIVE,
-    as_json: Json = False,
-) -> None:
-    """Verify every statement and proof of a directory on one snapshot, as one batch. Exit 6 if any fails."""
-    from zkmargin.circuits import statement as statements
-    from zkmargin.prover.documents import parse_proof
-    from zkmargin.prover.files import read_file, read_public_key
-    from zkmargin.verifier.facts.attestation import check_attested, load_public_key, verify_attestation
-    from zkmargin.verifier.verify import Item
-
-    snap = read_snapshot(snapshot)
-    names = sorted(p.name.removesuffix(".statement.json") for p in directory.glob("*.statement.json"))
-    if not names:
-        raise MalformedInput("no *.statement.json", field=str(directory))
-    at = clock(now)
-    key = None if hub_key is None else load_public_key(read_public_key(hub_key))
-    verdicts: dict[str, ZkMarginError | None] = {}
-    items: dict[str, Item] = {}
-    for name in names:
-        try:
-            stated = statements.from_bytes(read_file(directory / f"{name}.statement.json"))
-            raw = parse_proof(read_file(directory / f"{name}.proof.json"), stated)
-            if key is not None:
-                attested = verify_attestation(read_file(directory / f"{name}.attestation.json"), key)
-                check_attested(stated, snap, attested, now=at)
-            items[name] = Item(stated, snap, raw, at)
-        except ZkMarginError as err:
-            verdicts[name] = err
-    verdicts.update(zip(items, _run(list(items.values()), engine), strict=True))
-    bad = {name: err for name, err in verdicts.items() if err is not None}
-
-    def text() -> None:
-        bound = "NOT checked: nothing says whose commitments these are" if key is None else "checked"
-        typer.echo(f"{len(names) - len(bad)} of {len(names)} proofs hold\nattestations {bound}")
-        for name, err in sorted(bad.items()):
-            typer.echo(f"{name}: {err.code}: {err}")
-
-    results = {
-        name: {"ok": True} if err is None else {"ok": False, "error": err.to_json()} for name, err in verdicts.items()
-    }
-    answer = {"proofs": len(names), "failed": len(bad), "attestation": "not checked" if key is None else "checked"}
-    answer["engine"] = engine.value
-    emit({**answer, "results": results}, as_json=as_json, text=text, ok=not bad)
-    if bad:
-        raise typer.Exit(6)
-
-
-@reports_errors
 def explain(
     snapshot: In,
     portfolio: Annotated[Path | None, typer.Option(help="Your portfolio.")] = None,
@@ -343,8 +218,8 @@ def explain(
     as_json: Json = False,
 ) -> None:
     """Show the holder which scenario binds, the net margin, the requirements and the health factor. Secret."""
+    from zkmargin.circuits.documents.statement import parse_multiplier
     from zkmargin.circuits.rules import LEVELS, Terms
-    from zkmargin.circuits.statement import parse_multiplier
     from zkmargin.prover.commitment import sum_openings
     from zkmargin.prover.documents import parse_opening
     from zkmargin.prover.explain import explain as run
@@ -375,15 +250,3 @@ def explain(
         write_files(private(plot, draw(answer, snap, lots, plot, account=account)))
 
     emit(tree, as_json=as_json, text=lambda: show(answer, snap, multiplier=multiplier))
-
-
-def register(app: typer.Typer) -> None:
-    """Add these commands to the root of the command line."""
-    from zkmargin.service.cli.srs import srs_app
-
-    app.add_typer(srs_app, name="srs")
-    app.command()(statement)
-    app.command()(prove)
-    app.command()(verify)
-    app.command("verify-batch")(verify_batch)
-    app.command()(explain)

@@ -22,12 +22,14 @@ from zkmargin.service.cli.credit import credit_app
 from zkmargin.service.cli.hub import hub_app, ledger_app
 from zkmargin.service.cli.oracle import oracle_app
 from zkmargin.service.cli.outputs import Writes
-from zkmargin.service.cli.proofs import In, Json, read_snapshot, register
+from zkmargin.service.cli.proofs import In, Json, explain, prove, read_snapshot, statement
 from zkmargin.service.cli.serve import serve
+from zkmargin.service.cli.srs import srs_app
 from zkmargin.service.cli.trade import trade_app
 from zkmargin.service.cli.transparency import log_app, snapshot_app
 from zkmargin.service.cli.vectors import vectors_app
 from zkmargin.service.cli.venue import key_app, venue_app
+from zkmargin.service.cli.verify import verify, verify_batch
 
 app = typer.Typer(
     name="zkmargin",
@@ -117,7 +119,7 @@ def commit(
     as_json: Json = False,
 ) -> None:
     """As the hub: commit to an account's portfolio with fresh blinding, and sign the attestation."""
-    from zkmargin.circuits.schema import AttestationPayloadModel, validate
+    from zkmargin.circuits.schema import validate
     from zkmargin.prover import files
     from zkmargin.prover.commitment import commit as run
     from zkmargin.prover.documents import opening_bytes
@@ -126,7 +128,7 @@ def commit(
     from zkmargin.prover.portfolio import notional_warnings, parse_portfolio
     from zkmargin.service.keys import signing as signing_module
     from zkmargin.service.keys import signing_keys as hub_module
-    from zkmargin.verifier.facts.attestation import Attestation
+    from zkmargin.verifier.facts.attestation import Attestation, AttestationPayloadModel
 
     snap = read_snapshot(snapshot)
     given = parse_portfolio(unseal(read_file(portfolio), name="portfolio"), snap)
@@ -206,7 +208,12 @@ def bench(
     emit(report, as_json=as_json, text=text)
 
 
-register(app)
+app.add_typer(srs_app, name="srs")
+app.command()(statement)
+app.command()(prove)
+app.command()(verify)
+app.command("verify-batch")(verify_batch)
+app.command()(explain)
 app.command()(serve)
 app.add_typer(oracle_app, name="oracle")
 app.add_typer(hub_app, name="hub")

@@ -55,7 +55,7 @@ def run(settings: Settings, config: Path | None, given: dict[str, Any]) -> None:
     from zkmargin.service.settings import CONFIG_VARIABLE, PREFIX
 
     if settings.role == "hub":
-        from zkmargin.service.http.hub_role import expect_servable
+        from zkmargin.service.ledger.configured import expect_servable
 
         expect_servable(settings)
     os.environ |= {PREFIX + name.upper(): str(value) for name, value in given.items() if value is not None}

@@ -32,7 +32,8 @@ def _head(head: TreeHead | None) -> dict[str, Any]:
 @contextmanager
 def _keeps(evidence: Path | None) -> Iterator[None]:
     """If the log has forked, both signed heads are written for others to see."""
-    from zkmargin.circuits.canonical import canonical_bytes, parse_json
+    from zkmargin.circuits.canonical import canonical_bytes
+    from zkmargin.circuits.strict_json import parse_json
     from zkmargin.prover.files import write_file
     from zkmargin.verifier.facts.transparency import TreeHead
 

@@ -16,8 +16,9 @@ from urllib.parse import quote, urlencode
 
 import httpx2
 
-from zkmargin.circuits.canonical import MAX_JSON_BYTES, canonical_bytes, parse_json
+from zkmargin.circuits.canonical import canonical_bytes
 from zkmargin.circuits.errors import MalformedInput, ZkMarginError
+from zkmargin.circuits.strict_json import MAX_JSON_BYTES, parse_json
 from zkmargin.service.client.signing import RequestSigner
 from zkmargin.service.keys.request_signatures import IDEMPOTENCY_KEY
 

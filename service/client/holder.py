@@ -8,12 +8,13 @@ from dataclasses import dataclass, field
 from fractions import Fraction
 from typing import TYPE_CHECKING, Any
 
-from zkmargin.circuits import snapshot as snapshots
-from zkmargin.circuits.canonical import MAX_JSON_BYTES, canonical_bytes, parse_json
+from zkmargin.circuits.canonical import canonical_bytes
+from zkmargin.circuits.documents.snapshot import snapshot_from_bytes
 from zkmargin.circuits.errors import MalformedInput, SignatureRejected, StatementMismatch
 from zkmargin.circuits.purpose import ForWithdrawal
 from zkmargin.circuits.snapshot import Snapshot
 from zkmargin.circuits.statement import Statement
+from zkmargin.circuits.strict_json import MAX_JSON_BYTES, parse_json
 from zkmargin.prover.commitment import Opening
 from zkmargin.prover.documents import make_statement, parse_opening, proof_bytes
 from zkmargin.prover.prove import prove
@@ -87,7 +88,7 @@ def check_prices(
     document: bytes, signed: bytes, oracle_keys: Sequence[Ed25519PublicKey], *, now: int | None = None
 ) -> Prices:
     """A snapshot document and its signature as prices; raises as :func:`fetch_prices`."""
-    snapshot = snapshots.from_bytes(document)
+    snapshot = snapshot_from_bytes(document)
     at = int(time.time()) if now is None else now
     for key in oracle_keys:
         try:

@@ -14,29 +14,21 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from pydantic import Field, StringConstraints
 
-from zkmargin.circuits.canonical import MAX_SAFE_INTEGER, canonical_bytes, parse_json
+from zkmargin.circuits.canonical import canonical_bytes
+from zkmargin.circuits.documents.statement import PurposeModel, StatementModel, statement_from_model, to_tree
+from zkmargin.circuits.documents.statement import purpose_from_model as from_document
 from zkmargin.circuits.errors import MalformedInput, StatementMismatch
-from zkmargin.circuits.purpose import SHOW, ForCredit, ForShow, ForWithdrawal, Purpose, to_tree
-from zkmargin.circuits.purpose import from_model as from_document
-from zkmargin.circuits.schema import (
-    AttestationModel,
-    Decimal,
-    Name,
-    ProofModel,
-    PurposeModel,
-    StatementModel,
-    Strict,
-    dump,
-    load,
-)
-from zkmargin.circuits.statement import Statement, from_model
+from zkmargin.circuits.purpose import SHOW, ForCredit, ForShow, ForWithdrawal, Purpose
+from zkmargin.circuits.schema import Decimal, Name, ProofModel, Strict, dump, load
+from zkmargin.circuits.statement import Statement
+from zkmargin.circuits.strict_json import MAX_SAFE_INTEGER, parse_json
 from zkmargin.circuits.units import parse_decimal
 from zkmargin.prover.documents import make_statement, proof_bytes, proof_of
 from zkmargin.prover.prove import prove
 from zkmargin.service.client.holder import Holding, Prices, evidence_of
 from zkmargin.service.client.policy import SHOW_ONLY, Policy
 from zkmargin.service.keys.signing import sign_authorisation
-from zkmargin.verifier.facts.attestation import Attestation
+from zkmargin.verifier.facts.attestation import Attestation, AttestationModel
 from zkmargin.verifier.facts.authorisation import Authorisation, AuthorisationModel
 from zkmargin.verifier.facts.credit_entry import Caip2
 
@@ -194,7 +186,7 @@ class Offer:
         model = load(_OfferModel, data, name="offer")
         if model.authorisation is not None and model.schema_ == "zkmargin/offer/1":
             raise MalformedInput("version 1 has no authorisation", field="offer.schema")
-        statement = from_model(model.statement)
+        statement = statement_from_model(model.statement)
         proof, attestation = proof_of(model.proof, statement), canonical_bytes(dump(model.attestation))
         signed = None if model.authorisation is None else canonical_bytes(dump(model.authorisation))
         return cls(statement, proof, attestation, model.leaf, signed)

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from zkmargin.circuits.canonical import canonical_bytes, parse_json
+from zkmargin.circuits.canonical import canonical_bytes
+from zkmargin.circuits.strict_json import parse_json
 from zkmargin.service.client.exchange import Flow, Request, get, new_idempotency_key, post, segment
 from zkmargin.service.client.holder import Attested, accept_attested
 from zkmargin.service.client.trust import Trust, member

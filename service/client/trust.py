@@ -16,9 +16,10 @@ from typing import Annotated, Any, Literal, TypeVar
 
 from pydantic import Field
 
-from zkmargin.circuits.canonical import MAX_SAFE_INTEGER, canonical_bytes, parse_json
+from zkmargin.circuits.canonical import canonical_bytes
 from zkmargin.circuits.errors import MalformedInput, SignatureRejected, StaleStatement, StatementMismatch
 from zkmargin.circuits.schema import Hex32, Hex48, Name, Strict, load
+from zkmargin.circuits.strict_json import MAX_SAFE_INTEGER, parse_json
 from zkmargin.service.client.exchange import Flow, get
 from zkmargin.verifier.facts.attestation import Attestation, verify_attestation
 from zkmargin.verifier.facts.credit_entry import CreditEntry, verify_credit_entry

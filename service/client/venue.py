@@ -16,7 +16,8 @@ from zkmargin.service.client.negotiation import Demand, Offer
 from zkmargin.service.client.trust import Trust, accept_inclusion, checked, document_of, member
 from zkmargin.verifier.facts.attestation import Attestation
 from zkmargin.verifier.facts.credit_entry import CreditEntry, check_credit, check_follows
-from zkmargin.verifier.verify import verify_account
+from zkmargin.verifier.proof_document import ProofDocument
+from zkmargin.verifier.verdict import Evidence, Signed, examine
 
 
 @dataclass(frozen=True)
@@ -55,7 +56,12 @@ def check_proof(trust: Trust, demand: Demand, offer: Offer, prices: Prices) -> F
     if not prices.signature.in_force(now):
         raise StaleStatement("the snapshot is not in force", field="snapshot")
     fact: Attestation = yield from checked(trust, "attestation", offer.attestation)
-    verify_account(offer.statement, prices.snapshot, offer.proof, fact, now=now)
+    examine(
+        Evidence(
+            offer.statement, prices.snapshot, ProofDocument(offer.statement.digest, offer.proof), now=now,
+            attestation=lambda: Signed(fact), signed_snapshot=lambda: Signed(prices.signature),
+        )
+    ).require()  # fmt: skip
     inclusion = (yield get("/v1/log/inclusion", leaf=offer.leaf)).json()
     yield from accept_inclusion(trust, offer.attestation, inclusion)
     return Attested(fact, offer.attestation, offer.leaf)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from importlib import resources
 
-from zkmargin.circuits import snapshot
+from zkmargin.circuits.documents.snapshot import snapshot_from_bytes
 from zkmargin.circuits.snapshot import Snapshot
 
 
@@ -16,4 +16,4 @@ def read(name: str) -> bytes:
 
 def snapshot_at(now: int) -> Snapshot:
     """The prices of that day, dated ``now`` (Unix seconds)."""
-    return snapshot.from_bytes(json.dumps(json.loads(read("snapshot.json")) | {"time": now}).encode())
+    return snapshot_from_bytes(json.dumps(json.loads(read("snapshot.json")) | {"time": now}).encode())

@@ -12,7 +12,9 @@ from starlette.concurrency import run_in_threadpool
 
 from zkmargin.circuits.errors import ZkMarginError
 from zkmargin.service.http.door import HEAD, Door
+from zkmargin.service.http.hub_context import hub_of
 from zkmargin.service.http.middleware import context_of
+from zkmargin.service.http.routing import StrictRoute
 from zkmargin.service.keys.request_signatures import SignedHead, UnknownKey
 from zkmargin.service.ledger import callers
 from zkmargin.service.ledger.callers import Principal
@@ -21,18 +23,6 @@ from zkmargin.verifier.facts.hub_keys import public_key
 
 #: Where a request carries its caller.
 PRINCIPAL = "zkmargin.principal"
-
-
-def door_of(request: Request) -> Door:
-    """The application's door."""
-    door: Door = request.app.state.service.parts["door"]
-    return door
-
-
-async def book_of(request: Request) -> Ledger:
-    """The application's ledger. Async, so that no thread is taken for it."""
-    ledger: Ledger = request.app.state.service.parts["book"]
-    return ledger
 
 
 def _admit(ledger: Ledger, door: Door, head: SignedHead, body: bytes) -> Principal:
@@ -58,13 +48,22 @@ async def authenticate(request: Request) -> None:
 
     A typed error for a request that is not signed, not now, not by a registered key, or not new.
     """
-    ledger, door = await book_of(request), door_of(request)
+    hub = await hub_of(request)
+    ledger, door = hub.ledger, hub.door
     head: SignedHead | None = request.scope.get(HEAD)
     if head is None:
         head = await to_thread.run_sync(door.verify, request.scope, limiter=door.limiter)
     caller = await run_in_threadpool(_admit, ledger, door, head, await request.body())
     context_of(request.scope).principal = caller.caller
     request.scope[PRINCIPAL] = caller
+
+
+class HubRoute(StrictRoute):
+    """A route of a hub: a call that is described as signed finds its caller first."""
+
+    async def authenticate(self, request: Request) -> None:
+        """By the signature of the request."""
+        await authenticate(request)
 
 
 async def authenticated(request: Request) -> Principal:
@@ -93,4 +92,3 @@ IdempotencyKey = Annotated[
     ),
 ]
 RequestDigest = Annotated[bytes, Depends(request_digest)]
-HubLedger = Annotated[Ledger, Depends(book_of)]

@@ -9,16 +9,18 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from zkmargin.service.http.problems import BASE
 
-#: Verification and what describes it. Signed calls are not here: a page has no business with anybody's key.
-PUBLIC = frozenset({"/v1/proofs/verify", "/v1/proofs/verify-batch", "/v1/example", "/v1/openapi.json", "/v1/problems"})
 PREFLIGHT_SECONDS = 600
 
 
 class PublicCors:
-    """Starlette's CORS middleware around the public calls; all others answer as if it were not there."""
+    """Starlette's CORS middleware around the calls of these paths, and the problem types that they answer with.
 
-    def __init__(self, app: ASGIApp, *, origins: Sequence[str]) -> None:
-        self.app = app
+    All others answer as if it were not there. Signed calls never are among them: a page has no business with anybody's
+    key.
+    """
+
+    def __init__(self, app: ASGIApp, *, origins: Sequence[str], paths: frozenset[str]) -> None:
+        self.app, self.paths = app, paths
         self.public = CORSMiddleware(
             app,
             allow_origins=origins,
@@ -31,5 +33,5 @@ class PublicCors:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one request."""
-        public = scope["type"] == "http" and (scope["path"] in PUBLIC or scope["path"].startswith(BASE))
+        public = scope["type"] == "http" and (scope["path"] in self.paths or scope["path"].startswith(BASE))
         await (self.public if public else self.app)(scope, receive, send)

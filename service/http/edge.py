@@ -10,17 +10,15 @@ from __future__ import annotations
 
 import asyncio
 import secrets
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
 
+from zkmargin.circuits.errors import ZkMarginError
 from zkmargin.service.errors import HeadTooLarge, RequestTimeout
+from zkmargin.service.http.context import Service
 from zkmargin.service.http.problems import response_of
 from zkmargin.service.observability.diagnostics import reporter
-
-if TYPE_CHECKING:
-    from zkmargin.circuits.errors import ZkMarginError
-    from zkmargin.service.http.app import Service
 
 #: Request line and headers. A signed request has some 1,500 bytes in a dozen lines; browsers and proxies add theirs.
 MAX_HEAD_BYTES = 32 * 1024

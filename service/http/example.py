@@ -79,6 +79,22 @@ class FreshExample:
             return self._made
 
 
+class FreshDescription:
+    """An API description with an example in it, as it is sent. Written once for each example: it has some 200 kB, and
+    strangers may ask for it all day.
+    """
+
+    def __init__(self) -> None:
+        self._made: Made | None = None
+        self._body = b""
+
+    def get(self, made: Made, write: Callable[[], bytes]) -> bytes:
+        """The description with this example, written if it is another than the last time."""
+        if self._made is not made:
+            self._body, self._made = write(), made
+        return self._body
+
+
 def of_batch(example: dict[str, Any]) -> dict[str, Any]:
     """The same as the body of a batch call."""
     shared: dict[str, Any] = {name: example[name] for name in ("hub_key", "oracle_key") if name in example}

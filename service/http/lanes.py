@@ -18,8 +18,6 @@ from zkmargin.service.errors import Overloaded
 VERIFY, PUBLIC, CALLERS, OPERATORS = "verify", "public", "callers", "operators"
 #: Whoever asks how the service is: answered even when it is full, so that it is not taken for dead.
 HEALTH, METRICS = "health", "metrics"
-#: Paths with a lane of their own.
-WATCHED = {"/health/live": HEALTH, "/health/ready": HEALTH, "/metrics": METRICS}
 STRANGERS = frozenset({VERIFY, PUBLIC, HEALTH, METRICS})
 #: Milliseconds that a stranger waits for room, at least and at most: his connection asks for nothing else meanwhile.
 WAIT_MS = (1000, 5000)

@@ -147,7 +147,8 @@ class Head:
 class Limit:
     """Room by lanes, and bounds on each body, on all bodies together, and on the time that a body takes.
 
-    ``lane`` names the lane of a request; strangers together hold at most half of ``pending_bytes``.
+    ``lane`` names the lane of a request, ``large`` says of a path and method whether its body may have ``large_bytes``;
+    strangers together hold at most half of ``pending_bytes``.
     """
 
     def __init__(
@@ -159,13 +160,13 @@ class Limit:
         sluice: Sluice,
         body_bytes: int,
         large_bytes: int,
-        large_paths: Mapping[str, str],
+        large: Callable[[str, str], bool],
         pending_bytes: int,
         body_timeout: float,
     ) -> None:
         self.app, self.lanes, self.lane, self.sluice = app, lanes, lane, sluice
         self.pending_bytes, self.body_timeout = pending_bytes, body_timeout
-        self.body_bytes, self.large_bytes, self.large_paths = body_bytes, large_bytes, large_paths
+        self.body_bytes, self.large_bytes, self.large = body_bytes, large_bytes, large
         self.held = dict.fromkeys((True, False), 0)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -177,7 +178,7 @@ class Limit:
         scope["headers"] = list(scope["headers"])
         name = self.lane(scope)
         # Venues and accounts publish nothing.
-        large = name != CALLERS and self.large_paths.get(scope["path"]) == scope["method"]
+        large = name != CALLERS and self.large(scope["path"], scope["method"])
         limit = self.large_bytes if large else self.body_bytes
         lane, stranger = self.lanes[name], name in STRANGERS
         try:

@@ -10,6 +10,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from types import MappingProxyType
 from typing import Annotated, Any
 
 from pydantic import BaseModel, ConfigDict, Field
@@ -32,6 +33,7 @@ class ProblemType:
     shows_detail: bool = True
 
 
+#: Those that several domains share. One that a single domain has is declared there.
 _TYPES = (
     # The shape of a request.
     ProblemType("broken-json", 400, "The body is not strict JSON", "Send UTF-8 JSON without duplicate keys or floats."),
@@ -103,7 +105,9 @@ _TYPES = (
         "internal-error", 500, "A fault of this service", "Tell the operator its instance.", shows_detail=False
     ),
 )
-PROBLEMS: Mapping[str, ProblemType] = {problem.code: problem for problem in _TYPES}
+_REGISTRY = {problem.code: problem for problem in _TYPES}
+#: Every problem type that an answer may have, by code.
+PROBLEMS: Mapping[str, ProblemType] = MappingProxyType(_REGISTRY)
 #: Problems besides those of status 503 that say when to try again.
 LATER = ("request-in-progress",)
 #: What every call may answer, whatever it does.
@@ -137,6 +141,16 @@ class ProblemTypeModel(BaseModel):
     status: Annotated[int, Field(ge=400, le=599, description="HTTP status that it comes with")]
     title: str
     remedy: str
+
+
+def declare(problem: ProblemType) -> str:
+    """Add the problem type of one domain, in its own module before the calls that name it; gives its code.
+
+    ``ValueError`` for a code that means something else already.
+    """
+    if _REGISTRY.setdefault(problem.code, problem) != problem:
+        raise ValueError(f"two problem types of one code: {problem.code}")
+    return problem.code
 
 
 def describe(problem: ProblemType) -> ProblemTypeModel:

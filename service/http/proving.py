@@ -5,16 +5,14 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
-from fastapi import Request
 from sqlalchemy import Connection, select
 from starlette.concurrency import run_in_threadpool
 
 from zkmargin.circuits.canonical import canonical_bytes
+from zkmargin.circuits.documents.statement import StatementModel, statement_from_model
 from zkmargin.circuits.errors import ProofRejected, ZkMarginError
-from zkmargin.circuits.schema import dump
-from zkmargin.circuits.statement import from_model
+from zkmargin.circuits.schema import ProofModel, Strict, dump
 from zkmargin.prover.documents import proof_bytes, proof_of
-from zkmargin.service.http.routes.models import ProvedBody
 from zkmargin.service.ledger import idempotency
 from zkmargin.service.ledger.answers import Answer, Attested
 from zkmargin.service.ledger.consent import Proved
@@ -23,6 +21,7 @@ from zkmargin.service.ledger.json_tree import Tree
 from zkmargin.service.store import tables
 from zkmargin.service.verification.jobs import VerifyJob
 from zkmargin.service.verification.pool import VerifierPool
+from zkmargin.verifier.facts.authorisation import AuthorisationModel
 
 #: What a proof in a call may come to.
 PROOF_PROBLEMS = (
@@ -31,15 +30,17 @@ PROOF_PROBLEMS = (
 )  # fmt: skip
 
 
-def pool_of(request: Request) -> VerifierPool:
-    """The application's verification processes."""
-    pool: VerifierPool = request.app.state.service.parts["pool"]
-    return pool
+class ProvedBody(Strict):
+    """A statement, its proof, and the signature of the account's key that authorises the statement's purpose."""
+
+    statement: StatementModel
+    proof: ProofModel
+    authorisation: AuthorisationModel
 
 
 def proved_of(body: ProvedBody) -> Proved:
     """The parts of a body as domain types; ``MalformedInput`` or ``StatementMismatch`` names the field."""
-    statement = from_model(body.statement)
+    statement = statement_from_model(body.statement)
     return Proved(statement, proof_of(body.proof, statement), canonical_bytes(dump(body.authorisation)))
 
 
@@ -52,7 +53,7 @@ class Part:
 
 
 async def change_on_proofs(
-    request: Request,
+    pool: VerifierPool,
     ledger: Ledger,
     call: idempotency.Call,
     parts: Sequence[Part],
@@ -78,7 +79,7 @@ async def change_on_proofs(
     found, keys = claimed
     try:
         for part, attested in zip(parts, found, strict=True):
-            await _verify(request, ledger, part, attested, keys)
+            await _verify(pool, ledger, part, attested, keys)
     except ZkMarginError as err:
         outcome = await run_in_threadpool(idempotency.refuse, ledger, call, err)
         if isinstance(err, ProofRejected) and rejected is not None and not outcome.earlier:
@@ -87,12 +88,12 @@ async def change_on_proofs(
     return (await run_in_threadpool(idempotency.settle, ledger, call, work)).told()
 
 
-async def _verify(request: Request, ledger: Ledger, part: Part, attested: Attested, keys: tuple[bytes, ...]) -> None:
-    verdict = await pool_of(request).verify(
+async def _verify(pool: VerifierPool, ledger: Ledger, part: Part, attested: Attested, keys: tuple[bytes, ...]) -> None:
+    answer = await pool.verify(
         VerifyJob(
             part.proved.statement.to_bytes(), proof_bytes(part.proved.statement, part.proved.proof),
             attestation=attested.document.encode(), hub_keys=keys, now=ledger.clock(),
         )
     )  # fmt: skip
-    if verdict.failed is not None:
-        raise verdict.failed
+    if answer.failed is not None:
+        raise answer.failed

@@ -3,6 +3,7 @@
 A request of a venue or holder carries one Ed25519 signature tagged ``zkmargin/1:HUB``, over method, path, query, the
 digest of its body and its idempotency key. ``verify_request`` is pure: it neither reads a clock nor remembers nonces.
 The caller refuses a nonce that it has seen under the same key, and remembers it until ``expires``.
+The keys that may sign are public, in the ledger's table ``keys``; the private ones are their callers'.
 
 What is not covered must not decide anything: a server acts on no other header of a signed request.
 """

@@ -1,4 +1,7 @@
-"""Openings on their way to the holder: HPKE (RFC 9180) base mode to a key that only the holder has."""
+"""Openings on their way to the holder: HPKE (RFC 9180) base mode to a key that only the holder has.
+
+The holder stores it as a PEM file; the hub has the public half, with the account.
+"""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
 """What the hub signs (attestations, credit entries, tree heads, its own next key), and what a holder authorises.
 
 The one place where a JWS (RFC 7515, compact, EdDSA) is written; ``verifier`` reads them. The protected header is
-exactly {alg, typ}, the payload RFC 8785 JSON.
+exactly {alg, typ}, the payload RFC 8785 JSON. No key is stored here: see the room's table in ``zkmargin.service.keys``.
 """
 
 from __future__ import annotations

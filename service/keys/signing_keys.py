@@ -1,4 +1,8 @@
-"""A hub's signing keys, as files. What it signs with them is in ``zkmargin.service.keys.signing``."""
+"""Ed25519 signing keys as PEM: how whoever signs stores a key in a file (PKCS #8, public: SubjectPublicKeyInfo).
+
+A running hub has none of these files: its own signing keys are sealed in the ledger (``zkmargin.service.keys.vault``).
+What is signed with keys is in ``zkmargin.service.keys.signing``.
+"""
 
 from __future__ import annotations
 

@@ -1,5 +1,8 @@
 """Encryption at rest: AES-256-GCM under a keyring that never enters the database.
 
+The keyring (the storage keys) comes from the configuration. The hub's signing keys, portfolios and stored answers lie
+in the database, sealed under it.
+
 A sealed value is ``0x01 || key id (8) || salt (16) || nonce (12) || ciphertext``. Every value has a key of its own,
 by HKDF-SHA256 (RFC 5869) from the keyring's key and the salt, so that no number of values comes near GCM's bound for
 random nonces (NIST SP 800-38D section 8.3: 2**32 under one key). What a value belongs to is associated data: a sealed

@@ -17,7 +17,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from sqlalchemy import Connection
 from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 
-from zkmargin.circuits import snapshot as snapshots
+from zkmargin.circuits.documents.snapshot import snapshot_from_bytes
 from zkmargin.circuits.errors import SignatureRejected, ZkMarginError
 from zkmargin.circuits.purpose import ANY, ForTrade
 from zkmargin.circuits.snapshot import Snapshot
@@ -135,7 +135,7 @@ class _Auditor:
             name = f"snapshot {row.digest}"
             try:
                 # Not the book's copy, which may be older than what the row holds now.
-                snapshot = snapshots.from_bytes(row.document)
+                snapshot = snapshot_from_bytes(row.document)
                 signed = self._signed(row, snapshot)
             except BROKEN as err:
                 self.audit.findings.append(f"{name}: does not hold ({type(err).__name__})")

@@ -12,10 +12,11 @@ from typing import Self, TypeVar
 from sqlalchemy import Connection
 
 from zkmargin.circuits.canonical import canonical_bytes
+from zkmargin.circuits.documents.statement import StatementModel, statement_from_model
 from zkmargin.circuits.errors import SignatureRejected
 from zkmargin.circuits.purpose import Purpose
-from zkmargin.circuits.schema import StatementModel, validate
-from zkmargin.circuits.statement import Statement, from_model
+from zkmargin.circuits.schema import validate
+from zkmargin.circuits.statement import Statement
 from zkmargin.service.ledger import callers
 from zkmargin.service.ledger.context import Ledger
 from zkmargin.service.ledger.json_tree import Fields, Tree, parsed
@@ -45,7 +46,7 @@ class Proved:
     @classmethod
     def from_json(cls, fields: Fields) -> Self:
         """Inverse of :meth:`to_json`; ``CorruptData`` or ``MalformedInput``."""
-        statement = from_model(validate(StatementModel, fields.tree("statement"), name="statement"))
+        statement = statement_from_model(validate(StatementModel, fields.tree("statement"), name="statement"))
         return cls(statement, fields.raw("proof"), canonical_bytes(fields.tree("authorisation")))
 
 

@@ -11,7 +11,7 @@ from threading import Lock
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from sqlalchemy import Connection, bindparam, select
 
-from zkmargin.circuits import snapshot as snapshots
+from zkmargin.circuits.documents.snapshot import snapshot_from_bytes
 from zkmargin.circuits.errors import CorruptData, MalformedInput
 from zkmargin.circuits.snapshot import Snapshot
 from zkmargin.circuits.units import format_quanta, to_quanta
@@ -66,7 +66,7 @@ class SnapshotCache:
             if digest in self.entries:
                 self.entries.move_to_end(digest)
                 return self.entries[digest]
-        parsed = snapshots.from_bytes(read())
+        parsed = snapshot_from_bytes(read())
         if parsed.digest.hex() != digest:
             raise CorruptData("a stored snapshot is not the one it is named after", field=f"snapshots.{digest}")
         with self.lock:

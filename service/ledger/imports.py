@@ -19,7 +19,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from pydantic import Field, StringConstraints
 from sqlalchemy import Connection
 
-from zkmargin.circuits.canonical import canonical_bytes, parse_json
+from zkmargin.circuits.canonical import canonical_bytes
 from zkmargin.circuits.errors import (
     MalformedInput,
     SignatureRejected,
@@ -30,6 +30,7 @@ from zkmargin.circuits.errors import (
 from zkmargin.circuits.schema import Decimal, Name, Secret, Strict, Time, dump, validate
 from zkmargin.circuits.snapshot import Snapshot
 from zkmargin.circuits.statement import CLOCK_SKEW
+from zkmargin.circuits.strict_json import parse_json
 from zkmargin.circuits.units import parse_decimal, to_lots
 from zkmargin.service.keys.signing import sign_token
 from zkmargin.service.ledger import answers, epochs, portfolio, snapshots, venues

@@ -9,8 +9,8 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from typing import TypeAlias
 
-from zkmargin.circuits.canonical import parse_json
 from zkmargin.circuits.errors import CorruptData
+from zkmargin.circuits.strict_json import parse_json
 
 Json: TypeAlias = "str | int | bool | Sequence[Json] | Mapping[str, Json] | None"
 Tree: TypeAlias = Mapping[str, Json]

@@ -7,11 +7,11 @@ from dataclasses import dataclass, field
 from fractions import Fraction
 from typing import Any
 
-from zkmargin.circuits import snapshot as snapshots
+from zkmargin.circuits.documents.snapshot import SnapshotModel, snapshot_from_model
 from zkmargin.circuits.errors import OracleRefused, StatementMismatch
 from zkmargin.circuits.rules import SHIPPED, Terms
 from zkmargin.circuits.rules import build as build_rule
-from zkmargin.circuits.schema import SnapshotModel, validate
+from zkmargin.circuits.schema import validate
 from zkmargin.circuits.snapshot import Snapshot
 from zkmargin.circuits.units import format_fraction, format_quanta
 from zkmargin.service.oracle.aggregate import Rejection, Seen, aggregate, check_jump, collect
@@ -142,7 +142,7 @@ def _snapshot(config: Config, figures: Mapping[Figure, Fraction], *, now: int) -
             {"spot": format_fraction(100 * next(iter(s.shocks.values()))), "vol": s.volatility}
             for s in config.scenarios
         ]
-    made = snapshots.from_model(validate(SnapshotModel, tree, name="snapshot"))
+    made = snapshot_from_model(validate(SnapshotModel, tree, name="snapshot"))
     if made.rule_id in SHIPPED:  # parameters and overlays that no proof could use are refused before they are signed
         build_rule(made, Terms("initial", Fraction(1), 1, overlays=tuple(sorted(made.overlays))))
     return made

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from zkmargin.circuits import canonical
-from zkmargin.circuits import snapshot as snapshots
+from zkmargin.circuits.documents.snapshot import snapshot_from_bytes
 from zkmargin.circuits.errors import MalformedInput, StatementMismatch
 from zkmargin.circuits.schema import dump, load
 from zkmargin.circuits.snapshot import Snapshot
@@ -53,7 +53,7 @@ def read_last(out: Path, given: Path | None) -> Last | None:
         return None
     state = load(StateModel, read_file(out / STATE), name="state")
     path = out / f"{state.snapshot}.snapshot.json" if given is None else given
-    return last_of(snapshots.from_bytes(read_file(path)), state)
+    return last_of(snapshot_from_bytes(read_file(path)), state)
 
 
 def sign_snapshot(snapshot: Snapshot, config: Config, key: Ed25519PrivateKey) -> tuple[SnapshotSignature, bytes]:

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 from zkmargin.circuits import canonical
 from zkmargin.circuits.errors import MalformedInput, OracleRefused
 from zkmargin.circuits.schema import dump, load, validate
+from zkmargin.circuits.strict_json import parse_json
 from zkmargin.circuits.units import format_fraction, parse_decimal
 from zkmargin.service.keys.signing import sign_token
 from zkmargin.service.oracle.models import (
@@ -138,7 +139,7 @@ def open_feed(data: bytes, key: Ed25519PublicKey, *, name: str = "feed") -> Feed
     document = load(FeedModel, data, name=name)
     at = f"feeds.{document.source}"
     payload = open_token(document.jws, key, TOKEN_TYPE, field=f"{at}.jws")
-    model = _payload(canonical.parse_json(payload, name=at), at=at)
+    model = _payload(parse_json(payload, name=at), at=at)
     if canonical.canonical_bytes(dump(model)) != payload:
         raise MalformedInput("payload is not in canonical form", field=at)
     if model.source != document.source:

@@ -6,7 +6,8 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field, StringConstraints
 
-from zkmargin.circuits.schema import Decimal, Hex32, Name, Ppm, QuoteModel, RuleModel, Strict, Text, Time
+from zkmargin.circuits.documents.snapshot import QuoteModel, RuleModel
+from zkmargin.circuits.schema import Decimal, Hex32, Name, Ppm, Strict, Text, Time
 from zkmargin.circuits.units import PPM
 
 #: Kinds of figures that sources sign.

@@ -18,9 +18,9 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field
 
-from zkmargin.circuits.canonical import MAX_JSON_BYTES, parse_json
 from zkmargin.circuits.errors import CorruptData
 from zkmargin.circuits.schema import Name, Strict, Text, validate
+from zkmargin.circuits.strict_json import MAX_JSON_BYTES, parse_json
 
 SCHEMA = "zkmargin/vectors/1"
 SHARED_SCHEMA = "zkmargin/vectors-shared/1"

@@ -18,8 +18,8 @@ from collections.abc import Iterable, Iterator, Mapping
 from contextlib import suppress
 from typing import Any, Literal
 
-from zkmargin.circuits.canonical import parse_json
 from zkmargin.circuits.errors import MalformedInput
+from zkmargin.circuits.strict_json import parse_json
 from zkmargin.service.vectors.case import VALID, Case
 from zkmargin.service.vectors.engine import Answer, Engine
 

@@ -6,10 +6,13 @@ import hashlib
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
-from zkmargin.circuits import canonical, snapshot, statement
+from zkmargin.circuits import canonical
+from zkmargin.circuits.documents.snapshot import snapshot_from_bytes
+from zkmargin.circuits.documents.statement import statement_from_bytes
 from zkmargin.circuits.errors import MalformedInput
 from zkmargin.circuits.layout import fit
 from zkmargin.circuits.statement import bind
+from zkmargin.circuits.strict_json import parse_json
 from zkmargin.circuits.system import LinearSystem, Row, Variable
 from zkmargin.prover.commitment import Opening
 from zkmargin.prover.documents import parse_opening, parse_proof
@@ -27,12 +30,13 @@ from zkmargin.service.vectors.engine import (
 )
 from zkmargin.service.vectors.engine import integer as case_integer
 from zkmargin.verifier.argument.v1.challenges import replay
-from zkmargin.verifier.argument.v1.wire import decode
+from zkmargin.verifier.argument.v1.encoding import decode
 from zkmargin.verifier.curve import decode_g1, encode_g1
 from zkmargin.verifier.field import decode_scalar, domain, encode_scalar, integer, scalars
 from zkmargin.verifier.srs import ethereum
 from zkmargin.verifier.transcript import Transcript, expand_message_xmd
-from zkmargin.verifier.verify import Item, instance_of, verify, verify_account, verify_batch
+from zkmargin.verifier.verdict import verify_account
+from zkmargin.verifier.verify import Item, instance_of, verify, verify_batch
 
 if TYPE_CHECKING:
     from zkmargin.circuits.snapshot import Snapshot
@@ -43,12 +47,12 @@ Values = Mapping[str, Any]
 
 def statement_of(given: Input) -> Statement:
     """The statement document of an input."""
-    return statement.from_bytes(given.data("statement"))
+    return statement_from_bytes(given.data("statement"))
 
 
 def snapshot_of(given: Input) -> Snapshot:
     """The snapshot document of an input."""
-    return snapshot.from_bytes(given.data("snapshot"))
+    return snapshot_from_bytes(given.data("snapshot"))
 
 
 def op_decode_scalar(given: Input) -> Values:
@@ -114,7 +118,7 @@ def op_challenges(given: Input) -> Values:
 
 def op_canonical_json(given: Input) -> Values:
     """Strict JSON to RFC 8785 bytes."""
-    return {"bytes": canonical.canonical_bytes(canonical.parse_json(given.hex("bytes"))).hex()}
+    return {"bytes": canonical.canonical_bytes(parse_json(given.hex("bytes"))).hex()}
 
 
 def op_snapshot(given: Input) -> Values:

@@ -12,9 +12,11 @@ from collections.abc import Mapping
 from functools import lru_cache
 from typing import Any
 
-from zkmargin.circuits import canonical, snapshot, statement
+from zkmargin.circuits.documents.snapshot import snapshot_from_bytes
+from zkmargin.circuits.documents.statement import statement_from_bytes
 from zkmargin.circuits.errors import MalformedInput, MissingExtra, SystemTooLarge, ZkMarginError
 from zkmargin.circuits.statement import bind
+from zkmargin.circuits.strict_json import parse_json
 from zkmargin.circuits.units import format_fraction
 from zkmargin.service.vectors.engine import Input, LocalEngine, Operation, Refused, check_claim, require
 from zkmargin.service.vectors.native import linear_system_of, snapshot_of, statement_of, transcript_steps
@@ -84,7 +86,7 @@ def op_canonical_json(given: Input) -> Values:
     """Strict JSON (the parser is shared) to canonical bytes (the writer is not)."""
     from zkmargin.verifier.reference.digests import canonical as write
 
-    return {"bytes": write(canonical.parse_json(given.hex("bytes"))).encode().hex()}
+    return {"bytes": write(parse_json(given.hex("bytes"))).encode().hex()}
 
 
 def op_snapshot(given: Input) -> Values:
@@ -206,7 +208,7 @@ def _verify(stated: bytes, snap: bytes, proof: bytes, now: int | None) -> ZkMarg
     from zkmargin.verifier import reference
 
     try:
-        reference.verify(statement.from_bytes(stated), snapshot.from_bytes(snap), proof, now=now)
+        reference.verify(statement_from_bytes(stated), snapshot_from_bytes(snap), proof, now=now)
     except ZkMarginError as error:
         if error.code in ("missing-extra", "corrupt-data", "internal-error"):
             raise

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from zkmargin.circuits import snapshot, statement
+from zkmargin.circuits.documents.snapshot import snapshot_from_bytes
+from zkmargin.circuits.documents.statement import statement_from_bytes
 from zkmargin.service.vectors.engine import Input, Operation
 from zkmargin.verifier.facts.attestation import Attestation, check_attested, load_public_key, verify_attestation
 from zkmargin.verifier.facts.authorisation import check_authorises, verify_authorisation
@@ -48,7 +49,7 @@ def op_attestation(given: Input) -> Values:
 
 def op_attested(given: Input) -> Values:
     """Whether a statement speaks of exactly what the hub attested."""
-    stated, snap = statement.from_bytes(given.data("statement")), snapshot.from_bytes(given.data("snapshot"))
+    stated, snap = statement_from_bytes(given.data("statement")), snapshot_from_bytes(given.data("snapshot"))
     check_attested(stated, snap, attestation_of(given), now=given.optional_number("now"))
     return {}
 
@@ -56,7 +57,7 @@ def op_attested(given: Input) -> Values:
 def op_authorisation(given: Input) -> Values:
     """Whether a key authorises exactly this statement; with ``now``, not from the future."""
     consent = verify_authorisation(given.data("authorisation"), load_public_key(given.data("key")))
-    check_authorises(consent, statement.from_bytes(given.data("statement")), now=given.optional_number("now"))
+    check_authorises(consent, statement_from_bytes(given.data("statement")), now=given.optional_number("now"))
     return {
         "hub": consent.hub, "account": consent.account, "statement": consent.statement.hex(), "time": consent.time,
     }  # fmt: skip
@@ -64,7 +65,7 @@ def op_authorisation(given: Input) -> Values:
 
 def op_signed_snapshot(given: Input) -> Values:
     """An oracle's signature of a snapshot; with ``now``, whether it is in force."""
-    snap, key = snapshot.from_bytes(given.data("snapshot")), load_public_key(given.data("key"))
+    snap, key = snapshot_from_bytes(given.data("snapshot")), load_public_key(given.data("key"))
     signed = verify_snapshot_signature(given.data("signed"), snap, key, now=given.optional_number("now"))
     return {"oracle": signed.oracle, "time": signed.time, "valid_until": signed.valid_until}
 
@@ -78,7 +79,7 @@ def op_credit_entry(given: Input) -> Values:
 def op_check_credit(given: Input) -> Values:
     """Whether an entry is the credit that a statement asked for; with ``now``, whether it may be drawn on."""
     entry = verify_credit_entry(given.data("entry"), load_public_key(given.data("key")))
-    stated, snap = statement.from_bytes(given.data("statement")), snapshot.from_bytes(given.data("snapshot"))
+    stated, snap = statement_from_bytes(given.data("statement")), snapshot_from_bytes(given.data("snapshot"))
     chain = given.text("caip2") if given.has("caip2") else None
     check_credit(entry, stated, attestation_of(given), snap, caip2=chain, now=given.optional_number("now"))
     return {}

@@ -34,6 +34,8 @@ COMPILED = 32
 COMPILED_STEPS = 2**24
 #: Bytes of the documents of snapshots that those hold; parsed they take ten times as much memory.
 COMPILED_BYTES = 32 * 1024 * 1024
+#: A document of this size parses in some 50 ms.
+HEAVY_BYTES = 128 * 1024
 #: What a proof can come to after its system was compiled or refused.
 COMPILED_TO = (ProofRejected, RuleRefused, SystemTooLarge)
 

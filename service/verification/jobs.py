@@ -2,11 +2,24 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from types import MappingProxyType
 
 from zkmargin.circuits.errors import ZkMarginError
+from zkmargin.verifier.verdict import State, Verdict
 
-CHECKS = ("attestation", "snapshot_signature", "times", "proof")
+#: The checks of :mod:`zkmargin.verifier.verdict` by what a caller asks about. A hub's callers rely on this order.
+GROUPS: Mapping[str, tuple[str, ...]] = MappingProxyType(
+    {
+        "attestation": ("attestation",),
+        "snapshot_signature": ("snapshot_signature",),
+        "times": ("statement_time", "attestation_time", "snapshot_time"),
+        "proof": ("proof_document", "proof_header", "binding", "elements", "pairing"),
+    }
+)
+#: The order in which they are made here.
+ORDER = tuple(name for members in GROUPS.values() for name in members)
 
 
 @dataclass(frozen=True)
@@ -38,11 +51,10 @@ Job = VerifyJob | BodyJob
 
 
 @dataclass(frozen=True)
-class Verdict:
-    """What was found about one proof; ``failed`` is None for a valid one."""
+class Answer:
+    """The verdict on one proof, with what its statement says; digests and keys in hex."""
 
-    checks: dict[str, str]
-    failed: ZkMarginError | None
+    verdict: Verdict
     statement: str
     snapshot: str
     hub: str
@@ -58,14 +70,29 @@ class Verdict:
     time: int
 
     @property
+    def failed(self) -> ZkMarginError | None:
+        """The error of the check that failed; None for a valid proof."""
+        return self.verdict.failed
+
+    @property
     def valid(self) -> bool:
         """Whether every check that was made passed."""
         return self.failed is None
 
     @property
+    def checks(self) -> dict[str, State]:
+        """What became of each group of checks, by its name."""
+        return {name: _together([self.verdict.state(member) for member in members]) for name, members in GROUPS.items()}
+
+    @property
     def failed_check(self) -> str | None:
-        """Name of the check that failed."""
+        """Name of the group whose check failed."""
         return next((name for name, state in self.checks.items() if state == "failed"), None)
+
+
+def _together(states: Sequence[State]) -> State:
+    """One state for a group: of checks with nothing to check, the others decide."""
+    return min(states, key=("failed", "passed", "skipped", "not-checked").index)
 
 
 @dataclass(frozen=True)
@@ -79,9 +106,9 @@ class Envelope:
 
 @dataclass(frozen=True)
 class Done:
-    """One verdict, or the error that prevented it, for each item; ``learned`` are snapshots that came along."""
+    """One answer, or the error that prevented it, for each item; ``learned`` are snapshots that came along."""
 
-    results: list[Verdict | ZkMarginError]
+    results: list[Answer | ZkMarginError]
     learned: dict[bytes, bytes]
 
 

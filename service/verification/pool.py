@@ -29,6 +29,7 @@ from zkmargin.service.observability import diagnostics
 from zkmargin.service.observability.metrics import Metrics
 from zkmargin.service.verification.jobs import (
     Again,
+    Answer,
     BodyJob,
     Done,
     Envelope,
@@ -36,7 +37,6 @@ from zkmargin.service.verification.jobs import (
     Later,
     Missing,
     Reply,
-    Verdict,
     VerifyJob,
 )
 from zkmargin.service.verification.snapshots import SnapshotStore
@@ -202,8 +202,8 @@ class VerifierPool:
         """Process ids of the warm processes."""
         return [slot.pid for slot in self._slots if slot.ready]
 
-    async def verify(self, job: VerifyJob) -> Verdict:
-        """The verdict on one proof. Raises a typed error when it could not be checked, ``Overloaded`` when full."""
+    async def verify(self, job: VerifyJob) -> Answer:
+        """The answer about one proof. Raises a typed error when it could not be checked, ``Overloaded`` when full."""
         result = (await self.submit(job)).results[0]
         if isinstance(result, ZkMarginError):
             raise result

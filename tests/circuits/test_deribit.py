@@ -14,8 +14,9 @@ from typing import Any
 import pytest
 
 from tests.support.places import SHARED
-from zkmargin.circuits import canonical, snapshot
+from zkmargin.circuits import canonical
 from zkmargin.circuits.compiler import compile_rule
+from zkmargin.circuits.documents.snapshot import snapshot_from_bytes
 from zkmargin.circuits.rules import Terms, build
 from zkmargin.circuits.snapshot import Snapshot
 from zkmargin.circuits.units import format_fraction
@@ -64,7 +65,7 @@ def load(tree: dict[str, Any]) -> Snapshot:
         "maintenance_loss_ppb": int(factor * 10**9), "expiries": {},
         "scenarios": {name: {"kind": "regular"} for name in names},
     }  # fmt: skip
-    return snapshot.from_bytes(
+    return snapshot_from_bytes(
         canonical.canonical_bytes(
             {"schema": "zkmargin/snapshot/1", "time": model["general"]["timestamp"] // 1000,
              "quote": {"currency": "BTC", "decimals": 9, "value_decimals": DECIMALS},

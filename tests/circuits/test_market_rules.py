@@ -9,8 +9,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from zkmargin.circuits import canonical, snapshot, statement
+from zkmargin.circuits import canonical, statement
 from zkmargin.circuits.compiler import Constraint, MarginRule, compile_rule
+from zkmargin.circuits.documents.snapshot import snapshot_from_bytes
+from zkmargin.circuits.documents.statement import statement_from_bytes
 from zkmargin.circuits.errors import (
     MalformedInput,
     NotSolvent,
@@ -56,7 +58,7 @@ def make(
         "schema": "zkmargin/snapshot/1", "time": 1000, "quote": {"currency": "USD", "decimals": 2, "value_decimals": 6},
         "rule": rule, "scenarios": list(scenarios), "instruments": instruments,
     }  # fmt: skip
-    return snapshot.from_bytes(canonical.canonical_bytes(tree))
+    return snapshot_from_bytes(canonical.canonical_bytes(tree))
 
 
 def tiered(table: object = TABLE, overlays: dict[str, Any] | None = None) -> Snapshot:
@@ -134,7 +136,7 @@ def test_coarse_quanta_do_not_turn_the_levels_around() -> None:
     for inst in tree["instruments"]:
         inst["values"] = ["1", "1"]
         inst |= {"lot": "1", "mark": "1"}
-    snap = snapshot.from_bytes(canonical.canonical_bytes(tree))
+    snap = snapshot_from_bytes(canonical.canonical_bytes(tree))
     z = [0, 200_000, 0, 0]
     initial, end, maintenance = (build(snap, terms(level)) for level in ("initial", "liquidation-end", "maintenance"))
     assert (
@@ -325,7 +327,7 @@ def test_an_overlay_set_must_exist_and_be_sorted() -> None:
     made = dict(make_statement(snap, fact, venue="s", amount="0", expiry=2000, overlays=["no-gold", "retail"]).tree)
     for wrong in (["retail", "no-gold"], ["retail", "retail"]):
         with pytest.raises(MalformedInput):
-            statement.from_bytes(canonical.canonical_bytes({**made, "overlays": wrong}))
+            statement_from_bytes(canonical.canonical_bytes({**made, "overlays": wrong}))
 
 
 def test_greeks_add_up() -> None:

@@ -11,8 +11,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.support.toy import NOW, Tree, load_statement, sample_account, statement_tree
+from zkmargin.circuits.documents.statement import to_tree
 from zkmargin.circuits.errors import MalformedInput, StatementMismatch, ZkMarginError
-from zkmargin.circuits.purpose import ANY, SHOW, ForCredit, ForTrade, ForWithdrawal, legs_cost, to_tree
+from zkmargin.circuits.purpose import ANY, SHOW, ForCredit, ForTrade, ForWithdrawal, legs_cost
 from zkmargin.circuits.statement import bind
 from zkmargin.circuits.units import format_fraction
 from zkmargin.prover.words import in_words

@@ -16,8 +16,9 @@ from tests.circuits.test_market_rules import best_slack, loans, terms, tiered, t
 from tests.circuits.test_portfolio_margin import own_tree
 from tests.circuits.test_span import span
 from tests.support.toy import snapshot_tree
-from zkmargin.circuits import canonical, snapshot
+from zkmargin.circuits import canonical
 from zkmargin.circuits.compiler import MarginRule, compile_rule
+from zkmargin.circuits.documents.snapshot import snapshot_from_bytes
 from zkmargin.circuits.errors import MalformedInput, NotSolvent, RuleRefused, ZkMarginError
 from zkmargin.circuits.expression import FloorDiv, Linear, Sum
 from zkmargin.circuits.rules import LEVELS, SHIPPED, Terms, build, rule_of
@@ -52,11 +53,11 @@ BETTER = {"ltv_ppm", "threshold_ppm"}
 
 
 def cross() -> Snapshot:
-    return snapshot.from_bytes(canonical.canonical_bytes(snapshot_tree(6)))
+    return snapshot_from_bytes(canonical.canonical_bytes(snapshot_tree(6)))
 
 
 def portfolio() -> Snapshot:
-    return snapshot.from_bytes(canonical.canonical_bytes(own_tree()))
+    return snapshot_from_bytes(canonical.canonical_bytes(own_tree()))
 
 
 SNAPSHOTS: dict[str, Callable[[], Snapshot]] = {"cross": cross, "tiered": tiered, "loans": loans, "span": span}
@@ -83,7 +84,7 @@ def raised(snap: Snapshot, path: tuple[Any, ...]) -> Snapshot | None:
     more = node[path[-1]] + node[path[-1]] // 10 + 1_000
     node[path[-1]] = more if str(path[-1]).endswith("_ppb") else min(1_000_000, more)
     try:
-        made = snapshot.from_bytes(canonical.canonical_bytes(tree))
+        made = snapshot_from_bytes(canonical.canonical_bytes(tree))
         for level in LEVELS:
             build(made, terms(level))
     except ZkMarginError:
@@ -124,7 +125,7 @@ def test_rates_of_every_rule_are_found_and_most_can_be_raised() -> None:
 def buffered(snap: Snapshot, **overlay: Any) -> Snapshot:
     tree = copy.deepcopy(dict(snap.tree))
     tree["rule"]["overlays"] = {"slow": [{"type": "latency-buffer", "daily_ppm": 40_000, **overlay}]}
-    return snapshot.from_bytes(canonical.canonical_bytes(tree))
+    return snapshot_from_bytes(canonical.canonical_bytes(tree))
 
 
 @pytest.mark.parametrize("name", SNAPSHOTS)
@@ -275,7 +276,7 @@ def test_cross_margin_never_rounds_for_the_account(
             "id": "P", "kind": "perpetual", "lot": "0.001", "position_limit": "1000", "mark": price,
             "values": [format_fraction(Fraction(mark, 10**6))], "risk": {"tier": "t"}}],
     }  # fmt: skip
-    rule = build(snapshot.from_bytes(canonical.canonical_bytes(tree)), terms(level))
+    rule = build(snapshot_from_bytes(canonical.canonical_bytes(tree)), terms(level))
     rate = Fraction(ppm, 10**6) * (Fraction(fraction, 10**6) if level == "maintenance" else 1)
     exact = abs(lots) * Fraction(mark, 10**6) * rate
     charged = lots * Fraction(mark, 10**6) - Fraction(min(solvency.net_margin(rule, [lots])), 10**8)

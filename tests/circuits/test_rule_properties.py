@@ -11,8 +11,9 @@ from hypothesis import strategies as st
 from tests.circuits.test_market_rules import best_slack, loans, terms, tiered
 from tests.circuits.test_span import span
 from tests.support.toy import snapshot_tree
-from zkmargin.circuits import canonical, snapshot
+from zkmargin.circuits import canonical
 from zkmargin.circuits.compiler import MarginRule
+from zkmargin.circuits.documents.snapshot import snapshot_from_bytes
 from zkmargin.circuits.rules import build
 from zkmargin.circuits.snapshot import Snapshot
 from zkmargin.prover import solvency
@@ -20,7 +21,7 @@ from zkmargin.prover.evaluation import evaluate
 
 
 def cross() -> Snapshot:
-    return snapshot.from_bytes(canonical.canonical_bytes(snapshot_tree(6)))
+    return snapshot_from_bytes(canonical.canonical_bytes(snapshot_tree(6)))
 
 
 RULES: dict[str, Callable[[], Snapshot]] = {"cross": cross, "tiered": tiered, "loans": loans, "span": span}

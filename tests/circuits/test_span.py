@@ -11,7 +11,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tests.circuits.test_market_rules import best_slack, line, make, terms, try_proof
-from zkmargin.circuits import canonical, snapshot
+from zkmargin.circuits import canonical
+from zkmargin.circuits.documents.snapshot import snapshot_from_bytes
 from zkmargin.circuits.errors import MalformedInput, NotSolvent, RuleRefused, ZkMarginError
 from zkmargin.circuits.rules import build
 from zkmargin.circuits.rules.span_scan import STANDARD
@@ -136,4 +137,4 @@ def test_a_group_whose_election_could_not_be_named_is_refused() -> None:
         if inst["risk"].get("group") == "A":
             inst["risk"]["group"] = long
     with pytest.raises(MalformedInput, match="56 characters"):
-        build(snapshot.from_bytes(canonical.canonical_bytes(tree)), terms())
+        build(snapshot_from_bytes(canonical.canonical_bytes(tree)), terms())

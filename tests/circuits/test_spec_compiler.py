@@ -21,6 +21,7 @@ from tests.support.agreement import MAKERS, case
 from tests.support.derive_cases import load, paths
 from tests.support.toy import Tree, load_snapshot, snapshot_tree
 from zkmargin.circuits.compiler import compile_rule
+from zkmargin.circuits.documents.snapshot import snapshot_from_bytes
 from zkmargin.circuits.rules import Terms, build
 from zkmargin.circuits.snapshot import Snapshot
 from zkmargin.circuits.statement import bind
@@ -120,9 +121,8 @@ def test_each_overlay_before_another(first: int, level: str) -> None:
 def test_the_documents_that_the_project_shows(name: str, level: str) -> None:
     shown = block("snapshot.json")
     data = (ROOT / "service" / "demo_data" / "snapshot.json").read_bytes() if name == "demonstration" else shown
-    from zkmargin.circuits import snapshot
 
-    agree(snapshot.from_bytes(data), level, "1.000001", 3600)
+    agree(snapshot_from_bytes(data), level, "1.000001", 3600)
 
 
 @pytest.mark.skipif(not paths(), reason="no Derive cases")

@@ -17,11 +17,12 @@ from tests.support import toy
 from tests.support.places import ROOT
 from zkmargin.circuits import compiler, statement
 from zkmargin.circuits.compiler import compile_rule
+from zkmargin.circuits.documents.snapshot import MAX_OVERLAY_ENTRIES
 from zkmargin.circuits.errors import MalformedInput, SystemTooLarge, ZkMarginError
 from zkmargin.circuits.expression import Abs, Linear, Max, Sum
 from zkmargin.circuits.rules import SHIPPED, Terms, build, find, work
 from zkmargin.circuits.rules.rule import ROW, Sizes
-from zkmargin.circuits.snapshot import MAX_OVERLAY_ENTRIES, Snapshot
+from zkmargin.circuits.snapshot import Snapshot
 from zkmargin.verifier.argument.matrix import _build
 
 #: Lines of Python that a step stands for. Whoever makes a rule slower learns here that its estimate is too low.

@@ -19,6 +19,8 @@ PAGES = [
 ]
 #: Dotted names that are no modules: the entry point group, the default database, a hub of the vectors.
 NO_MODULES = {"zkmargin.rules", "zkmargin.db"}
+#: Files that an example has its reader write.
+WRITTEN_BY_READERS = {"program.py"}
 #: What a run makes.
 MADE = {"benchmarks/peers/.work", "fuzz/findings"}
 
@@ -56,12 +58,25 @@ def test_what_a_document_names_exists(page: Path) -> None:
     missing |= {name for name in dotted if not is_there(name)}
     here = Counter(path.name for path in (ROOT / "tests").rglob("test_*.py"))
     missing |= {name for name in re.findall(r"\btest_\w+\.py", text) if here[name] != 1}
+    files = {path.name for top in TOP for path in (ROOT / top).rglob("*.py")} | WRITTEN_BY_READERS
+    if page.name != "MUTANTS.md":  # the record of a run of its day
+        missing |= set(re.findall(r"`(\w+\.py)`", text)) - files
     assert not missing, f"{page.name}: {sorted(missing)}"
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
 def test_no_document_imports_a_layer_by_its_bare_name(page: Path) -> None:
     assert not re.findall(r"\b(?:from|import) (?:circuits|verifier|prover|service)\b", page.read_text())
+
+
+def test_names_of_the_specification_are_those_of_the_code() -> None:
+    """SPEC.md says that names in ``code`` style are the source's."""
+    code = "\n".join(path.read_text() for layer in TOP[:3] for path in (ROOT / layer).rglob("*.py"))
+    known = set(re.findall(r"\w+", code))
+    text = re.sub(r"^```.*?^```$", "", (ROOT / "docs" / "SPEC.md").read_text(), flags=re.S | re.M)
+    named = {name for name in re.findall(r"`([A-Za-z_]\w*)`", text) if not re.fullmatch("[0-9a-f]{64}", name)}
+    assert len(named) > 80
+    assert not named - known, sorted(named - known)
 
 
 def test_the_readme_says_where_to_look() -> None:

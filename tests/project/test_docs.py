@@ -10,8 +10,10 @@ import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from tests.support.places import ROOT
-from zkmargin.circuits import snapshot, statement
+from zkmargin.circuits import statement
 from zkmargin.circuits.canonical import canonical_bytes
+from zkmargin.circuits.documents.snapshot import snapshot_from_bytes
+from zkmargin.circuits.documents.statement import statement_from_bytes
 from zkmargin.prover.documents import parse_opening, parse_proof, portfolio_lots
 from zkmargin.service.client.policy import Policy
 from zkmargin.service.client.signing import RequestSigner
@@ -42,8 +44,8 @@ def block(name: str) -> bytes:
 
 
 def test_the_examples_belong_together_and_verify() -> None:
-    snap = snapshot.from_bytes(block("snapshot.json"))
-    stated = statement.from_bytes(block("statement.json"))
+    snap = snapshot_from_bytes(block("snapshot.json"))
+    stated = statement_from_bytes(block("statement.json"))
     opening = parse_opening(block("opening.json"), snap)
     attested = verify_attestation(block("attestation.json"), load_public_key(block("hub.pub")))
     assert portfolio_lots(block("portfolio.json"), snap) == list(opening.lots)
@@ -75,8 +77,8 @@ def test_the_fragments_shown_are_of_their_form() -> None:
     found = re.findall(r"^```json test=\S+::test_the_fragments_shown_are_of_their_form\n(.*?)^```", FILES, re.S | re.M)
     purpose, policy = (json.loads(text) for text in found)
     tree = json.loads(block("statement.json")) | {"schema": "zkmargin/statement/2"} | purpose
-    stated = statement.from_bytes(canonical_bytes(tree))
-    statement.bind(stated, snapshot.from_bytes(block("snapshot.json")))
+    stated = statement_from_bytes(canonical_bytes(tree))
+    statement.bind(stated, snapshot_from_bytes(block("snapshot.json")))
     assert stated.purpose.name == "credit"
     assert [rule.amount for rule in Policy.from_bytes(canonical_bytes(policy)).credits] == ["50000"]
 
@@ -103,7 +105,7 @@ def test_the_signed_facts_of_the_log_document_are_exact() -> None:
         document = canonical_bytes({"schema": f"zkmargin/{name}", "jws": ".".join([*parts, signature])})
         fact = verify_fact(document, public)
         assert sign(fact, first) == document  # type: ignore[operator]
-    snap, stated = snapshot.from_bytes(block("snapshot.json")), statement.from_bytes(block("statement.json"))
+    snap, stated = snapshot_from_bytes(block("snapshot.json")), statement_from_bytes(block("statement.json"))
     entry = verify_credit_entry(document, public)
     check_credit(entry, stated, verify_attestation(block("attestation.json"), load_public_key(block("hub.pub"))), snap)
     frontier = tree.EMPTY
@@ -138,7 +140,7 @@ def test_the_signed_request_of_the_document_is_exact() -> None:
 
 def test_the_specification_names_the_digests_of_the_example() -> None:
     spec = (ROOT / "docs" / "SPEC.md").read_text()
-    snap = snapshot.from_bytes(block("snapshot.json"))
-    stated = statement.from_bytes(block("statement.json"))
+    snap = snapshot_from_bytes(block("snapshot.json"))
+    stated = statement_from_bytes(block("statement.json"))
     for value in (snap.digest, snap.registry_digest, stated.digest, statement.bind(stated, snap).program.system.digest):
         assert value.hex() in spec

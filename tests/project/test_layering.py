@@ -24,13 +24,7 @@ def test_a_layer_imports_only_to_its_left(layer: str) -> None:
 
 
 #: Being removed.
-LEAVING = {
-    ("zkmargin.service.cli.proofs", "zkmargin.service.cli.srs"),
-    *(
-        (f"zkmargin.service.http.{name}", "zkmargin.service.http.app")
-        for name in ("routes.pages", "routes.proofs", "hub_role")
-    ),
-}
+LEAVING = {("zkmargin.service.cli.proofs", "zkmargin.service.cli.srs")}
 
 
 def test_no_module_leads_back_to_itself() -> None:

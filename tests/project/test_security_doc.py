@@ -11,7 +11,8 @@ from pathlib import Path
 from fuzz.targets import corpus
 from scripts import soundness
 from tests.support.places import ROOT, find_test
-from zkmargin.circuits import snapshot, statement
+from zkmargin.circuits import statement
+from zkmargin.circuits.documents.snapshot import snapshot_from_bytes
 from zkmargin.circuits.rules import LEVELS, Terms, build
 from zkmargin.circuits.system import FIELD_ORDER
 from zkmargin.prover import solvency
@@ -64,7 +65,7 @@ def test_powers_of_two_are_rounded_up() -> None:
 def systems() -> Iterator[statement.Program]:
     """Every shipped rule, at every level."""
     for data in corpus("snapshot"):
-        snap = snapshot.from_bytes(data)
+        snap = snapshot_from_bytes(data)
         overlays = tuple(sorted(snap.tree["rule"].get("overlays") or {}))
         for level in LEVELS:
             terms = Terms(level, Fraction(1), 3600, (), overlays)

@@ -14,7 +14,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.support.toy import sample_account, statement_tree
-from zkmargin.circuits import canonical, snapshot, statement
+from zkmargin.circuits import canonical, statement
+from zkmargin.circuits.documents.snapshot import snapshot_from_bytes
+from zkmargin.circuits.documents.statement import statement_from_bytes
 from zkmargin.circuits.errors import MalformedInput, StatementMismatch, ZkMarginError
 from zkmargin.circuits.units import format_fraction, format_quanta, isqrt_ceil, parse_decimal, to_lots, to_quanta
 from zkmargin.prover.commitment import commit
@@ -38,7 +40,7 @@ def read(name: str) -> dict[str, Any]:
     return tree
 
 
-SNAPSHOT = snapshot.from_bytes(canonical.canonical_bytes(read("snapshot.json")))
+SNAPSHOT = snapshot_from_bytes(canonical.canonical_bytes(read("snapshot.json")))
 
 
 def set_at(*path: str | int, value: object) -> Edit:
@@ -99,7 +101,7 @@ def refused(parse: Callable[[bytes], object], tree: dict[str, Any], edit: Edit) 
     ],
 )
 def test_a_malformed_snapshot_names_its_field(edit: Edit, field: str) -> None:
-    assert refused(snapshot.from_bytes, read("snapshot.json"), edit).field == field
+    assert refused(snapshot_from_bytes, read("snapshot.json"), edit).field == field
 
 
 @pytest.mark.parametrize(
@@ -135,7 +137,7 @@ def test_a_malformed_snapshot_names_its_field(edit: Edit, field: str) -> None:
 )
 def test_a_rule_parameter_out_of_range_is_named_when_the_rule_is_built(edit: Edit, field: str) -> None:
     def build(data: bytes) -> object:
-        return cheapest_domain(snapshot.from_bytes(data))
+        return cheapest_domain(snapshot_from_bytes(data))
 
     assert refused(build, read("snapshot.json"), edit).field == field
 
@@ -178,8 +180,8 @@ def test_a_credit_cannot_be_negative() -> None:
 )  # fmt: skip
 def test_bytes_that_are_no_document_are_refused_everywhere(data: bytes) -> None:
     parsers: list[Callable[[bytes], object]] = [
-        snapshot.from_bytes,
-        statement.from_bytes,
+        snapshot_from_bytes,
+        statement_from_bytes,
         lambda d: portfolio_lots(d, SNAPSHOT),
         lambda d: parse_opening(d, SNAPSHOT),
     ]
@@ -190,7 +192,7 @@ def test_bytes_that_are_no_document_are_refused_everywhere(data: bytes) -> None:
 
 @given(st.binary(max_size=200))
 def test_random_bytes_never_raise_anything_else(data: bytes) -> None:
-    for parse in (snapshot.from_bytes, statement.from_bytes):
+    for parse in (snapshot_from_bytes, statement_from_bytes):
         with pytest.raises(MalformedInput):
             parse(data)
 
@@ -290,7 +292,7 @@ def test_the_rounded_up_root_is_the_smallest_that_covers(value: int) -> None:
 def test_null_is_no_second_spelling_of_an_absent_member(key: str) -> None:
     account = sample_account(1)
     tree = statement_tree(account.snapshot, account.commitment)
-    statement.from_bytes(json.dumps(tree).encode())
+    statement_from_bytes(json.dumps(tree).encode())
     with pytest.raises(MalformedInput) as caught:
-        statement.from_bytes(json.dumps(tree | {key: None}).encode())
+        statement_from_bytes(json.dumps(tree | {key: None}).encode())
     assert caught.value.field == f"statement.{key}"

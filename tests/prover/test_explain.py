@@ -12,7 +12,8 @@ from hypothesis import strategies as st
 
 from tests.circuits.test_market_rules import OVERLAYS, best_slack, loans, terms, tiered, try_proof
 from tests.service.cli.test_cli import call
-from zkmargin.circuits import canonical, snapshot
+from zkmargin.circuits import canonical
+from zkmargin.circuits.documents.snapshot import snapshot_from_bytes
 from zkmargin.circuits.errors import MalformedInput
 from zkmargin.circuits.rules import LEVELS, Terms, build
 from zkmargin.prover import solvency
@@ -100,7 +101,7 @@ def test_a_chart_is_drawn(tmp_path: Path, ending: str, with_axes: bool) -> None:
     tree: dict[str, Any] = dict(tiered().tree)
     if with_axes:
         tree["axes"] = [{"spot": "0", "vol": "none"}, {"spot": "-20", "vol": "up"}]
-    snap = snapshot.from_bytes(canonical.canonical_bytes(tree))
+    snap = snapshot_from_bytes(canonical.canonical_bytes(tree))
     file = write(tmp_path / "s.json", snap.to_bytes())
     opening = write(tmp_path / "o.json", opening_bytes(commit([9_000, 100, -50, 7], 256)[1], snap.registry_digest))
     chart = tmp_path / f"c.{ending}"
@@ -114,7 +115,7 @@ def test_a_chart_is_drawn(tmp_path: Path, ending: str, with_axes: bool) -> None:
 def test_axes_must_fit_the_scenarios() -> None:
     tree = {**tiered().tree, "axes": [{"spot": "0", "vol": "none"}]}
     with pytest.raises(MalformedInput) as caught:
-        snapshot.from_bytes(canonical.canonical_bytes(tree))
+        snapshot_from_bytes(canonical.canonical_bytes(tree))
     assert caught.value.field == "snapshot.axes"
 
 

@@ -10,17 +10,21 @@ import pytest
 from typer.testing import CliRunner
 
 from tests.prover.test_documents import SNAPSHOT, account, read
-from zkmargin.circuits import canonical, snapshot, statement
+from zkmargin.circuits import canonical
+from zkmargin.circuits.documents.snapshot import snapshot_from_bytes
+from zkmargin.circuits.documents.statement import statement_from_bytes
 from zkmargin.circuits.errors import MalformedInput, StatementMismatch, ZkMarginError
 from zkmargin.circuits.rules import Terms
-from zkmargin.circuits.schema import OpeningModel, PortfolioModel, load
+from zkmargin.circuits.schema import load
 from zkmargin.prover.commitment import Opening
-from zkmargin.prover.documents import make_statement, parse_opening, portfolio_lots
+from zkmargin.prover.documents import OpeningModel, make_statement, parse_opening, portfolio_lots
 from zkmargin.prover.explain import explain
+from zkmargin.prover.portfolio import PortfolioModel
 from zkmargin.prover.prove import prove
 from zkmargin.service.cli.root import app
 from zkmargin.verifier.facts.attestation import Attestation
-from zkmargin.verifier.verify import verify, verify_account
+from zkmargin.verifier.verdict import verify_account
+from zkmargin.verifier.verify import verify
 
 SECRET = "13371337"
 
@@ -57,7 +61,7 @@ def test_secret_models_have_no_repr() -> None:
 def test_control_characters_never_reach_a_terminal() -> None:
     tree = {**read("snapshot.json"), "\x1b[2Jproof holds": 1}
     with pytest.raises(MalformedInput) as caught:
-        snapshot.from_bytes(json.dumps(tree).encode())
+        snapshot_from_bytes(json.dumps(tree).encode())
     assert "\x1b" not in str(caught.value)
     assert caught.value.field == "snapshot.?"
 
@@ -74,7 +78,7 @@ def test_control_characters_never_reach_a_terminal() -> None:
 def test_a_large_hostile_document_costs_little_memory(data: bytes) -> None:
     tracemalloc.start()
     try:
-        for parse in (snapshot.from_bytes, statement.from_bytes, lambda d: portfolio_lots(d, SNAPSHOT)):
+        for parse in (snapshot_from_bytes, statement_from_bytes, lambda d: portfolio_lots(d, SNAPSHOT)):
             with pytest.raises(MalformedInput):
                 parse(data)
         _, peak = tracemalloc.get_traced_memory()
@@ -108,7 +112,7 @@ def _zero():
 def test_an_instrument_named_like_the_total_does_not_replace_it() -> None:
     tree = read("snapshot.json")
     tree["instruments"][3]["id"] = "requirement"
-    snap = snapshot.from_bytes(canonical.canonical_bytes(tree))
+    snap = snapshot_from_bytes(canonical.canonical_bytes(tree))
     lots = portfolio_lots(canonical.canonical_bytes({**read("portfolio.json"), "positions": []}), snap)
     lots[2] = 1000
     from fractions import Fraction
@@ -121,7 +125,7 @@ def test_a_price_of_zero_cannot_hide_a_requirement() -> None:
     tree = read("snapshot.json")
     tree["instruments"][3]["mark"] = "0"
     with pytest.raises(MalformedInput) as caught:
-        snapshot.from_bytes(canonical.canonical_bytes(tree))
+        snapshot_from_bytes(canonical.canonical_bytes(tree))
     assert caught.value.field == "snapshot.instruments.3.mark"
 
 

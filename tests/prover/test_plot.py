@@ -16,7 +16,8 @@ from tests.circuits.test_portfolio_margin import own_portfolios, own_tree
 from tests.circuits.test_span import span
 from tests.service.cli.test_cli import demo_file
 from tests.support.toy import load_snapshot
-from zkmargin.circuits import canonical, snapshot
+from zkmargin.circuits import canonical
+from zkmargin.circuits.documents.snapshot import snapshot_from_bytes
 from zkmargin.circuits.errors import MissingExtra
 from zkmargin.circuits.rules import LEVELS, SHIPPED, Terms
 from zkmargin.circuits.snapshot import Snapshot
@@ -36,7 +37,7 @@ def with_axes(tree: dict[str, Any]) -> Snapshot:
 
 
 PMRM = with_axes(own_tree())
-DEMO = snapshot.from_bytes(demo_file("snapshot.json"))
+DEMO = snapshot_from_bytes(demo_file("snapshot.json"))
 ACCOUNTS: dict[str, tuple[Snapshot, list[int]]] = {
     "portfolio-margin/1": (PMRM, list(own_portfolios(1)[0])),
     "span-scan/1": (span(), [100_000, 40, -25, 30, -12, 3]),
@@ -149,7 +150,7 @@ def test_a_crowd_of_scenarios_is_cut_to_the_worst_in_their_order() -> None:
         values = [first if fixed else first * (100 + i * 7 % count) / 100 for i in range(count)]
         rows.append(inst | {"values": [f"{float(v):.6f}".rstrip("0").rstrip(".") for v in values]})
     tree["instruments"] = rows
-    snap = snapshot.from_bytes(canonical.canonical_bytes(tree))
+    snap = snapshot_from_bytes(canonical.canonical_bytes(tree))
     answer = explain(snap, Terms("initial", Fraction(1), 3600), [9_000, 100, 50, 7])
     margin = panels(answer, snap, [9_000, 100, 50, 7])[0]
     order = [name for name, _ in answer.scenarios]

@@ -15,14 +15,14 @@ from typer.testing import CliRunner
 from tests.circuits.test_market_rules import loans, tiered
 from tests.project.test_docs import block
 from tests.service.cli.test_cli import call, demo_file
-from zkmargin.circuits import snapshot
+from zkmargin.circuits.documents.snapshot import snapshot_from_bytes
 from zkmargin.circuits.errors import MalformedInput
 from zkmargin.circuits.units import format_fraction
 from zkmargin.prover.documents import portfolio_lots
 from zkmargin.prover.portfolio import notional_warnings, parse_portfolio
 from zkmargin.service.cli.root import app
 
-SNAPSHOT = snapshot.from_bytes(block("snapshot.json"))
+SNAPSHOT = snapshot_from_bytes(block("snapshot.json"))
 CASH, PERP = SNAPSHOT.index["USD"], SNAPSHOT.index["BTC-PERP"]
 
 
@@ -54,7 +54,7 @@ def test_collateral_alone_beside_perpetuals_is_warned_of_and_entry_prices_tell_t
 def test_a_file_without_entry_prices_means_what_it_meant() -> None:
     assert portfolio_lots(file(("USD", "-7"), ("BTC-PERP", "-5")), SNAPSHOT)[CASH] == -700
     assert (
-        parse_portfolio(demo_file("portfolio.json"), snapshot.from_bytes(demo_file("snapshot.json"))).entered == set()
+        parse_portfolio(demo_file("portfolio.json"), snapshot_from_bytes(demo_file("snapshot.json"))).entered == set()
     )
 
 
@@ -99,7 +99,7 @@ def test_a_snapshot_without_one_quote_currency_has_no_place_for_a_price() -> Non
     # Without cash, loans have nothing to charge.
     tree = dict(loans().tree)
     tree["instruments"] = [inst for inst in tree["instruments"] if inst["kind"] != "quote"]
-    snap = snapshot.from_bytes(json.dumps(tree).encode())
+    snap = snapshot_from_bytes(json.dumps(tree).encode())
     with pytest.raises(MalformedInput, match="one line of kind quote"):
         portfolio_lots(file((tree["instruments"][0]["id"], "1", "1")), snap)
 
@@ -125,7 +125,7 @@ def test_when_cash_looks_like_collateral_alone(cash: int, perp: int, entered: bo
 
 
 def test_the_demo_and_other_kinds_are_not_warned_of() -> None:
-    snap = snapshot.from_bytes(demo_file("snapshot.json"))
+    snap = snapshot_from_bytes(demo_file("snapshot.json"))
     assert notional_warnings(portfolio_lots(demo_file("portfolio.json"), snap), (), snap) == []
     assert notional_warnings([9_000, 100, -50, 7], (), loans()) == []
     assert notional_warnings([9_000, 0, 0, 7], (), tiered()) == []

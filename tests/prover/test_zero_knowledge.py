@@ -37,9 +37,9 @@ from zkmargin.prover.prove import prove, prove_instance
 from zkmargin.verifier.argument.instance import Instance
 from zkmargin.verifier.argument.v1 import challenges
 from zkmargin.verifier.argument.v1.challenges import Beta, ColumnChallenges, Eta, Gamma
+from zkmargin.verifier.argument.v1.encoding import HEADER_BYTES, decode, encode
 from zkmargin.verifier.argument.v1.linearisation import linearise
 from zkmargin.verifier.argument.v1.messages import Columns, Evaluations, Openings, Proof, Quotient, Sums
-from zkmargin.verifier.argument.v1.wire import HEADER_BYTES, decode, encode
 from zkmargin.verifier.curve import G1_BYTES, encode_g1
 from zkmargin.verifier.field import ONE, domain, inner, powers, scalar, vanishing
 from zkmargin.verifier.srs import VerifierKey

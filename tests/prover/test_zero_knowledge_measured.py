@@ -25,8 +25,8 @@ from zkmargin.prover.commitment import Opening, commitment_key
 from zkmargin.prover.prove import prove_instance
 from zkmargin.verifier.argument.v1 import challenges
 from zkmargin.verifier.argument.v1.challenges import Beta, ColumnChallenges, Eta, Gamma
+from zkmargin.verifier.argument.v1.encoding import encode, point_names, scalar_names
 from zkmargin.verifier.argument.v1.messages import Proof
-from zkmargin.verifier.argument.v1.wire import encode, point_names, scalar_names
 from zkmargin.verifier.field import ZERO, scalar, scalars
 
 SAMPLES = 80

@@ -16,11 +16,12 @@ from tests.circuits.test_portfolio_margin import own_portfolios, own_tree
 from tests.circuits.test_span import span
 from tests.support.toy import Tree, load_snapshot, load_statement, sample_account, trade
 from tests.verifier.test_proof_bytes import BAD_POINTS, elements, points_outside_the_subgroup, splice
+from zkmargin.circuits.documents.statement import parse_multiplier
 from zkmargin.circuits.errors import MalformedInput, ZkMarginError
 from zkmargin.circuits.layout import DOMAINS, Layout, proof_size
 from zkmargin.circuits.rules import Terms, build
 from zkmargin.circuits.snapshot import Snapshot
-from zkmargin.circuits.statement import Statement, parse_multiplier
+from zkmargin.circuits.statement import Statement
 from zkmargin.circuits.system import FIELD_ORDER
 from zkmargin.prover import solvency
 from zkmargin.prover.commitment import commit
@@ -28,7 +29,7 @@ from zkmargin.prover.documents import make_statement
 from zkmargin.prover.domains import cheapest_domain
 from zkmargin.prover.prove import prove
 from zkmargin.verifier import reference
-from zkmargin.verifier.argument.v1.wire import HEADER_BYTES, VERSION
+from zkmargin.verifier.argument.v1.encoding import HEADER_BYTES, VERSION
 from zkmargin.verifier.curve import G1_BYTES
 from zkmargin.verifier.facts.attestation import Attestation
 from zkmargin.verifier.verify import verify

@@ -48,28 +48,28 @@ def record() -> dict[str, Tree]:
     with tempfile.TemporaryDirectory() as directory, started(sqlite_url(Path(directory))) as world:
         s = Recorder(world.hub, world.session.http, world.clock)
         s.examples, s.paths = {}, s.http.get("/v1/openapi.json").json()["paths"]
-        ops, alice, spoke = "operator/ops", "account/alice", "venue/spoke-a"
+        ops, alice, venue = "operator/ops", "account/alice", "venue/spoke-a"
         s.publish(world.snapshot)
         s.ok(None, "GET", "/v1/snapshots/latest")
         s.venue("spoke-a")
         s.account("alice", jurisdiction="retail")
         s.ok(alice, "PUT", "/v1/accounts/alice/grants/spoke-a")
         s.ok(alice, "POST", "/v1/keys", {"key": Signer().public, "not_before": world.clock()})
-        body = s.credit_body("alice", world.snapshot, spoke="spoke-a", amount="300", overlays=["retail"])
-        credit = s.ok(spoke, "POST", "/v1/credits", body)["credit"]
+        body = s.credit_body("alice", world.snapshot, venue="spoke-a", amount="300", overlays=["retail"])
+        credit = s.ok(venue, "POST", "/v1/credits", body)["credit"]
         fills = [{"instrument": "PERPETUAL-2", "quantity": "1"}, {"instrument": "QUOTE-0", "quantity": "-64.25"}]
         report = {"sequence": 1, "amount": "100", "fills": fills}
-        s.ok(spoke, "POST", f"/v1/credits/{credit}/consume", report)
-        s.ok(spoke, "POST", f"/v1/credits/{credit}/release", {"sequence": 2, "free": "150", "used": "50", "paid": "20"})
+        s.ok(venue, "POST", f"/v1/credits/{credit}/consume", report)
+        s.ok(venue, "POST", f"/v1/credits/{credit}/release", {"sequence": 2, "free": "150", "used": "50", "paid": "20"})
         s.account("bob")
         legs = (("PERPETUAL-2", "1"), ("QUOTE-0", "-64.25"))
-        trade = s.trade_body("alice", "bob", world.snapshot, spoke="spoke-a", legs=legs, overlays=["retail"])
-        s.ok(spoke, "POST", "/v1/trades", trade)
+        trade = s.trade_body("alice", "bob", world.snapshot, venue="spoke-a", legs=legs, overlays=["retail"])
+        s.ok(venue, "POST", "/v1/trades", trade)
         out = s.withdrawal_body("alice", world.snapshot, instrument="QUOTE-0", quantity="10", overlays=["retail"])
         s.ok(alice, "POST", "/v1/accounts/alice/withdrawals", out)
         s.ok(ops, "POST", "/v1/breakers/open", {"scope": "venue/spoke-a"})
         for caller, path in (
-            (spoke, f"/v1/credits/{credit}"), (spoke, "/v1/credits"), (ops, "/v1/venues"), (None, "/v1/keys"),
+            (venue, f"/v1/credits/{credit}"), (venue, "/v1/credits"), (ops, "/v1/venues"), (None, "/v1/keys"),
             (alice, "/v1/accounts/alice/opening"), (alice, "/v1/accounts/alice/attestation"), (None, "/v1/log/head"),
             (None, "/v1/log/inclusion?leaf=0"), (None, "/v1/log/consistency?first=2&second=4"), (None, "/v1/problems"),
             (None, "/v1/problems/stale-epoch"),

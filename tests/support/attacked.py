@@ -10,9 +10,9 @@ from typing import Any
 from tests.support.ledgers import World, fresh_url, started
 from tests.support.toy import Tree
 from zkmargin.circuits.canonical import canonical_bytes
+from zkmargin.circuits.documents.statement import StatementModel, statement_from_model
 from zkmargin.circuits.errors import NotSolvent
-from zkmargin.circuits.schema import StatementModel, validate
-from zkmargin.circuits.statement import from_model
+from zkmargin.circuits.schema import validate
 from zkmargin.service.ledger.consent import Proved
 
 OPS, ALICE, BOB, EVIL, HONEST = "operator/ops", "account/alice", "account/bob", "venue/evil", "venue/honest"
@@ -43,7 +43,7 @@ def held(world: World, account: str, snapshot: Any = None) -> dict[str, Any]:
 def credit(world: World, account: str, venue: str, amount: str, snapshot: Any = None, *, used: bool = False) -> str:
     """Issue a credit, all of it used if asked; gives its path."""
     s = world.session
-    body = s.credit_body(account, snapshot or world.snapshot, spoke=venue, amount=amount)
+    body = s.credit_body(account, snapshot or world.snapshot, venue=venue, amount=amount)
     path = f"{CREDITS}/{s.ok(f'venue/{venue}', 'POST', CREDITS, body)['credit']}"
     if used:
         s.ok(f"venue/{venue}", "POST", f"{path}/consume", {"sequence": 1, "amount": amount})
@@ -53,7 +53,7 @@ def credit(world: World, account: str, venue: str, amount: str, snapshot: Any = 
 def can_prove(world: World, account: str, amount: str, snapshot: Any = None) -> bool:
     """Whether the holder can prove that the account is good for so much more."""
     try:
-        world.session.proof(account, snapshot or world.snapshot, spoke="honest", amount=amount)
+        world.session.proof(account, snapshot or world.snapshot, venue="honest", amount=amount)
     except NotSolvent:
         return False
     return True
@@ -61,15 +61,15 @@ def can_prove(world: World, account: str, amount: str, snapshot: Any = None) -> 
 
 def sided(tree: Tree) -> Proved:
     """A side as the ledger takes it."""
-    statement = from_model(validate(StatementModel, tree["statement"], name="statement"))
+    statement = statement_from_model(validate(StatementModel, tree["statement"], name="statement"))
     return Proved(statement, bytes.fromhex(tree["proof"]["proof"]), canonical_bytes(tree["authorisation"]))
 
 
-def sides(world: World, maker: Any, taker: Any, *, spokes: tuple[str, str] = ("evil", "evil")) -> Tree:
+def sides(world: World, maker: Any, taker: Any, *, venues: tuple[str, str] = ("evil", "evil")) -> Tree:
     s = world.session
     return {
-        "maker": s.side("alice", world.snapshot, spoke=spokes[0], legs=maker),
-        "taker": s.side("bob", world.snapshot, spoke=spokes[1], legs=taker),
+        "maker": s.side("alice", world.snapshot, venue=venues[0], legs=maker),
+        "taker": s.side("bob", world.snapshot, venue=venues[1], legs=taker),
     }
 
 

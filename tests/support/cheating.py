@@ -2,7 +2,8 @@
 
 It runs the whole protocol with a consistent transcript whatever it is given: columns of arbitrary field
 elements, any position vector, any multiplicities. Where something does not hold, :class:`Lie` says in which
-place the false claim is hidden, so that no refusal comes from a convenient place only.
+place the false claim is hidden, so that no refusal comes from a convenient place only. The tests and the frozen vectors
+both cheat with it; it is not installed.
 """
 
 from __future__ import annotations
@@ -11,15 +12,17 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from enum import Enum
 from itertools import accumulate
+from typing import Protocol
 
 from py_arkworks_bls12381 import G1Point, Scalar
 
-from tests.support.toy import Account, settle
+from tests.support.toy import settle
 from zkmargin.circuits.compiler import Negative, Positive
 from zkmargin.circuits.layout import LIMBS, Layout
+from zkmargin.circuits.snapshot import Snapshot
 from zkmargin.circuits.statement import Statement, bind
 from zkmargin.prover import polynomial as poly
-from zkmargin.prover.commitment import CommitmentKey, commitment_key, fresh
+from zkmargin.prover.commitment import CommitmentKey, Opening, Randomness, commitment_key, fresh
 from zkmargin.prover.polynomial import Polynomial
 from zkmargin.prover.rounds import column_weights
 from zkmargin.prover.witness import assign, limb_columns
@@ -27,9 +30,9 @@ from zkmargin.verifier.argument.claim import table_polynomial
 from zkmargin.verifier.argument.instance import Instance
 from zkmargin.verifier.argument.matrix import matrix
 from zkmargin.verifier.argument.v1 import challenges
+from zkmargin.verifier.argument.v1.encoding import encode
 from zkmargin.verifier.argument.v1.linearisation import linearise
 from zkmargin.verifier.argument.v1.messages import Columns, Evaluations, Openings, Proof, Quotient, Sums
-from zkmargin.verifier.argument.v1.wire import encode
 from zkmargin.verifier.field import ONE, ZERO, batch_inverse, domain, powers, scalar, scalars
 from zkmargin.verifier.transcript import Transcript
 from zkmargin.verifier.verify import instance_of
@@ -116,19 +119,33 @@ def broken_relations(made: Attempt) -> set[str]:
     return out
 
 
-def attempt(account: Account, statement: Statement, *, inflate: Sequence[int] = ()) -> Attempt:
+class Opened(Protocol):
+    """An account whose commitment the cheater can open."""
+
+    @property
+    def snapshot(self) -> Snapshot:
+        """What its statements are about."""
+
+    @property
+    def opening(self) -> Opening:
+        """Its positions and blinding."""
+
+
+def attempt(
+    account: Opened, statement: Statement, *, inflate: Sequence[int] = (), held: Opening | None = None
+) -> Attempt:
     """The best assignment for a statement, true or false: negative variables are kept as negative integers.
 
     Their columns hold zeros, for a fault to fill. ``inflate[j]`` is added to both parts of position j
-    (a loan has one part only, and stays).
+    (a loan has one part only, and stays). ``held`` is what the words are made for, if not the account's own positions.
     """
     bound = bind(statement, account.snapshot)
-    z = [x + bound.delta.get(j, 0) for j, x in enumerate(account.opening.lots)]
+    z = [x + bound.delta.get(j, 0) for j, x in enumerate((held or account.opening).lots)]
     values = assign(bound.program, z, bound.amount)
     for k, definition in enumerate(bound.program.definitions):
-        split = isinstance(definition, Positive | Negative)
-        if inflate and split and definition.position not in bound.program.rule.non_negative:
-            values[k] += inflate[definition.position]
+        if inflate and isinstance(definition, Positive | Negative):
+            inflated = definition.position not in bound.program.rule.non_negative
+            values[k] += inflate[definition.position] if inflated else 0
     values = settle(bound.program, z, values, bound.amount)
     start = Attempt(instance_of(bound), [], [], [], account.opening.values(), account.opening.blinding)
     return replace(start.with_values([max(value, 0) for value in values]), values=values)
@@ -137,8 +154,14 @@ def attempt(account: Account, statement: Statement, *, inflate: Sequence[int] = 
 class CheatingProver:
     """The rounds, step by step; each method is a step that a subclass may replace."""
 
-    def __init__(self, made: Attempt, lie: Lie = Lie.SUM, key: CommitmentKey | None = None) -> None:
-        self.made, self.lie = made, lie
+    def __init__(
+        self,
+        made: Attempt,
+        lie: Lie = Lie.SUM,
+        key: CommitmentKey | None = None,
+        randomness: Randomness = fresh,
+    ) -> None:
+        self.made, self.lie, self.draw = made, lie, randomness
         self.instance, self.n = made.instance, made.layout.n
         self.key = key or commitment_key(self.n)
         self.positions = poly.blind(poly.from_values(made.positions), self.n, made.blinding)
@@ -150,10 +173,6 @@ class CheatingProver:
     def blinded(self, values: Sequence[Scalar], count: int) -> Polynomial:
         """A column as the honest prover would blind it."""
         return poly.blind(poly.from_values(values), self.n, self.draw(count))
-
-    def draw(self, count: int) -> list[Scalar]:
-        """Blinding."""
-        return fresh(count)
 
     def transcript(self) -> Transcript:
         """What the challenges are drawn from."""

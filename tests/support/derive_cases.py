@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from tests.support.places import SHARED
-from zkmargin.circuits import snapshot as snapshots
+from zkmargin.circuits.documents.snapshot import snapshot_from_bytes
 from zkmargin.circuits.snapshot import Snapshot
 from zkmargin.circuits.units import format_fraction, format_quanta
 
@@ -307,7 +307,7 @@ def load(path: Path) -> Case:
     names = [scenario_name(s["SpotShock"], s["VolShockDirection"]) for s in tree["Parameters"]["Scenarios"]]
     return Case(
         name=path.stem,
-        snapshot=snapshots.from_bytes(json.dumps(snapshot).encode()),
+        snapshot=snapshot_from_bytes(json.dumps(snapshot).encode()),
         lots=lots,
         expected={"initial": float(result["IM"]), "maintenance": float(result["MM"])},
         losses=tuple(zip(names, map(float, rows), strict=True)),

@@ -23,10 +23,11 @@ from pydantic import SecretStr
 
 from tests.support.toy import Tree, load_snapshot, snapshot_tree
 from zkmargin.circuits.canonical import canonical_bytes
+from zkmargin.circuits.documents.statement import StatementModel, statement_from_model
 from zkmargin.circuits.purpose import ANY, ForCredit, ForTrade, ForWithdrawal
-from zkmargin.circuits.schema import StatementModel, validate
+from zkmargin.circuits.schema import validate
 from zkmargin.circuits.snapshot import Snapshot
-from zkmargin.circuits.statement import Statement, from_model
+from zkmargin.circuits.statement import Statement
 from zkmargin.prover.commitment import Opening
 from zkmargin.prover.documents import make_statement, parse_opening, proof_bytes
 from zkmargin.prover.prove import prove
@@ -219,13 +220,13 @@ class Session:
         return parse_opening(plain, snapshot), document
 
     def proof(
-        self, account: str, snapshot: Snapshot, *, spoke: str, amount: str, **changes: Any
+        self, account: str, snapshot: Snapshot, *, venue: str, amount: str, **changes: Any
     ) -> tuple[Statement, Tree]:
         """As the holder: a statement on the latest epoch with its proof document."""
         opening, document = self.opening(account, snapshot)
         attested = verify_attestation(document, public_key(bytes.fromhex(self.hub.made["key"])))
         expiry = self.clock() + 600
-        stated = make_statement(snapshot, attested, venue=spoke, amount=amount, **({"expiry": expiry} | changes))
+        stated = make_statement(snapshot, attested, venue=venue, amount=amount, **({"expiry": expiry} | changes))
         return stated, json.loads(proof_bytes(stated, prove(stated, snapshot, opening)))
 
     def authorised(self, stated: Statement, proof: Tree, *, by: str | None = None) -> Tree:
@@ -242,18 +243,18 @@ class Session:
         statement = body["statement"] | changes
         if "context" in changes:
             statement["context"] = body["statement"]["context"] | changes["context"]
-        stated = from_model(validate(StatementModel, statement, name="statement"))
+        stated = statement_from_model(validate(StatementModel, statement, name="statement"))
         signer = f"account/{stated.context.account}"
         by = signer if signer in self.hub.signers else "account/alice"
         return body | self.authorised(stated, body["proof"] | {"statement": stated.digest.hex()}, by=by)
 
     def credit_body(
-        self, account: str, snapshot: Snapshot, *, spoke: str, amount: str, seconds: int = 3600, **changes: Any
+        self, account: str, snapshot: Snapshot, *, venue: str, amount: str, seconds: int = 3600, **changes: Any
     ) -> Tree:
         """A credit request, proved and authorised."""
         expires = self.clock() + seconds
-        changes = {"purpose": ForCredit(spoke, amount, expires)} | changes
-        stated, proof = self.proof(account, snapshot, spoke=spoke, amount=amount, **changes)
+        changes = {"purpose": ForCredit(venue, amount, expires)} | changes
+        stated, proof = self.proof(account, snapshot, venue=venue, amount=amount, **changes)
         return self.authorised(stated, proof) | {"amount": amount, "expires": expires}
 
     def withdrawal_body(
@@ -261,24 +262,24 @@ class Session:
     ) -> Tree:
         """A withdrawal, proved and authorised."""
         changes = {"purpose": ForWithdrawal("vault-1"), "delta": ((instrument, f"-{quantity}"),)} | changes
-        stated, proof = self.proof(account, snapshot, **({"spoke": "hub-1", "amount": "0"} | changes))
+        stated, proof = self.proof(account, snapshot, **({"venue": "hub-1", "amount": "0"} | changes))
         return self.authorised(stated, proof) | {"instrument": instrument, "quantity": quantity}
 
     def side(
-        self, account: str, snapshot: Snapshot, *, spoke: str, legs: Sequence[tuple[str, str]], **changes: Any
+        self, account: str, snapshot: Snapshot, *, venue: str, legs: Sequence[tuple[str, str]], **changes: Any
     ) -> Tree:
         """As the holder: one side of a trade, proved and authorised, whatever it costs, with anybody."""
         changes = {"purpose": ForTrade("1000000", ANY), "amount": "0", "delta": tuple(legs)} | changes
-        stated, proof = self.proof(account, snapshot, spoke=spoke, **changes)
+        stated, proof = self.proof(account, snapshot, venue=venue, **changes)
         return self.authorised(stated, proof)
 
     def trade_body(
-        self, maker: str, taker: str, snapshot: Snapshot, *, spoke: str, legs: Sequence[tuple[str, str]], **changes: Any
+        self, maker: str, taker: str, snapshot: Snapshot, *, venue: str, legs: Sequence[tuple[str, str]], **changes: Any
     ) -> Tree:
         """A trade of what the maker receives (negative: gives), proved by both; ``changes`` are of the maker's side."""
         return {
-            "maker": self.side(maker, snapshot, spoke=spoke, legs=legs, **changes),
-            "taker": self.side(taker, snapshot, spoke=spoke, legs=opposite(legs)),
+            "maker": self.side(maker, snapshot, venue=venue, legs=legs, **changes),
+            "taker": self.side(taker, snapshot, venue=venue, legs=opposite(legs)),
         }
 
 

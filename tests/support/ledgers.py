@@ -18,6 +18,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from sqlalchemy import Connection, select
 
 from tests.support.hubs import DAY, Clock, Hub, Session, hub_snapshot, postgres_url, sqlite_url
+from tests.support.services import hub_of
 from tests.support.toy import Tree, load_snapshot
 from zkmargin.circuits.snapshot import Snapshot
 from zkmargin.service.keys.signing import sign_document
@@ -91,9 +92,8 @@ class World:
 
     @property
     def ledger(self) -> Ledger:
-        """The running application's own book."""
-        ledger: Ledger = self.session.http.app.state.service.parts["book"]  # type: ignore[union-attr]
-        return ledger
+        """The running application's own ledger."""
+        return hub_of(self.session.http).hub.get().ledger
 
     def digest(self) -> str:
         """Of the ledger."""

@@ -90,7 +90,7 @@ def live_hub(url: str, log: Path, **settings: str) -> Iterator[Live]:
             session.venue(name)
         for name in ("alice", "bob"):
             session.account(name)
-        body = session.credit_body("alice", snapshot, spoke="spoke-a", amount="200")
+        body = session.credit_body("alice", snapshot, venue="spoke-a", amount="200")
         credit = session.ok("venue/spoke-a", "POST", "/v1/credits", body)["credit"]
         yield Live(hub, session, snapshot, address, log, credit)
     hub.database.close()

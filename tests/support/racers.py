@@ -21,8 +21,8 @@ from random import Random
 from typing import Any
 
 from tests.support.servers import Caller
-from zkmargin.circuits import snapshot as snapshots
 from zkmargin.circuits.canonical import canonical_bytes
+from zkmargin.circuits.documents.snapshot import snapshot_from_bytes
 from zkmargin.circuits.purpose import ForCredit
 from zkmargin.circuits.snapshot import Snapshot
 from zkmargin.circuits.units import format_quanta, to_quanta
@@ -292,7 +292,7 @@ def _venue(plan: Plan, shared: Shared, index: int) -> None:
 def main() -> int:
     """Fork everybody, wait, and say how many did not end well."""
     plan = Plan(**json.loads(sys.stdin.buffer.read()))
-    snapshot = snapshots.from_bytes(plan.snapshot.encode())
+    snapshot = snapshot_from_bytes(plan.snapshot.encode())
     context = multiprocessing.get_context("fork")  # one thread so far, and 64 imports of the same would take minutes
     deadline = time.monotonic() + plan.seconds
     shared = Shared(context.Value("q", plan.attempts), context.Value("q", 0), context.Value("q", 0), deadline)

@@ -12,7 +12,7 @@ from tests.support.toy import Tree
 from zkmargin.service.client.signing import RequestSigner
 
 OPS, ALICE, BOB = "operator/ops", "account/alice", "account/bob"
-SPOKE_A, SPOKE_B = "venue/spoke-a", "venue/spoke-b"
+VENUE_A, VENUE_B = "venue/spoke-a", "venue/spoke-b"
 CREDITS, ACCOUNTS = "/v1/credits", "/v1/accounts"
 
 
@@ -32,18 +32,18 @@ class Refusing(World):
         for name in ("alice", "bob", "frank"):
             s.account(name)
         s.account("eve", jurisdiction="retail")
-        first = s.credit_body("alice", self.snapshot, spoke="spoke-a", amount="200")
-        self.credit = s.ok(SPOKE_A, "POST", CREDITS, first)["credit"]
+        first = s.credit_body("alice", self.snapshot, venue="spoke-a", amount="200")
+        self.credit = s.ok(VENUE_A, "POST", CREDITS, first)["credit"]
         report = {"sequence": 1, "amount": "50", "fills": []}
-        s.ok(SPOKE_A, "POST", f"{CREDITS}/{self.credit}/consume", report)
+        s.ok(VENUE_A, "POST", f"{CREDITS}/{self.credit}/consume", report)
         names = ("spoke-a", "spoke-small", "spoke-zone", "spoke-out")
         self.bodies = {
-            name: s.credit_body("alice", self.snapshot, spoke=name, amount="100", expiry=self.clock() + 3000)
+            name: s.credit_body("alice", self.snapshot, venue=name, amount="100", expiry=self.clock() + 3000)
             for name in names
         }
         self.bodies["first"] = first
-        self.bodies["eve"] = s.credit_body("eve", self.snapshot, spoke="spoke-a", amount="100")
-        self.bodies["frank"] = s.credit_body("frank", self.snapshot, spoke="spoke-a", amount="100")
+        self.bodies["eve"] = s.credit_body("eve", self.snapshot, venue="spoke-a", amount="100")
+        self.bodies["frank"] = s.credit_body("frank", self.snapshot, venue="spoke-a", amount="100")
         s.ok(OPS, "POST", "/v1/venues/spoke-out/suspend")
         s.ok(OPS, "POST", f"{ACCOUNTS}/frank/freeze")
 

@@ -19,6 +19,7 @@ import httpx2
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 from fastapi import FastAPI
+from fastapi.testclient import TestClient
 
 from tests.support import toy
 from tests.support.places import ROOT
@@ -26,6 +27,7 @@ from zkmargin.circuits.snapshot import Snapshot
 from zkmargin.prover.documents import proof_bytes
 from zkmargin.prover.prove import prove
 from zkmargin.service.http.app import create_app
+from zkmargin.service.http.hub_context import HubService
 from zkmargin.service.keys import signing
 from zkmargin.service.settings import Settings, load_settings
 from zkmargin.service.verification.jobs import VerifyJob
@@ -104,6 +106,16 @@ def job(tree: Tree, *, with_snapshot: bool = True) -> VerifyJob:
 def settings(**given: Any) -> Settings:
     chosen: dict[str, Any] = {"pool_processes": 1, "log_level": "error"} | given
     return load_settings(**chosen)
+
+
+def hub_of(http: object) -> HubService:
+    """What the calls share of the hub behind a test client."""
+    assert isinstance(http, TestClient)
+    app = http.app
+    assert isinstance(app, FastAPI)
+    service = app.state.service
+    assert isinstance(service, HubService)
+    return service
 
 
 def serve(app: FastAPI, use: Callable[[httpx2.AsyncClient], Coroutine[Any, Any, T]]) -> T:

@@ -14,9 +14,9 @@ from typing import Any
 import pytest
 from py_arkworks_bls12381 import G1Point, G2Point, Scalar
 
-from zkmargin.circuits import snapshot as snapshots
-from zkmargin.circuits import statement as statements
 from zkmargin.circuits.compiler import Auxiliary, Program, Slack
+from zkmargin.circuits.documents.snapshot import snapshot_from_bytes
+from zkmargin.circuits.documents.statement import statement_from_bytes
 from zkmargin.circuits.errors import ProofRejected
 from zkmargin.circuits.expression import Shared
 from zkmargin.circuits.snapshot import Snapshot
@@ -104,12 +104,12 @@ def snapshot_tree(
 
 def load_snapshot(tree: Tree) -> Snapshot:
     """Through the file edge, as a verifier would."""
-    return snapshots.from_bytes(json.dumps(tree).encode())
+    return snapshot_from_bytes(json.dumps(tree).encode())
 
 
 def load_statement(tree: Tree) -> Statement:
     """Through the file edge, as a verifier would."""
-    return statements.from_bytes(json.dumps(tree).encode())
+    return statement_from_bytes(json.dumps(tree).encode())
 
 
 def statement_tree(snapshot: Snapshot, commitment: bytes, **changes: Any) -> Tree:

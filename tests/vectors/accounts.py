@@ -8,7 +8,9 @@ from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
 from tests.vectors.seed import HUB, Stream, guard
-from zkmargin.circuits import canonical, snapshot, statement
+from zkmargin.circuits import canonical
+from zkmargin.circuits.documents.snapshot import snapshot_from_bytes
+from zkmargin.circuits.documents.statement import statement_from_bytes
 from zkmargin.circuits.rules.span_scan import STANDARD
 from zkmargin.circuits.units import format_quanta
 from zkmargin.prover.commitment import Opening, commit
@@ -214,7 +216,7 @@ class Account:
 
     def statement(self, **changes: Any) -> Statement:
         """The statement, through the file edge."""
-        return statement.from_bytes(canonical.canonical_bytes(self.statement_tree(**changes)))
+        return statement_from_bytes(canonical.canonical_bytes(self.statement_tree(**changes)))
 
     def proof(self, **changes: Any) -> str:
         """The honest proof of a statement, in hex. Its randomness depends on the statement."""
@@ -235,7 +237,7 @@ def _proof(name: str, stated: Statement) -> bytes:
 @lru_cache(maxsize=64)
 def load_snapshot(name: str) -> Snapshot:
     """An account's snapshot."""
-    return snapshot.from_bytes(canonical.canonical_bytes(ACCOUNTS[name].tree))
+    return snapshot_from_bytes(canonical.canonical_bytes(ACCOUNTS[name].tree))
 
 
 @lru_cache(maxsize=64)

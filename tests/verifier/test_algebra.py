@@ -23,8 +23,8 @@ from zkmargin.verifier.argument.instance import Instance
 from zkmargin.verifier.argument.matrix import matrix
 from zkmargin.verifier.argument.v1 import challenges
 from zkmargin.verifier.argument.v1.challenges import Beta, ColumnChallenges, Eta, Gamma
+from zkmargin.verifier.argument.v1.encoding import decode
 from zkmargin.verifier.argument.v1.equation import equation
-from zkmargin.verifier.argument.v1.wire import decode
 from zkmargin.verifier.curve import decode_g1, encode_g1, msm
 from zkmargin.verifier.field import (
     ONE,

@@ -35,7 +35,7 @@ from zkmargin.prover.prove import prove
 from zkmargin.verifier.argument import instance as instances
 from zkmargin.verifier.argument.v1 import challenges
 from zkmargin.verifier.argument.v1.challenges import Beta, ColumnChallenges, Eta, Gamma
-from zkmargin.verifier.argument.v1.wire import decode
+from zkmargin.verifier.argument.v1.encoding import decode
 from zkmargin.verifier.field import ZERO, domain, power, scalar
 from zkmargin.verifier.transcript import Transcript
 from zkmargin.verifier.verify import instance_of, verify

@@ -43,9 +43,9 @@ from zkmargin.prover.prove import prove_instance
 from zkmargin.prover.witness import assign
 from zkmargin.verifier.argument import instance as instances
 from zkmargin.verifier.argument.v1.challenges import replay
+from zkmargin.verifier.argument.v1.encoding import decode, encode
 from zkmargin.verifier.argument.v1.equation import equation
 from zkmargin.verifier.argument.v1.messages import Columns, Evaluations, Openings, Proof, Quotient, Sums
-from zkmargin.verifier.argument.v1.wire import decode, encode
 from zkmargin.verifier.curve import G1_INFINITY
 from zkmargin.verifier.field import ONE, ZERO, scalar
 from zkmargin.verifier.kzg import holds

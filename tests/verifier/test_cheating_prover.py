@@ -24,8 +24,8 @@ from zkmargin.prover.commitment import Opening, commitment_key
 from zkmargin.prover.prove import prove
 from zkmargin.prover.witness import residuals
 from zkmargin.verifier.argument.instance import Instance
+from zkmargin.verifier.argument.v1.encoding import decode
 from zkmargin.verifier.argument.v1.equation import equation
-from zkmargin.verifier.argument.v1.wire import decode
 from zkmargin.verifier.field import ONE, integer, scalar, scalars
 from zkmargin.verifier.kzg import holds
 from zkmargin.verifier.srs import ethereum

@@ -9,7 +9,7 @@ from tests.support.toy import sample_proof
 from zkmargin.circuits.errors import MalformedInput, MalformedProof
 from zkmargin.circuits.layout import DOMAINS, MAX_COLUMNS, Layout, proof_size
 from zkmargin.circuits.system import FIELD_ORDER
-from zkmargin.verifier.argument.v1 import wire
+from zkmargin.verifier.argument.v1 import encoding
 from zkmargin.verifier.curve import G1_INFINITY, decode_g1, encode_g1, msm, pairing_product_is_one
 from zkmargin.verifier.field import ONE, ZERO, batch_inverse, decode_scalar, encode_scalar, integer, powers, scalar
 from zkmargin.verifier.srs import ethereum
@@ -122,7 +122,7 @@ def test_inverses_of_nothing_of_one_and_of_zero() -> None:
 @pytest.mark.parametrize("length", [0, 1, 2])
 def test_less_than_a_header_is_refused(length: int) -> None:
     with pytest.raises(MalformedProof) as caught:
-        wire.decode_header(bytes([1, 8, 1])[:length])
+        encoding.decode_header(bytes([1, 8, 1])[:length])
     assert (caught.value.field, caught.value.message) == ("proof", f"{length} bytes, shorter than the header")
 
 
@@ -142,7 +142,7 @@ def test_less_than_a_header_is_refused(length: int) -> None:
 )
 def test_a_header_is_refused_by_name_and_in_order(header: tuple[int, ...], field: str) -> None:
     with pytest.raises(MalformedProof) as caught:
-        wire.decode_header(bytes(header) + bytes(proof_size(1) - 3))
+        encoding.decode_header(bytes(header) + bytes(proof_size(1) - 3))
     assert caught.value.field == field
 
 
@@ -151,17 +151,17 @@ def test_a_header_is_refused_by_name_and_in_order(header: tuple[int, ...], field
 def test_every_supported_header_and_its_length(n: int, columns: int) -> None:
     header = bytes([1, n.bit_length() - 1, columns])
     size = 3 + 48 * (2 * columns + 6) + 32 * (columns + 1)
-    assert wire.decode_header(header.ljust(size, b"\0")) == Layout(n, columns)
+    assert encoding.decode_header(header.ljust(size, b"\0")) == Layout(n, columns)
     for other in (3, size - 1, size + 1):
         with pytest.raises(MalformedProof) as caught:
-            wire.decode_header(header.ljust(other, b"\0"))
+            encoding.decode_header(header.ljust(other, b"\0"))
         assert (caught.value.field, caught.value.message) == ("proof", f"{other} bytes, expected {size}")
 
 
 def test_a_proof_without_an_expected_layout_is_decoded_as_it_says() -> None:
     data = sample_proof(2)[1]
-    assert wire.decode(data).layout == Layout(256, 2)
-    assert wire.encode(wire.decode(data, Layout(256, 2))) == data
+    assert encoding.decode(data).layout == Layout(256, 2)
+    assert encoding.encode(encoding.decode(data, Layout(256, 2))) == data
 
 
 @pytest.mark.parametrize(
@@ -172,7 +172,7 @@ def test_another_layout_than_the_statements_is_refused_before_any_point(expected
     data = sample_proof(2)[1]
     spoiled = data[:3] + bytes(len(data) - 3)
     with pytest.raises(MalformedProof) as caught:
-        wire.decode(spoiled, expected)
+        encoding.decode(spoiled, expected)
     assert caught.value.field == field
     assert "the statement has" in caught.value.message
 
@@ -181,15 +181,15 @@ def test_the_first_bad_element_is_named() -> None:
     data = sample_proof(1)[1]
     for at, field in ((3, "proof.columns.0"), (3 + 48 * 7, "proof.opening_next"), (3 + 48 * 8, "proof.evaluations.0")):
         with pytest.raises(MalformedProof) as caught:
-            wire.decode(data[:at] + b"\xff" * (len(data) - at))
+            encoding.decode(data[:at] + b"\xff" * (len(data) - at))
         assert caught.value.field == field
 
 
 def test_names_are_those_of_the_specification() -> None:
-    assert list(wire.point_names(Layout(256, 2))) == [
+    assert list(encoding.point_names(Layout(256, 2))) == [
         "proof.columns.0", "proof.columns.1", "proof.multiplicities", "proof.table_helper", "proof.helpers.0",
         "proof.helpers.1", "proof.accumulator", "proof.quotient", "proof.opening", "proof.opening_next",
     ]  # fmt: skip
-    assert list(wire.scalar_names(Layout(256, 2))) == [
+    assert list(encoding.scalar_names(Layout(256, 2))) == [
         "proof.evaluations.0", "proof.evaluations.1", "proof.accumulator_next",
     ]  # fmt: skip

@@ -5,14 +5,16 @@ from __future__ import annotations
 import pytest
 
 from tests.support.places import FROZEN
-from zkmargin.circuits import snapshot, statement
+from zkmargin.circuits.documents.snapshot import snapshot_from_bytes
+from zkmargin.circuits.documents.statement import VERSION_1, VERSION_2, statement_from_bytes
 from zkmargin.circuits.errors import SignatureRejected, StatementMismatch, ZkMarginError
 from zkmargin.circuits.purpose import SHOW, ForCredit
-from zkmargin.circuits.statement import VERSION_1, VERSION_2, Statement
+from zkmargin.circuits.statement import Statement
 from zkmargin.prover.documents import parse_proof
 from zkmargin.verifier.facts.attestation import load_public_key, verify_attestation
 from zkmargin.verifier.facts.authorisation import check_authorises, verify_authorisation
-from zkmargin.verifier.verify import verify, verify_account
+from zkmargin.verifier.verdict import verify_account
+from zkmargin.verifier.verify import verify
 
 NOW = 1_777_917_454
 VERSIONS = sorted(p.name for p in FROZEN.iterdir())
@@ -20,14 +22,14 @@ every = pytest.mark.parametrize("version", VERSIONS)
 
 
 def load(version: str, name: str) -> Statement:
-    return statement.from_bytes((FROZEN / version / f"{name}.statement.json").read_bytes())
+    return statement_from_bytes((FROZEN / version / f"{name}.statement.json").read_bytes())
 
 
 @every
 @pytest.mark.parametrize("name", ["a", "b"])
 def test_a_frozen_proof_still_verifies(version: str, name: str) -> None:
     folder = FROZEN / version
-    snap = snapshot.from_bytes((folder / "snapshot.json").read_bytes())
+    snap = snapshot_from_bytes((folder / "snapshot.json").read_bytes())
     stated = load(version, name)
     key = load_public_key((folder / "hub.pub").read_bytes())
     attested = verify_attestation((folder / f"{name}.attestation.json").read_bytes(), key)

@@ -13,7 +13,7 @@ from tests.support.toy import DOMAIN, NOW, sample_account, sample_proof
 from zkmargin.circuits.errors import MalformedInput, MalformedProof, ProofRejected, ZkMarginError
 from zkmargin.circuits.layout import DOMAINS, MAX_COLUMNS, Layout, proof_size
 from zkmargin.circuits.system import FIELD_ORDER
-from zkmargin.verifier.argument.v1.wire import HEADER_BYTES, VERSION, decode, encode, point_names, scalar_names
+from zkmargin.verifier.argument.v1.encoding import HEADER_BYTES, VERSION, decode, encode, point_names, scalar_names
 from zkmargin.verifier.curve import G1_BYTES, G1_INFINITY, decode_g1
 from zkmargin.verifier.field import SCALAR_BYTES, integer
 from zkmargin.verifier.verify import verify
@@ -288,7 +288,7 @@ def test_elements_decode_to_the_values_at_their_offsets() -> None:
     decoded = decode(proof)
     values = [integer(value) for value in (*decoded.evaluations.limbs, decoded.evaluations.accumulator_next)]
     assert [int.from_bytes(proof[at : at + 32], "big") for _, at in scalars(3)] == values
-    first = bytes(decoded.columns[0].to_xy_bytes_be())[:48]
+    first = bytes(decoded.columns.limbs[0].to_xy_bytes_be())[:48]
     assert _x(proof[HEADER_BYTES : HEADER_BYTES + 48]) == int.from_bytes(first, "big")
 
 

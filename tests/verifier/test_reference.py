@@ -17,7 +17,8 @@ from tests.support.agreement import KINDS, MAKERS, answers, case, questions
 from tests.support.cheating import CheatingProver, Lie
 from tests.support.places import FROZEN
 from tests.verifier.test_cheating_prover import insolvent, negative_slack_wrapped
-from zkmargin.circuits import snapshot, statement
+from zkmargin.circuits.documents.snapshot import snapshot_from_bytes
+from zkmargin.circuits.documents.statement import statement_from_bytes
 from zkmargin.circuits.errors import (
     CorruptData,
     InternalError,
@@ -128,8 +129,8 @@ def test_its_constants_are_those_of_the_specification() -> None:
 
 
 def test_every_intermediate_value_is_in_the_specification() -> None:
-    snap = snapshot.from_bytes(block("snapshot.json"))
-    stated = statement.from_bytes(block("statement.json"))
+    snap = snapshot_from_bytes(block("snapshot.json"))
+    stated = statement_from_bytes(block("statement.json"))
     proof = parse_proof(proof_document(), stated)
     reference.verify(stated, snap, proof, now=1_700_000_060)
     printed = dict(intermediate.values(stated, snap, proof))

@@ -16,7 +16,8 @@ from zkmargin.circuits.errors import CorruptData
 from zkmargin.circuits.layout import DOMAINS
 from zkmargin.verifier import srs as module
 from zkmargin.verifier.field import ONE, scalar
-from zkmargin.verifier.srs import PINNED, SRS_DIGEST, SRS_SIZE, Srs, check_structure, ethereum, read_pinned
+from zkmargin.verifier.srs import PINNED, SRS_DIGEST, SRS_SIZE, Srs, ethereum, read_pinned
+from zkmargin.verifier.srs_structure import check_structure
 
 DATA = Path(module.__file__).parent / "data"
 

@@ -16,7 +16,7 @@ from tests.support.toy import bind_all, sample_account, sample_proof
 from zkmargin.circuits.system import FIELD_ORDER
 from zkmargin.verifier.argument import instance as instances
 from zkmargin.verifier.argument.v1.challenges import replay
-from zkmargin.verifier.argument.v1.wire import decode
+from zkmargin.verifier.argument.v1.encoding import decode
 from zkmargin.verifier.field import ONE, encode_scalar, integer, scalar
 from zkmargin.verifier.srs import ethereum
 from zkmargin.verifier.transcript import DST, HASH_TO_FIELD_BYTES, Transcript, expand_message_xmd, hash_to_field

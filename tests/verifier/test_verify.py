@@ -11,6 +11,8 @@ from py_arkworks_bls12381 import Scalar
 from tests.project.test_docs import block, proof_document
 from tests.support.cheating import CheatingProver, attempt
 from tests.support.toy import DOMAIN, NOW, ToySrs, bind_all, sample_account, sample_proof
+from zkmargin.circuits.documents.snapshot import snapshot_from_bytes
+from zkmargin.circuits.documents.statement import statement_from_bytes
 from zkmargin.circuits.errors import (
     MalformedInput,
     MalformedProof,
@@ -22,13 +24,14 @@ from zkmargin.prover.commitment import commitment_key
 from zkmargin.verifier import verify as module
 from zkmargin.verifier.argument.v1 import challenges
 from zkmargin.verifier.argument.v1.challenges import replay
+from zkmargin.verifier.argument.v1.encoding import decode
 from zkmargin.verifier.argument.v1.equation import equation
 from zkmargin.verifier.argument.v1.linearisation import linearise
-from zkmargin.verifier.argument.v1.wire import decode
 from zkmargin.verifier.facts.attestation import Attestation
 from zkmargin.verifier.field import ZERO, encode_scalar
 from zkmargin.verifier.srs import ethereum
-from zkmargin.verifier.verify import Item, instance_of, prepare, verify, verify_account, verify_batch
+from zkmargin.verifier.verdict import verify_account
+from zkmargin.verifier.verify import Item, instance_of, prepare, verify, verify_batch
 
 ACCOUNT = sample_account(1)
 STATEMENT, PROOF = sample_proof(1)
@@ -175,10 +178,10 @@ def spec_figures() -> dict[str, str]:
 
 
 def test_the_challenges_are_those_of_the_specification() -> None:
-    from zkmargin.circuits import snapshot, statement
+    from zkmargin.circuits import statement
     from zkmargin.prover.documents import parse_proof
 
-    snap, stated = snapshot.from_bytes(block("snapshot.json")), statement.from_bytes(block("statement.json"))
+    snap, stated = snapshot_from_bytes(block("snapshot.json")), statement_from_bytes(block("statement.json"))
     proof = decode(parse_proof(proof_document(), stated))
     instance = instance_of(statement.bind(stated, snap))
     found = replay(instance, proof, ethereum().digest)

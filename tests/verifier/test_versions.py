@@ -11,7 +11,7 @@ from zkmargin.circuits.errors import MalformedProof, ProofRejected
 from zkmargin.circuits.layout import Layout
 from zkmargin.verifier.argument import versions
 from zkmargin.verifier.argument.instance import Instance
-from zkmargin.verifier.argument.v1 import equation, wire
+from zkmargin.verifier.argument.v1 import encoding, equation
 from zkmargin.verifier.argument.versions import VERSIONS, Version, version_of
 from zkmargin.verifier.kzg import Equation
 from zkmargin.verifier.srs import VerifierKey
@@ -29,7 +29,7 @@ def as_second(proof: bytes) -> bytes:
 
 
 def check_header(proof: bytes) -> Layout:
-    return wire.decode_header(as_first(proof))
+    return encoding.decode_header(as_first(proof))
 
 
 def read(proof: bytes, layout: Layout) -> Callable[[Instance, VerifierKey], Equation]:

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from zkmargin.circuits.errors import MalformedProof
 from zkmargin.circuits.layout import Layout
 from zkmargin.verifier.argument.instance import Instance
-from zkmargin.verifier.argument.v1 import equation, wire
+from zkmargin.verifier.argument.v1 import encoding, equation
 from zkmargin.verifier.kzg import Equation
 from zkmargin.verifier.srs import VerifierKey
 
@@ -31,7 +31,7 @@ class Version:
     read: Callable[[bytes, Layout], Callable[[Instance, VerifierKey], Equation]]
 
 
-VERSIONS: Mapping[int, Version] = {wire.VERSION: Version(wire.decode_header, equation.read)}
+VERSIONS: Mapping[int, Version] = {encoding.VERSION: Version(encoding.decode_header, equation.read)}
 
 
 def version_of(proof: bytes) -> Version:

@@ -7,11 +7,13 @@ not get to choose how it is checked. Signing lives with the hub, in ``service``.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Annotated, Literal
+
+from pydantic import Field, StringConstraints
 
 from zkmargin.circuits import canonical
 from zkmargin.circuits.errors import MalformedInput, StaleStatement, StatementMismatch
-from zkmargin.circuits.schema import AttestationModel, AttestationPayloadModel, dump, load
+from zkmargin.circuits.schema import Hex32, Hex48, Name, Strict, Time, dump, load
 from zkmargin.circuits.snapshot import Snapshot
 from zkmargin.circuits.statement import CLOCK_SKEW, Statement
 from zkmargin.verifier.facts.jws import ALGORITHM, open_token
@@ -22,6 +24,26 @@ if TYPE_CHECKING:
     from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 
 TOKEN_TYPE = "zkmargin-attestation+jws"  # noqa: S105 - a media type, no secret
+
+
+class AttestationPayloadModel(Strict):
+    """The signed fact: this commitment is this account's portfolio in this epoch."""
+
+    schema_: Literal["zkmargin/attestation/1"] = Field(alias="schema")
+    hub: Name
+    account: Name
+    epoch: Annotated[int, Field(ge=0, le=2**53 - 1)]
+    commitment: Hex48
+    domain: Literal[256, 512, 1024, 2048]
+    registry: Hex32
+    time: Time
+
+
+class AttestationModel(Strict):
+    """``zkmargin/attestation/1``: JWS compact serialisation (EdDSA) over the canonical payload."""
+
+    schema_: Literal["zkmargin/attestation/1"] = Field(alias="schema")
+    jws: Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9_-]+\.[A-Za-z0-9_-]+\.[A-Za-z0-9_-]+$", max_length=8192)]
 
 
 @dataclass(frozen=True)

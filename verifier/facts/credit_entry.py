@@ -13,10 +13,10 @@ from typing import TYPE_CHECKING, Annotated, Literal
 from pydantic import Field, StringConstraints
 
 from zkmargin.circuits import canonical
-from zkmargin.circuits.canonical import MAX_SAFE_INTEGER
 from zkmargin.circuits.errors import MalformedInput, StaleStatement, StatementMismatch
 from zkmargin.circuits.schema import Decimal, Hex32, Name, Strict, Time, dump, validate
 from zkmargin.circuits.statement import CLOCK_SKEW, Statement
+from zkmargin.circuits.strict_json import MAX_SAFE_INTEGER
 from zkmargin.circuits.units import format_fraction, parse_decimal
 from zkmargin.verifier.facts.attestation import Attestation, check_attested
 from zkmargin.verifier.facts.jws import open_document

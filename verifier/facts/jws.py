@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING, Annotated, Any, TypeVar
 
 from pydantic import BaseModel, Field, StringConstraints
 
-from zkmargin.circuits.canonical import parse_json
 from zkmargin.circuits.errors import MalformedInput, SignatureRejected
 from zkmargin.circuits.schema import Strict, validate
+from zkmargin.circuits.strict_json import parse_json
 
 if TYPE_CHECKING:
     from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey

@@ -67,6 +67,12 @@ class SnapshotSignature:
         """Whether the snapshot may still be used at ``now``, up to the clocks' skew before its time."""
         return self.time - CLOCK_SKEW <= now <= self.valid_until
 
+    def check_in_force(self, now: int) -> None:
+        """Raise ``StaleStatement`` where the snapshot may not be used at ``now``."""
+        if not self.in_force(now):
+            when = "not in force yet" if now < self.time else "no longer in force"
+            raise StaleStatement(f"the snapshot is {when}", field="signed-snapshot.payload.valid_until")
+
 
 def verify_snapshot_signature(
     data: bytes, snapshot: Snapshot, key: Ed25519PublicKey, *, now: int | None = None
@@ -86,7 +92,6 @@ def verify_snapshot_signature(
         raise StatementMismatch("signed another snapshot", field="signed-snapshot.payload.snapshot")
     if signed.time != snapshot.time:
         raise StatementMismatch("differs from the snapshot's time", field="signed-snapshot.payload.time")
-    if now is not None and not signed.in_force(now):
-        when = "not in force yet" if now < signed.time else "no longer in force"
-        raise StaleStatement(f"the snapshot is {when}", field="signed-snapshot.payload.valid_until")
+    if now is not None:
+        signed.check_in_force(now)
     return signed

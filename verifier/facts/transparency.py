@@ -15,10 +15,10 @@ from typing import TYPE_CHECKING, Annotated, Literal
 from pydantic import Field
 
 from zkmargin.circuits import canonical
-from zkmargin.circuits.canonical import MAX_SAFE_INTEGER
 from zkmargin.circuits.errors import LogForked, MalformedInput, ProofRejected, StaleStatement, StatementMismatch
 from zkmargin.circuits.schema import Hex32, Name, Strict, Time, dump, validate
 from zkmargin.circuits.statement import CLOCK_SKEW
+from zkmargin.circuits.strict_json import MAX_SAFE_INTEGER
 from zkmargin.verifier.facts.jws import open_document, read_token
 
 if TYPE_CHECKING:

@@ -1,1 +1,1 @@
-"""HTTP calls, one module for each domain, with what they take and give. Each has a ``router``."""
+"""HTTP calls, one module for each domain: its models, its calls, and a ``DOMAIN`` that says what the role adds."""

@@ -2,39 +2,93 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, Literal
 
-from fastapi import APIRouter, Path, Query, Request
+from fastapi import APIRouter, Path, Query
+from pydantic import StringConstraints
 from sqlalchemy import Connection
 
 from zkmargin.circuits.errors import MalformedInput
 from zkmargin.circuits.purpose import ForWithdrawal
+from zkmargin.circuits.schema import Decimal, Name, Strict
 from zkmargin.service.errors import NotFound
-from zkmargin.service.http.auth import Caller, HubLedger, IdempotencyKey, RequestDigest
+from zkmargin.service.http.auth import Caller, HubRoute, IdempotencyKey, RequestDigest
 from zkmargin.service.http.describe import signed
-from zkmargin.service.http.proving import PROOF_PROBLEMS, Part, change_on_proofs, proved_of
-from zkmargin.service.http.routes.models import (
-    ID_PATTERN,
-    AccountBody,
-    AccountView,
-    AttestationProof,
-    DepositBody,
-    GrantView,
-    OpeningView,
-    WithdrawalBody,
-)
-from zkmargin.service.http.routes.transparency import Size
+from zkmargin.service.http.domain import Domain
+from zkmargin.service.http.hub_context import HubLedger, HubPool
+from zkmargin.service.http.proving import PROOF_PROBLEMS, Part, ProvedBody, change_on_proofs, proved_of
+from zkmargin.service.http.routes.transparency import InclusionView, Size
 from zkmargin.service.http.routes.venues import VenueId
-from zkmargin.service.http.routing import StrictRoute
+from zkmargin.service.http.schemas import ID_PATTERN, Amount, Answer, AttestedView, Count, Id, PublicKey
 from zkmargin.service.keys.sealing import check_encryption_key
 from zkmargin.service.ledger import accounts, callers, consent, epochs, idempotency, transparency, venues
 from zkmargin.service.ledger.answers import AccountState, Attested, Grant, Logged
 from zkmargin.service.ledger.callers import Principal
 from zkmargin.service.ledger.context import Ledger
 
-router = APIRouter(prefix="/v1/accounts", tags=["accounts"], route_class=StrictRoute)
+router = APIRouter(prefix="/v1/accounts", tags=["accounts"], route_class=HubRoute)
+DOMAIN = Domain(router)
 AccountId = Annotated[str, Path(pattern=ID_PATTERN, description="name of an account")]
 Epoch = Annotated[int | None, Query(ge=1, le=2**53 - 1, description="the latest by default")]
+
+
+class AccountBody(Strict):
+    """An account to open. ``encryption_key`` is the holder's raw X25519 public key, to which openings are encrypted."""
+
+    account: Id
+    key: PublicKey
+    encryption_key: PublicKey
+    jurisdiction: Name | None = None
+
+
+class AccountView(Answer):
+    """An account without its positions."""
+
+    account: Id
+    rule: Name
+    jurisdiction: Name | None
+    state: Literal["open", "frozen"]
+    epoch: Count
+    live_credit: Amount
+    attested: AttestedView
+
+
+class GrantView(Answer):
+    """Whether a venue may see an account's attestations."""
+
+    account: Id
+    venue: Id
+    granted: bool
+
+
+class AttestationProof(AttestedView):
+    """An attestation and the proof that it is in the log."""
+
+    inclusion: InclusionView
+
+
+class OpeningView(AttestedView):
+    """The latest opening, encrypted to the holder: HPKE (RFC 9180), as hex."""
+
+    sealed_opening: Annotated[str, StringConstraints(pattern=r"^[0-9a-f]+$")]
+
+
+class DepositBody(Strict):
+    """What custody received; ``reference`` is custody's and books once."""
+
+    instrument: Name
+    quantity: Decimal
+    reference: Name
+
+
+class WithdrawalBody(ProvedBody):
+    """What to pay out, with a proof that the account does without: ``statement.delta`` is this one leg, negative.
+
+    The statement's purpose names the destination, and the account's key authorises it.
+    """
+
+    instrument: Name
+    quantity: Decimal
 
 
 def expect_owner(caller: Principal, account: str, *others: str) -> None:
@@ -112,9 +166,9 @@ async def withdraw(
     ledger: HubLedger,
     account: AccountId,
     body: WithdrawalBody,
-    request: Request,
+    pool: HubPool,
 ) -> AccountView:
-    """Take out what the account is proved to do without: the statement's delta is this one leg, its venue the hub."""
+    """Take out what the account is proved to do without: the statement's delta is this one leg, its `spoke` the hub."""
     expect_owner(caller, account)
     proved = proved_of(body)
     statement = proved.statement
@@ -133,7 +187,7 @@ async def withdraw(
         return accounts.withdraw(ledger, tx, account, body.instrument, body.quantity, proved)
 
     call = idempotency.Call(caller.caller, key, digest, 201)
-    answer = await change_on_proofs(request, ledger, call, [Part(before, proved)], unit)
+    answer = await change_on_proofs(pool, ledger, call, [Part(before, proved)], unit)
     return AccountView.model_validate(answer)
 
 

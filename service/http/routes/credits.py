@@ -3,26 +3,22 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import Annotated
+from typing import Annotated, Literal
 
-from fastapi import APIRouter, Path, Query, Request
+from fastapi import APIRouter, Path, Query
+from pydantic import Field
 from sqlalchemy import Connection
 
 from zkmargin.circuits.errors import MalformedInput
+from zkmargin.circuits.schema import Decimal, Name, Strict, Time
 from zkmargin.circuits.units import to_quanta
 from zkmargin.service.errors import NotFound
-from zkmargin.service.http.auth import Caller, HubLedger, IdempotencyKey, RequestDigest
+from zkmargin.service.http.auth import Caller, HubRoute, IdempotencyKey, RequestDigest
 from zkmargin.service.http.describe import signed
-from zkmargin.service.http.proving import PROOF_PROBLEMS, Part, change_on_proofs, proved_of
-from zkmargin.service.http.routes.models import (
-    ConsumeBody,
-    CreditBody,
-    CreditChange,
-    CreditList,
-    CreditView,
-    ReleaseBody,
-)
-from zkmargin.service.http.routing import StrictRoute
+from zkmargin.service.http.domain import Domain
+from zkmargin.service.http.hub_context import HubLedger, HubPool
+from zkmargin.service.http.proving import PROOF_PROBLEMS, Part, ProvedBody, change_on_proofs, proved_of
+from zkmargin.service.http.schemas import Amount, Answer, AttestedView, Count, CreditId, Id, SignedDocument
 from zkmargin.service.ledger import answers, breakers, credits, idempotency, renewal
 from zkmargin.service.ledger.answers import CreditPage, CreditState
 from zkmargin.service.ledger.callers import Principal
@@ -30,8 +26,72 @@ from zkmargin.service.ledger.context import Ledger
 from zkmargin.service.store.rows import CreditRow
 from zkmargin.service.store.tables import MAX_QUANTA
 
-router = APIRouter(prefix="/v1/credits", route_class=StrictRoute)
+router = APIRouter(prefix="/v1/credits", route_class=HubRoute)
+DOMAIN = Domain(router)
 CreditPath = Annotated[str, Path(pattern=r"^[0-9a-f]{32}$", description="id of a credit")]
+Sequence = Annotated[int, Field(ge=1, le=2**53 - 1)]
+
+
+class CreditBody(ProvedBody):
+    """A credit on a proof that the account's key authorises: at most the purpose's amount, until its end at most."""
+
+    amount: Decimal
+    expires: Time
+
+
+class FillBody(Strict):
+    """One leg of a trade: signed quantity in units."""
+
+    instrument: Name
+    quantity: Decimal
+
+
+class ConsumeBody(Strict):
+    """A venue's report: so much more is used, for these fills. ``sequence`` counts the credit's changes."""
+
+    sequence: Sequence
+    amount: Amount
+    fills: Annotated[list[FillBody], Field(max_length=64)] = Field(default_factory=list)
+
+
+class ReleaseBody(Strict):
+    """Parts of a credit to give back. ``paid``, at most ``used``, is what the account pays the venue of it."""
+
+    sequence: Sequence
+    free: Amount = "0"
+    used: Amount = "0"
+    paid: Amount = "0"
+
+
+class CreditView(Answer):
+    """A credit and its signed entry."""
+
+    credit: CreditId
+    account: Id
+    venue: Id
+    epoch: Count
+    amount: Amount
+    free: Amount
+    used: Amount
+    released: Amount
+    state: Literal["live", "closed"]
+    sequence: Count
+    issued: Time
+    expires: Time
+    entry: SignedDocument
+
+
+class CreditChange(CreditView):
+    """A credit after a change; ``attested`` is the account's new epoch, or null when positions did not change."""
+
+    attested: AttestedView | None
+
+
+class CreditList(Answer):
+    """A page of credits, oldest first; ``next`` continues it."""
+
+    credits: list[CreditView]
+    next: Count | None
 
 
 def _quanta(ledger: Ledger, text: str, field: str) -> int:
@@ -50,7 +110,7 @@ def _quanta(ledger: Ledger, text: str, field: str) -> int:
     ),
 )  # fmt: skip
 async def reserve(
-    caller: Caller, key: IdempotencyKey, digest: RequestDigest, ledger: HubLedger, body: CreditBody, request: Request
+    caller: Caller, key: IdempotencyKey, digest: RequestDigest, ledger: HubLedger, body: CreditBody, pool: HubPool
 ) -> CreditChange:
     """Reserve a credit on a proof of the account's latest epoch, as its key authorises: one transaction, one winner.
 
@@ -59,7 +119,7 @@ async def reserve(
     caller.expect("venue")
     amount, proved = ledger.quanta(body.amount, field="amount"), proved_of(body)
     answer = await change_on_proofs(
-        request, ledger, idempotency.Call(caller.caller, key, digest, 201),
+        pool, ledger, idempotency.Call(caller.caller, key, digest, 201),
         [Part(lambda tx: credits.precheck(ledger, tx, caller.name, proved, amount, body.expires), proved)],
         lambda tx: credits.reserve(ledger, tx, caller.name, proved, amount, body.expires),
         rejected=lambda: breakers.count_failure(ledger, caller.name),

@@ -16,11 +16,17 @@ from fastapi import APIRouter, FastAPI, Request
 from starlette.responses import HTMLResponse, Response, StreamingResponse
 
 from zkmargin.service.http import problems
-from zkmargin.service.http.example import Made, of_batch
-from zkmargin.service.http.routes import proofs
+from zkmargin.service.http.context import OfService
+from zkmargin.service.http.domain import Allowance, Domain
+from zkmargin.service.http.example import of_batch
+from zkmargin.service.http.routes.proofs import calls as proofs
 from zkmargin.service.http.routing import StrictRoute
 
 router = APIRouter(route_class=StrictRoute)
+DOMAIN = Domain(
+    router,
+    allowances=(Allowance("/v1/example", cross_origin=True), Allowance("/v1/openapi.json", cross_origin=True)),
+)
 
 _STYLE = """
 body{font:16px/1.5 system-ui,sans-serif;max-width:60rem;margin:2rem auto;padding:0 1rem;color:#222}
@@ -171,28 +177,23 @@ for _name, _kind in _SWAGGER.items():
         **problems.responses(),
     },
 )
-async def example(request: Request) -> Response:
+async def example(service: OfService) -> Response:
     """A body for `POST /v1/proofs/verify` that is valid now: a demo account of this service, proved a moment ago.
 
     `curl -s http://127.0.0.1:8080/v1/example > example.json`, then
     `curl -s -H 'Content-Type: application/json' -d @example.json http://127.0.0.1:8080/v1/proofs/verify`. It is good
     for most of an hour.
     """
-    made = await request.app.state.service.example.get()
+    made = await service.example.get()
     return Response(made.body, media_type="application/json", headers={"Cache-Control": "no-store"})
 
 
 @router.get("/v1/openapi.json", include_in_schema=False)
-async def openapi(request: Request) -> Response:
+async def openapi(request: Request, service: OfService) -> Response:
     """The API description, its verify examples made anew, so that what a reader tries holds."""
-    service = request.app.state.service
     made = await service.example.get()
-    held: tuple[Made, bytes] | None = service.parts.get("described")
-    if held is None or held[0] is not made:
-        # Once for each example: a description has some 200 kB, and strangers may ask for it all day.
-        held = made, json.dumps(with_examples(request.app.openapi(), made.tree)).encode()
-        service.parts["described"] = held
-    return Response(held[1], media_type="application/json", headers={"Cache-Control": "no-cache"})
+    body = service.description.get(made, lambda: json.dumps(with_examples(request.app.openapi(), made.tree)).encode())
+    return Response(body, media_type="application/json", headers={"Cache-Control": "no-cache"})
 
 
 def with_examples(tree: dict[str, Any], made: dict[str, Any]) -> dict[str, Any]:

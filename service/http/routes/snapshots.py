@@ -2,28 +2,55 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, Any
 
 from fastapi import APIRouter, Path
 from sqlalchemy import Connection
 
 from zkmargin.circuits import snapshot as snapshots
 from zkmargin.circuits.canonical import canonical_bytes
+from zkmargin.circuits.documents.snapshot import SnapshotModel, snapshot_from_model
 from zkmargin.circuits.errors import SignatureRejected
-from zkmargin.circuits.schema import dump
-from zkmargin.service.http.auth import Caller, HubLedger, IdempotencyKey, RequestDigest
+from zkmargin.circuits.schema import Hex32, Name, Strict, Time, dump
+from zkmargin.service.http.auth import Caller, HubRoute, IdempotencyKey, RequestDigest
 from zkmargin.service.http.describe import public, signed
-from zkmargin.service.http.routes.models import PublishBody, PublishedView, SnapshotView
-from zkmargin.service.http.routing import StrictRoute
+from zkmargin.service.http.domain import Allowance, Domain
+from zkmargin.service.http.hub_context import HubLedger
+from zkmargin.service.http.schemas import Answer, SignedDocument
 from zkmargin.service.ledger import callers, idempotency
 from zkmargin.service.ledger import snapshots as published
 from zkmargin.service.ledger.answers import Documents, Published
 from zkmargin.service.ledger.context import Ledger
 from zkmargin.verifier.facts.hub_keys import public_key
-from zkmargin.verifier.facts.snapshot_signature import SnapshotSignature, verify_snapshot_signature
+from zkmargin.verifier.facts.snapshot_signature import SignedSnapshotModel, SnapshotSignature, verify_snapshot_signature
 
-router = APIRouter(prefix="/v1/snapshots", route_class=StrictRoute)
+router = APIRouter(prefix="/v1/snapshots", route_class=HubRoute)
+DOMAIN = Domain(router, allowances=(Allowance("/v1/snapshots", "POST", large=True),))
 Digest = Annotated[str, Path(pattern=r"^[0-9a-f]{64}$", description="digest of a snapshot")]
+
+
+class PublishBody(Strict):
+    """A snapshot and its oracle's signature."""
+
+    snapshot: SnapshotModel
+    signed: SignedSnapshotModel
+
+
+class PublishedView(Answer):
+    """A published snapshot's name and validity."""
+
+    digest: Hex32
+    registry: Hex32
+    oracle: Name
+    time: Time
+    valid_until: Time
+
+
+class SnapshotView(PublishedView):
+    """With the documents themselves."""
+
+    snapshot: dict[str, Any]
+    signed: SignedDocument
 
 
 @router.post(
@@ -36,7 +63,7 @@ def publish(
 ) -> PublishedView:
     """Publish a signed snapshot, as its oracle. It is in force until a newer one, and no longer than it says."""
     caller.expect("oracle")
-    snapshot = snapshots.from_model(body.snapshot)
+    snapshot = snapshot_from_model(body.snapshot)
     document = canonical_bytes(dump(body.signed))
 
     def unit(tx: Connection) -> Published:

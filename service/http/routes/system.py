@@ -4,16 +4,29 @@ from __future__ import annotations
 
 from typing import Annotated, Literal
 
-from fastapi import APIRouter, Path, Request
+from fastapi import APIRouter, Path
 from pydantic import BaseModel, ConfigDict, Field
 from starlette.responses import Response
 
 from zkmargin.service.errors import NotFound, NotReady
 from zkmargin.service.http import problems
+from zkmargin.service.http.context import OfService, OfVerifier
+from zkmargin.service.http.domain import Allowance, Domain
+from zkmargin.service.http.lanes import HEALTH, METRICS
 from zkmargin.service.http.routing import StrictRoute
 from zkmargin.service.observability import metrics
 
 router = APIRouter(route_class=StrictRoute)
+DOMAIN = Domain(
+    router,
+    allowances=(
+        Allowance("/health/live", lane=HEALTH),
+        Allowance("/health/ready", lane=HEALTH),
+        Allowance("/metrics", lane=METRICS),
+        Allowance("/v1/problems", cross_origin=True),
+    ),
+    tags={"system": "health, metrics, problem types"},
+)
 
 
 class Health(BaseModel):
@@ -56,15 +69,14 @@ async def live() -> Health:
 
 
 @router.get("/health/ready", operation_id="ready", tags=["system"], responses=problems.responses("not-ready"))
-async def ready(request: Request) -> Readiness:
+async def ready(service: OfService, verifier: OfVerifier) -> Readiness:
     """Whether the service can do its work now. Send no traffic when it can't; ``field`` names what is missing."""
-    state = request.app.state.service
     done: dict[str, Literal["ok"]] = {}
-    for name, check in state.checks.items():
+    for name, check in verifier.checks.items():
         if not await check():
             raise NotReady(f"{name} is not ready", field=name)
         done[name] = "ok"
-    return Readiness(role=state.settings.role, checks=done)
+    return Readiness(role=service.settings.role, checks=done)
 
 
 @router.get(
@@ -77,9 +89,9 @@ async def ready(request: Request) -> Readiness:
         **problems.responses(),
     },
 )
-async def read_metrics(request: Request) -> Response:
+async def read_metrics(service: OfService) -> Response:
     """Metrics of all processes of this server. Keep it from the public network."""
-    return _PlainText(request.app.state.service.metrics.render())
+    return _PlainText(service.metrics.render())
 
 
 @router.get("/v1/problems", operation_id="list_problems", tags=["system"], responses=problems.responses())

@@ -5,26 +5,69 @@ from __future__ import annotations
 from typing import Annotated
 
 from fastapi import APIRouter, Query
+from pydantic import Field
 from sqlalchemy import Connection
 
-from zkmargin.service.http.auth import Caller, HubLedger, IdempotencyKey, RequestDigest
+from zkmargin.circuits.schema import Hex32, Name, Strict, Time
+from zkmargin.service.http.auth import Caller, HubRoute, IdempotencyKey, RequestDigest
 from zkmargin.service.http.describe import public, signed
-from zkmargin.service.http.routes.models import (
-    ConsistencyView,
-    HeadView,
-    HubKeys,
-    InclusionView,
-    KeyBody,
-    KeyView,
-    Kid,
-)
-from zkmargin.service.http.routing import StrictRoute
+from zkmargin.service.http.domain import Domain
+from zkmargin.service.http.hub_context import HubLedger
+from zkmargin.service.http.schemas import Answer, Count, Kid, PublicKey, SignedDocument
 from zkmargin.service.ledger import callers, idempotency, setup, transparency
 from zkmargin.service.ledger.answers import Head, Key
 
-router = APIRouter(prefix="/v1", route_class=StrictRoute)
+router = APIRouter(prefix="/v1", route_class=HubRoute)
+DOMAIN = Domain(router)
 Size = Annotated[int | None, Query(ge=1, le=2**53 - 1, description="size of the tree; the latest by default")]
 Number = Annotated[int, Query(ge=1, le=2**53 - 1)]
+
+
+class KeyBody(Strict):
+    """One more public key of the caller; without times valid from now on."""
+
+    key: PublicKey
+    not_before: Time | None = None
+    not_after: Time | None = None
+
+
+class KeyView(Answer):
+    """A registered key."""
+
+    kid: Kid
+    not_before: Time
+    not_after: Time
+
+
+class HubKeys(Answer):
+    """The hub's chain of signing keys, oldest first; pin the first and follow."""
+
+    hub: Name
+    keys: list[SignedDocument]
+
+
+class InclusionView(Answer):
+    """RFC 9162 inclusion proof of a leaf under a signed tree head."""
+
+    leaf: Count
+    size: Count
+    path: Annotated[list[Hex32], Field(max_length=64)]
+    head: SignedDocument
+
+
+class ConsistencyView(Answer):
+    """RFC 9162 consistency proof between two sizes."""
+
+    first: Count
+    second: Count
+    path: Annotated[list[Hex32], Field(max_length=64)]
+
+
+class HeadView(Answer):
+    """A signed tree head."""
+
+    size: Count
+    head: SignedDocument
 
 
 @router.get("/log/head", **public("log_head", "log", "not-found"))

@@ -3,35 +3,94 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Annotated
+from typing import Annotated, Literal
 
 from fastapi import APIRouter, Path
+from pydantic import StringConstraints
 from sqlalchemy import Connection
 
 from zkmargin.circuits.errors import MalformedInput
+from zkmargin.circuits.schema import Strict, Time
 from zkmargin.circuits.units import to_quanta
-from zkmargin.service.http.auth import Caller, HubLedger, IdempotencyKey, RequestDigest
+from zkmargin.service.http.auth import Caller, HubRoute, IdempotencyKey, RequestDigest
 from zkmargin.service.http.describe import signed
-from zkmargin.service.http.routes.models import (
-    ID_PATTERN,
-    BreakerBody,
-    BreakerList,
-    CapBody,
-    VenueBody,
-    VenueList,
-    VenueView,
-    ZoneView,
-)
-from zkmargin.service.http.routing import StrictRoute
+from zkmargin.service.http.domain import Domain
+from zkmargin.service.http.hub_context import HubLedger
+from zkmargin.service.http.schemas import ID_PATTERN, Amount, Answer, Id, PublicKey
 from zkmargin.service.ledger import breakers, idempotency, venues
 from zkmargin.service.ledger.answers import Breakers, Venue
 from zkmargin.service.ledger.context import Ledger
 from zkmargin.service.refusals import Forbidden
 from zkmargin.service.store.tables import MAX_QUANTA
 
-router = APIRouter(prefix="/v1", route_class=StrictRoute)
+router = APIRouter(prefix="/v1", route_class=HubRoute)
 VenueId = Annotated[str, Path(pattern=ID_PATTERN, description="name of a venue")]
 ZoneId = Annotated[str, Path(pattern=ID_PATTERN, description="name of a zone")]
+_CAIP2_PATTERN = r"^[-a-z0-9]{3,8}:[-_a-zA-Z0-9]{1,32}$"
+Caip2 = Annotated[str, StringConstraints(pattern=_CAIP2_PATTERN)]
+DOMAIN = Domain(router, forms={_CAIP2_PATTERN: "must be a chain as CAIP-2 writes it, such as eip155:1"})
+
+
+class CapBody(Strict):
+    """A cap on live credit."""
+
+    cap: Amount
+
+
+class ZoneView(Answer):
+    """A partition of exposure."""
+
+    zone: Id
+    cap: Amount
+    exposure: Amount
+
+
+class VenueBody(Strict):
+    """A venue to admit; ``key`` signs its requests, ``caip2`` names its chain (CAIP-2)."""
+
+    venue: Id
+    caip2: Caip2
+    zone: Id
+    cap: Amount
+    key: PublicKey
+
+
+class VenueView(Answer):
+    """A venue. ``exposure`` is its live credit."""
+
+    venue: Id
+    caip2: Caip2
+    zone: Id
+    cap: Amount
+    exposure: Amount
+    state: Literal["active", "suspended"]
+    registered: Time
+
+
+class VenueList(Answer):
+    """All venues."""
+
+    venues: list[VenueView]
+
+
+class BreakerBody(Strict):
+    """What a breaker is for: ``hub`` or ``venue/ID``."""
+
+    scope: Annotated[str, StringConstraints(pattern=r"^(hub|venue/[A-Za-z0-9][A-Za-z0-9._-]{0,63})$")]
+
+
+class BreakerView(Answer):
+    """An open circuit breaker: exposure may only fall in its scope."""
+
+    scope: str
+    reason: Literal["operator", "price-jump", "failed-proofs", "reconciliation"]
+    opened: Time
+
+
+class BreakerList(Answer):
+    """All open breakers."""
+
+    breakers: list[BreakerView]
 
 
 def _cap(ledger: Ledger, text: str) -> int:

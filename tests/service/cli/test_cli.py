@@ -1,4 +1,4 @@
-"""The command line end to end: a hub, a holder and a spoke that share nothing but files."""
+"""The command line end to end: a hub, a holder and a venue that share nothing but files."""
 
 from __future__ import annotations
 

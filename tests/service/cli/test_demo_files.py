@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from tests.service.cli.test_cli import call
-from zkmargin.circuits import snapshot
+from zkmargin.circuits.documents.snapshot import snapshot_from_bytes
 from zkmargin.prover.documents import portfolio_lots
 from zkmargin.service import demo_data
 from zkmargin.service.cli import demo
@@ -18,11 +18,11 @@ from zkmargin.service.cli import demo
 def test_the_files_are_of_now_and_belong_together(tmp_path: Path) -> None:
     place = tmp_path / "new" / "trial"
     answer = call("demo", "--files", place)
-    made = snapshot.from_bytes((place / "snapshot.json").read_bytes())
+    made = snapshot_from_bytes((place / "snapshot.json").read_bytes())
     assert abs(made.time - time.time()) < 60
     assert (answer["snapshot"], answer["time"]) == (made.digest.hex(), made.time)
     assert any(portfolio_lots((place / "portfolio.json").read_bytes(), made))
-    assert made.registry_digest == snapshot.from_bytes(demo_data.read("snapshot.json")).registry_digest
+    assert made.registry_digest == snapshot_from_bytes(demo_data.read("snapshot.json")).registry_digest
     assert sorted(path.name for path in place.iterdir()) == ["portfolio.json", "snapshot.json"]
 
 

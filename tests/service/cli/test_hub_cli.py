@@ -290,7 +290,7 @@ def test_a_fork_is_reported_with_its_evidence(w: World, tmp_path: Path, monkeypa
     monkeypatch.setenv("ZKMARGIN_DATABASE_URL", sqlite_url(w.dir))
     monkeypatch.setenv("ZKMARGIN_STORAGE_KEYS_FILE", str(w / "storage.key"))
     monkeypatch.setenv("ZKMARGIN_PASSPHRASE", PASSPHRASE)
-    from zkmargin.service.http.hub_role import open_ledger
+    from zkmargin.service.ledger.configured import open_ledger
     from zkmargin.service.settings import load_settings
 
     ledger = open_ledger(load_settings(None, role="hub"))

@@ -418,7 +418,7 @@ def test_control_the_same_thief_is_believed_by_a_client_without_the_checks(monke
 #: Checks of the verifier that leave times unchecked when they are given no ``now``.
 CLOCKED = (
     "verify", "verify_account", "verify_current", "verify_snapshot_signature", "check_attested", "check_authorises",
-    "check_credit",
+    "check_credit", "Evidence",
 )  # fmt: skip
 
 

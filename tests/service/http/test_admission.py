@@ -13,11 +13,12 @@ import pytest
 
 from tests.service.http.test_edge import alive, answer_on, code_of, connected, one
 from tests.support.hubs import Hub, Session, Signer, hub_snapshot, sqlite_url
-from tests.support.services import request
+from tests.support.services import hub_of, request
 from zkmargin.service.client.signing import RequestSigner
 from zkmargin.service.errors import Overloaded
 from zkmargin.service.http import lanes, routing
 from zkmargin.service.http.door import Door
+from zkmargin.service.http.hub_context import HubService
 from zkmargin.service.http.lanes import CALLERS, OPERATORS, PUBLIC, VERIFY, Lane, Sluice
 from zkmargin.service.http.middleware import PIECE, Limit
 from zkmargin.service.keys.request_signatures import UnknownKey
@@ -60,8 +61,8 @@ def limited(rooms: dict[str, Lane], lane: Callable[[Any], str], gate: asyncio.Ev
         await send({"type": "http.response.start", "status": 200, "headers": []})
 
     return Limit(
-        app, lanes=rooms, lane=lane, sluice=Sluice(10**9), body_bytes=1000, large_bytes=1000, large_paths={},
-        pending_bytes=1000, body_timeout=5,
+        app, lanes=rooms, lane=lane, sluice=Sluice(10**9), body_bytes=1000, large_bytes=1000,
+        large=lambda path, method: False, pending_bytes=1000, body_timeout=5,
     )  # fmt: skip
 
 
@@ -111,7 +112,7 @@ async def unread(size: int, pending: int, use: Callable[[Limit, list[Any], Answe
 
     limit = Limit(
         app, lanes={VERIFY: Lane(2)}, lane=lambda _: VERIFY, sluice=Sluice(10**9), body_bytes=1000, large_bytes=1000,
-        large_paths={}, pending_bytes=pending, body_timeout=5,
+        large=lambda path, method: False, pending_bytes=pending, body_timeout=5,
     )  # fmt: skip
     readers = [asyncio.create_task(limit(scope("/verify"), no_body, stuck)) for _ in range(2)]
     await asyncio.sleep(0.01)
@@ -261,8 +262,8 @@ def session(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Session]:
         yield made
 
 
-def service_of(session: Session) -> Any:
-    return session.http.app.state.service  # type: ignore[union-attr]
+def service_of(session: Session) -> HubService:
+    return hub_of(session.http)
 
 
 def signed(signer: Signer, path: str, body: bytes = b"", method: str = "GET") -> dict[str, str]:
@@ -340,7 +341,7 @@ def test_with_every_place_of_strangers_taken_callers_and_operators_are_served(
     ):  # fmt: skip
         assert (answer.status_code, answer.json()["code"], answer.headers["retry-after"]) == (503, "overloaded", "2")
     # The control: a venue that the door does not know shares the strangers' fate.
-    door = service.parts["door"]
+    door = service.hub.get().door
     monkeypatch.setattr(door, "_few", {})
     monkeypatch.setattr(door, "_met", type(door._met)())
     session.refused("overloaded", "venue/spoke-a", "GET", "/v1/credits")
@@ -352,17 +353,17 @@ def test_a_key_that_ends_is_nobodys_whatever_the_door_remembers(
     session.venue("spoke-z")
     signer = RequestSigner(session.hub.signers["venue/spoke-z"].key, "hub-1")
     session.ok("venue/spoke-z", "GET", "/v1/credits")
-    assert signer.keyid in service_of(session).parts["door"]._met
+    assert signer.keyid in service_of(session).hub.get().door._met
     session.ok("operator/ops", "POST", f"/v1/keys/{signer.keyid}/revoke")
     # A key is good for the second in which it ends.
-    monkeypatch.setattr(service_of(session).parts["book"], "clock", lambda: int(time.time()) + 2)
+    monkeypatch.setattr(service_of(session).hub.get().ledger, "clock", lambda: int(time.time()) + 2)
     session.refused("key-not-valid", "venue/spoke-z", "GET", "/v1/credits")
-    assert signer.keyid not in service_of(session).parts["door"]._met
+    assert signer.keyid not in service_of(session).hub.get().door._met
 
 
 def test_the_ledgers_proofs_and_strangers_have_processes_of_their_own(session: Session) -> None:
-    parts = service_of(session).parts
-    ledger, strangers = parts["pool"], parts["strangers"]
+    service = service_of(session)
+    ledger, strangers = service.hub.get().pool, service.verifier.get().pool
     assert not set(ledger.pids) & set(strangers.pids)
     assert ledger.store is not strangers.store
 

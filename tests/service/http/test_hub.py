@@ -35,7 +35,7 @@ from zkmargin.verifier.facts.transparency import (
 )
 
 OPS, ALICE, BOB = "operator/ops", "account/alice", "account/bob"
-SPOKE_A, SPOKE_B = "venue/spoke-a", "venue/spoke-b"
+VENUE_A, VENUE_B = "venue/spoke-a", "venue/spoke-b"
 
 
 @pytest.fixture(params=DATABASES)
@@ -77,9 +77,9 @@ def quantities(opening: Opening, world: World, snapshot: Any = None) -> dict[str
 def test_a_credits_life(world: World) -> None:
     """Request, consume with and without fills, pay, release, expire; each entry follows the one before."""
     s = world.session
-    body = s.credit_body("alice", world.snapshot, spoke="spoke-a", amount="300")
-    issued = s.ok(SPOKE_A, "POST", "/v1/credits", body, key="once")
-    assert s.ok(SPOKE_A, "POST", "/v1/credits", body, key="once") == issued
+    body = s.credit_body("alice", world.snapshot, venue="spoke-a", amount="300")
+    issued = s.ok(VENUE_A, "POST", "/v1/credits", body, key="once")
+    assert s.ok(VENUE_A, "POST", "/v1/credits", body, key="once") == issued
     assert (issued["amount"], issued["free"], issued["state"], issued["sequence"]) == ("300", "300", "live", 0)
     path = f"/v1/credits/{issued['credit']}"
     entry = entry_of(world, issued)
@@ -87,11 +87,11 @@ def test_a_credits_life(world: World) -> None:
     assert entry.statement.hex() == body["proof"]["statement"]
 
     fills = [{"instrument": "PERPETUAL-2", "quantity": "1.5"}, {"instrument": "QUOTE-0", "quantity": "-96.4"}]
-    used = s.ok(SPOKE_A, "POST", f"{path}/consume", {"sequence": 1, "amount": "100", "fills": fills})
+    used = s.ok(VENUE_A, "POST", f"{path}/consume", {"sequence": 1, "amount": "100", "fills": fills})
     assert used["attested"] is None
-    idle = s.ok(SPOKE_A, "POST", f"{path}/consume", {"sequence": 2, "amount": "20"})
+    idle = s.ok(VENUE_A, "POST", f"{path}/consume", {"sequence": 2, "amount": "20"})
     assert idle["attested"] is None
-    freed = s.ok(SPOKE_A, "POST", f"{path}/release", {"sequence": 3, "free": "30.5", "used": "0.5", "paid": "0.3"})
+    freed = s.ok(VENUE_A, "POST", f"{path}/release", {"sequence": 3, "free": "30.5", "used": "0.5", "paid": "0.3"})
     assert freed["attested"]["epoch"] == issued["attested"]["epoch"] + 1
     assert (freed["free"], freed["used"], freed["released"]) == ("149.5", "119.5", "31")
     with world.later(3600 + 61):
@@ -100,7 +100,7 @@ def test_a_credits_life(world: World) -> None:
         # Once more frees nothing more.
         again = s.ok(OPS, "POST", f"{path}/expire")
         assert (again["sequence"], again["attested"]) == (expired["sequence"], None)
-        closed = s.ok(SPOKE_A, "POST", f"{path}/release", {"sequence": 5, "used": "119.5", "paid": "96.1"})
+        closed = s.ok(VENUE_A, "POST", f"{path}/release", {"sequence": 5, "used": "119.5", "paid": "96.1"})
     assert (closed["state"], closed["released"]) == ("closed", "300")
     entries = [entry_of(world, answer) for answer in (issued, used, idle, freed, expired, closed)]
     for old, new in itertools.pairwise(entries):
@@ -110,7 +110,7 @@ def test_a_credits_life(world: World) -> None:
     assert {k: str(float(v)) for k, v in quantities(opening, world).items()} == {"QUOTE-0": "903.6"}
     assert s.ok(ALICE, "GET", "/v1/accounts/alice")["live_credit"] == "0"
     assert s.ok(OPS, "GET", "/v1/venues/spoke-a")["exposure"] == "0"
-    assert s.ok(SPOKE_A, "GET", path)["entry"] == closed["entry"]
+    assert s.ok(VENUE_A, "GET", path)["entry"] == closed["entry"]
 
 
 def test_a_credit_counts_against_the_next_proof(world: World) -> None:
@@ -118,16 +118,16 @@ def test_a_credit_counts_against_the_next_proof(world: World) -> None:
     from zkmargin.circuits.errors import NotSolvent
 
     s = world.session
-    first = s.ok(SPOKE_A, "POST", "/v1/credits", s.credit_body("alice", world.snapshot, spoke="spoke-a", amount="600"))
+    first = s.ok(VENUE_A, "POST", "/v1/credits", s.credit_body("alice", world.snapshot, venue="spoke-a", amount="600"))
     with pytest.raises(NotSolvent):
-        s.credit_body("alice", world.snapshot, spoke="spoke-b", amount="400.01")
-    second = s.ok(SPOKE_B, "POST", "/v1/credits", s.credit_body("alice", world.snapshot, spoke="spoke-b", amount="400"))
-    s.ok(SPOKE_A, "POST", f"/v1/credits/{first['credit']}/release", {"sequence": 1, "free": "1"})
-    third = s.ok(SPOKE_B, "POST", "/v1/credits", s.credit_body("alice", world.snapshot, spoke="spoke-b", amount="1"))
+        s.credit_body("alice", world.snapshot, venue="spoke-b", amount="400.01")
+    second = s.ok(VENUE_B, "POST", "/v1/credits", s.credit_body("alice", world.snapshot, venue="spoke-b", amount="400"))
+    s.ok(VENUE_A, "POST", f"/v1/credits/{first['credit']}/release", {"sequence": 1, "free": "1"})
+    third = s.ok(VENUE_B, "POST", "/v1/credits", s.credit_body("alice", world.snapshot, venue="spoke-b", amount="1"))
     # Lists: by venue, by account, all, live ones, page by page.
     ids = [first["credit"], second["credit"], third["credit"]]
-    assert [c["credit"] for c in s.ok(SPOKE_A, "GET", "/v1/credits")["credits"]] == ids[:1]
-    assert [c["credit"] for c in s.ok(SPOKE_B, "GET", "/v1/credits")["credits"]] == ids[1:]
+    assert [c["credit"] for c in s.ok(VENUE_A, "GET", "/v1/credits")["credits"]] == ids[:1]
+    assert [c["credit"] for c in s.ok(VENUE_B, "GET", "/v1/credits")["credits"]] == ids[1:]
     assert [c["credit"] for c in s.ok(ALICE, "GET", "/v1/credits")["credits"]] == ids
     assert s.ok(BOB, "GET", "/v1/credits") == {"credits": [], "next": None}
     seen, after = [], 0
@@ -138,7 +138,7 @@ def test_a_credit_counts_against_the_next_proof(world: World) -> None:
             break
         after = page["next"]
     assert seen == ids
-    s.ok(SPOKE_B, "POST", f"/v1/credits/{third['credit']}/release", {"sequence": 1, "free": "1"})
+    s.ok(VENUE_B, "POST", f"/v1/credits/{third['credit']}/release", {"sequence": 1, "free": "1"})
     assert [c["credit"] for c in s.ok(OPS, "GET", "/v1/credits?live=true")["credits"]] == ids[:2]
     assert s.ok(ALICE, "GET", "/v1/accounts/alice")["live_credit"] == "999"
 
@@ -146,7 +146,7 @@ def test_a_credit_counts_against_the_next_proof(world: World) -> None:
 def test_the_sweep_expires_what_is_due(world: World) -> None:
     s = world.session
     ids = [
-        s.ok(SPOKE_A, "POST", "/v1/credits", s.credit_body(name, world.snapshot, spoke="spoke-a", amount="5"))["credit"]
+        s.ok(VENUE_A, "POST", "/v1/credits", s.credit_body(name, world.snapshot, venue="spoke-a", amount="5"))["credit"]
         for name in ("alice", "bob")
     ]
     assert credits.sweep(world.ledger) == 0
@@ -162,8 +162,8 @@ def test_the_sweep_expires_what_is_due(world: World) -> None:
 
 def test_a_withdrawal_of_what_stays_proved(world: World) -> None:
     s = world.session
-    credit = s.credit_body("alice", world.snapshot, spoke="spoke-a", amount="300")
-    s.ok(SPOKE_A, "POST", "/v1/credits", credit)
+    credit = s.credit_body("alice", world.snapshot, venue="spoke-a", amount="300")
+    s.ok(VENUE_A, "POST", "/v1/credits", credit)
     body = s.withdrawal_body("alice", world.snapshot, instrument="QUOTE-0", quantity="700")
     path = "/v1/accounts/alice/withdrawals"
     answer = s.ok(ALICE, "POST", path, body, key="pay")
@@ -176,7 +176,7 @@ def test_a_new_registry_keeps_quantities(world: World) -> None:
     """Other instruments, other lots, another order: recommitted on request and by the next change."""
     s = world.session
     s.ok(OPS, "POST", "/v1/accounts/alice/deposits", {"instrument": "SPOT-3", "quantity": "2.5", "reference": "r-1"})
-    s.ok(SPOKE_A, "POST", "/v1/credits", s.credit_body("alice", world.snapshot, spoke="spoke-a", amount="100"))
+    s.ok(VENUE_A, "POST", "/v1/credits", s.credit_body("alice", world.snapshot, venue="spoke-a", amount="100"))
     world.clock.now += 10
     tree = json.loads(snapshot_at(world.clock()).to_bytes())
     lines = {line["id"]: line for line in tree["instruments"]}
@@ -195,8 +195,8 @@ def test_a_new_registry_keeps_quantities(world: World) -> None:
     opening, document = s.opening("alice", newer)
     assert quantities(opening, world, newer) == held
     assert verify_attestation(document, pinned(world)).registry == newer.registry_digest
-    second = s.ok(SPOKE_B, "POST", "/v1/credits", s.credit_body("alice", newer, spoke="spoke-b", amount="50"))
-    s.ok(SPOKE_B, "POST", f"/v1/credits/{second['credit']}/release", {"sequence": 1, "free": "50"})
+    second = s.ok(VENUE_B, "POST", "/v1/credits", s.credit_body("alice", newer, venue="spoke-b", amount="50"))
+    s.ok(VENUE_B, "POST", f"/v1/credits/{second['credit']}/release", {"sequence": 1, "free": "50"})
     # Bob's deposit moves him without being asked; an account opened now begins there.
     s.ok(OPS, "POST", "/v1/accounts/bob/deposits", {"instrument": "SPOT-9", "quantity": "1", "reference": "r-2"})
     assert quantities(s.opening("bob", newer)[0], world, newer) == {"QUOTE-0": 1000, "SPOT-9": 1}
@@ -255,16 +255,16 @@ def test_the_log_shows_one_history(world: World) -> None:
 def test_a_venue_with_a_grant_sees_attestations(world: World) -> None:
     s = world.session
     path = "/v1/accounts/alice/attestation"
-    s.refused("not-found", SPOKE_A, "GET", path)
+    s.refused("not-found", VENUE_A, "GET", path)
     assert s.ok(ALICE, "PUT", "/v1/accounts/alice/grants/spoke-a")["granted"]
     assert s.ok(ALICE, "PUT", "/v1/accounts/alice/grants/spoke-a")["granted"]
-    assert s.ok(SPOKE_A, "GET", path) == s.ok(ALICE, "GET", path) == s.ok(OPS, "GET", path)
-    s.refused("not-found", SPOKE_B, "GET", path)
+    assert s.ok(VENUE_A, "GET", path) == s.ok(ALICE, "GET", path) == s.ok(OPS, "GET", path)
+    s.refused("not-found", VENUE_B, "GET", path)
     assert not s.ok(ALICE, "DELETE", "/v1/accounts/alice/grants/spoke-a")["granted"]
-    s.refused("not-found", SPOKE_A, "GET", path)
+    s.refused("not-found", VENUE_A, "GET", path)
 
 
-@pytest.mark.parametrize("caller", [OPS, "oracle/feed", SPOKE_A, ALICE])
+@pytest.mark.parametrize("caller", [OPS, "oracle/feed", VENUE_A, ALICE])
 def test_callers_change_their_keys(world: World, caller: str) -> None:
     """Both keys hold in between; a key that begins later does not hold before; an ended one no more."""
     s, old, new = world.session, world.hub.signers[caller], Signer()
@@ -303,14 +303,14 @@ def test_callers_change_their_keys(world: World, caller: str) -> None:
 def test_the_hub_changes_its_signing_key(world: World) -> None:
     """Facts of before and after verify under one chain; a fact after a key's end would not."""
     s = world.session
-    body = s.credit_body("alice", world.snapshot, spoke="spoke-a", amount="10")
-    before = s.ok(SPOKE_A, "POST", "/v1/credits", body)
+    body = s.credit_body("alice", world.snapshot, venue="spoke-a", amount="10")
+    before = s.ok(VENUE_A, "POST", "/v1/credits", body)
     start = world.clock() + 100
     made = setup.rotate_signing_key(world.hub.ledger, begins=start)
     path = f"/v1/credits/{before['credit']}/release"
-    still = s.ok(SPOKE_A, "POST", path, {"sequence": 1, "free": "1"})
+    still = s.ok(VENUE_A, "POST", path, {"sequence": 1, "free": "1"})
     with world.later(100):
-        after = s.ok(SPOKE_A, "POST", path, {"sequence": 2, "free": "1"})
+        after = s.ok(VENUE_A, "POST", path, {"sequence": 2, "free": "1"})
     keys = chain(world)
     assert [key.key.hex() for key in keys.keys] == [world.hub.made["key"], made.key]
     for answer, index in ((before, 0), (still, 0), (after, 1)):
@@ -325,7 +325,7 @@ def test_the_hub_changes_its_signing_key(world: World) -> None:
     with world.later(200):
         setup.rotate_signing_key(world.hub.ledger)
         assert len(chain(world).keys) == 3
-        s.ok(SPOKE_A, "POST", path, {"sequence": 3, "free": "1"})
+        s.ok(VENUE_A, "POST", path, {"sequence": 3, "free": "1"})
         newest = chain(world)
         head = s.ok(None, "GET", "/v1/log/head")["head"]
         assert verify_tree_head(canonical_bytes(head), newest.keys[2].public_key()) == head_of(world, head)
@@ -338,7 +338,7 @@ def test_the_hub_changes_its_signing_key(world: World) -> None:
 def test_the_hub_changes_its_storage_key(world: World) -> None:
     """Everything is sealed anew under the new key while the hub runs; afterwards the old key opens nothing more."""
     s = world.session
-    s.ok(SPOKE_A, "POST", "/v1/credits", s.credit_body("alice", world.snapshot, spoke="spoke-a", amount="10"), key="k")
+    s.ok(VENUE_A, "POST", "/v1/credits", s.credit_body("alice", world.snapshot, venue="spoke-a", amount="10"), key="k")
     old = world.hub.ring.keys[0].secret.hex()
     ring = vault([new_key(), old])
     ledger = Ledger.open(world.hub.database, ring, clock=world.clock)
@@ -366,38 +366,38 @@ def test_operators_rule_over_venues_accounts_and_breakers(world: World) -> None:
     assert s.ok(OPS, "PUT", "/v1/zones/zone-1", {"cap": "500"}) == {"zone": "zone-1", "cap": "500", "exposure": "0"}
     assert s.ok(OPS, "PUT", "/v1/venues/spoke-a/cap", {"cap": "12.5"})["cap"] == "12.5"
     assert [v["venue"] for v in s.ok(OPS, "GET", "/v1/venues")["venues"]] == ["spoke-a", "spoke-b"]
-    assert s.ok(SPOKE_A, "GET", "/v1/venues/spoke-a")["zone"] == "zone-1"
-    body = s.credit_body("alice", world.snapshot, spoke="spoke-a", amount="12.5")
+    assert s.ok(VENUE_A, "GET", "/v1/venues/spoke-a")["zone"] == "zone-1"
+    body = s.credit_body("alice", world.snapshot, venue="spoke-a", amount="12.5")
     s.ok(OPS, "POST", "/v1/venues/spoke-a/suspend")
-    s.refused("venue-suspended", SPOKE_A, "POST", "/v1/credits", body)
+    s.refused("venue-suspended", VENUE_A, "POST", "/v1/credits", body)
     assert s.ok(OPS, "POST", "/v1/venues/spoke-a/resume")["state"] == "active"
     assert s.ok(OPS, "POST", "/v1/accounts/alice/freeze")["state"] == "frozen"
-    s.refused("account-frozen", SPOKE_A, "POST", "/v1/credits", body)
+    s.refused("account-frozen", VENUE_A, "POST", "/v1/credits", body)
     assert s.ok(OPS, "POST", "/v1/accounts/alice/unfreeze")["state"] == "open"
     assert s.ok(OPS, "GET", "/v1/breakers") == {"breakers": []}
     opened = s.ok(OPS, "POST", "/v1/breakers/open", {"scope": "venue/spoke-a"})["breakers"]
     assert opened == [{"scope": "venue/spoke-a", "reason": "operator", "opened": world.clock()}]
-    assert s.ok(SPOKE_A, "GET", "/v1/breakers")["breakers"] == opened
-    s.refused("breaker-open", SPOKE_A, "POST", "/v1/credits", body)
+    assert s.ok(VENUE_A, "GET", "/v1/breakers")["breakers"] == opened
+    s.refused("breaker-open", VENUE_A, "POST", "/v1/credits", body)
     assert s.ok(OPS, "POST", "/v1/breakers/close", {"scope": "venue/spoke-a"}) == {"breakers": []}
-    credit = s.ok(SPOKE_A, "POST", "/v1/credits", body)
+    credit = s.ok(VENUE_A, "POST", "/v1/credits", body)
     # With everything shut, exposure still falls.
     s.ok(OPS, "POST", "/v1/venues/spoke-a/suspend")
     s.ok(OPS, "POST", "/v1/accounts/alice/freeze")
     s.ok(OPS, "POST", "/v1/breakers/open", {"scope": "hub"})
     path = f"/v1/credits/{credit['credit']}"
-    s.ok(SPOKE_A, "POST", f"{path}/consume", {"sequence": 1, "amount": "2.5"})
-    s.ok(SPOKE_A, "POST", f"{path}/release", {"sequence": 2, "free": "5", "used": "2.5"})
+    s.ok(VENUE_A, "POST", f"{path}/consume", {"sequence": 1, "amount": "2.5"})
+    s.ok(VENUE_A, "POST", f"{path}/release", {"sequence": 2, "free": "5", "used": "2.5"})
     with world.later(3600 + 61):
-        assert s.ok(SPOKE_A, "POST", f"{path}/expire")["state"] == "closed"
+        assert s.ok(VENUE_A, "POST", f"{path}/expire")["state"] == "closed"
 
 
 def test_a_jurisdictions_account_proves_its_rules(world: World) -> None:
     s = world.session
     s.account("eve", jurisdiction="retail")
     assert s.ok("account/eve", "GET", "/v1/accounts/eve")["jurisdiction"] == "retail"
-    body = s.credit_body("eve", world.snapshot, spoke="spoke-a", amount="10", overlays=["retail"])
-    assert s.ok(SPOKE_A, "POST", "/v1/credits", body)["state"] == "live"
+    body = s.credit_body("eve", world.snapshot, venue="spoke-a", amount="10", overlays=["retail"])
+    assert s.ok(VENUE_A, "POST", "/v1/credits", body)["state"] == "live"
     refused = {"account": "dave", "key": Signer().public, "encryption_key": Signer().encryption_public}
     world.refused("malformed-input", 422, OPS, "POST", "/v1/accounts", refused | {"jurisdiction": "mars"})
 
@@ -405,7 +405,7 @@ def test_a_jurisdictions_account_proves_its_rules(world: World) -> None:
 def test_proofs_are_verified_for_anybody(world: World) -> None:
     """The hub answers the verifier's calls too, and knows its own snapshots by digest."""
     s = world.session
-    statement, proof = s.proof("alice", world.snapshot, spoke="spoke-a", amount="10", expiry=int(time.time()) + 600)
+    statement, proof = s.proof("alice", world.snapshot, venue="spoke-a", amount="10", expiry=int(time.time()) + 600)
     attestation = s.ok(ALICE, "GET", "/v1/accounts/alice/attestation")["attestation"]
     item = {"statement": json.loads(statement.to_bytes()), "proof": proof, "attestation": attestation}
     verdict = s.ok(None, "POST", "/v1/proofs/verify", item | {"hub_key": world.hub.made["key"]})

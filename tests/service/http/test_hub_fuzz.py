@@ -55,7 +55,7 @@ def valid_bodies(live: Live) -> dict[str, Any]:
     """For each path with a body, one that passes the models; spoiled by the test before it is sent."""
     s = live.session
     key = "ab" * 32
-    credit = s.credit_body("alice", live.snapshot, spoke="spoke-a", amount="1")
+    credit = s.credit_body("alice", live.snapshot, venue="spoke-a", amount="1")
     side = {k: v for k, v in credit.items() if k in ("statement", "proof", "authorisation")}
     latest = s.ok(None, "GET", "/v1/snapshots/latest")
     return {

@@ -13,19 +13,15 @@ from typer.testing import CliRunner
 
 from tests.project.test_docs import block
 from tests.service.cli.test_cli import call
-from zkmargin.circuits import canonical, snapshot, statement
+from zkmargin.circuits import canonical
+from zkmargin.circuits.documents.snapshot import SnapshotModel, snapshot_from_bytes
+from zkmargin.circuits.documents.statement import StatementModel, statement_from_bytes
 from zkmargin.circuits.errors import MAX_FAULTS, MalformedInput
-from zkmargin.circuits.schema import (
-    AttestationModel,
-    OpeningModel,
-    PortfolioModel,
-    ProofModel,
-    SnapshotModel,
-    StatementModel,
-    load,
-)
-from zkmargin.prover.documents import portfolio_lots
+from zkmargin.circuits.schema import ProofModel, load
+from zkmargin.prover.documents import OpeningModel, portfolio_lots
+from zkmargin.prover.portfolio import PortfolioModel
 from zkmargin.service.cli.root import app
+from zkmargin.verifier.facts.attestation import AttestationModel
 
 DOCUMENTS = {
     "snapshot": (SnapshotModel, block("snapshot.json")),
@@ -59,8 +55,8 @@ def test_a_document_of_another_kind_is_named(wanted: str, given: str) -> None:
 
 def test_a_version_of_the_future_and_a_key_file_are_named() -> None:
     tree = json.loads(block("snapshot.json")) | {"schema": "zkmargin/snapshot/9", "new": 1}
-    assert "not version 9" in told(lambda: snapshot.from_bytes(json.dumps(tree).encode())).message
-    assert "PEM file" in told(lambda: statement.from_bytes(b"-----BEGIN PUBLIC KEY-----\n")).message
+    assert "not version 9" in told(lambda: snapshot_from_bytes(json.dumps(tree).encode())).message
+    assert "PEM file" in told(lambda: statement_from_bytes(b"-----BEGIN PUBLIC KEY-----\n")).message
 
 
 @pytest.mark.parametrize("name", sorted(DOCUMENTS))
@@ -95,7 +91,7 @@ def test_a_misspelt_field_is_met_with_the_one_that_was_meant(name: str, nested: 
 )
 def test_no_regular_expression_is_shown(edit: dict[str, Any], field: str, says: str) -> None:
     tree = json.loads(block("statement.json")) | edit
-    error = told(lambda: statement.from_bytes(json.dumps(tree).encode()))
+    error = told(lambda: statement_from_bytes(json.dumps(tree).encode()))
     assert error.field == field
     assert says in error.message
     for message in (error.message, *(m for _, m in error.more)):
@@ -117,16 +113,16 @@ def test_all_faults_of_a_document_are_told_and_bounded() -> None:
     tree = json.loads(block("portfolio.json"))
     for position in tree["positions"]:
         position["quantity"] = "1,0"
-    error = told(lambda: portfolio_lots(json.dumps(tree).encode(), snapshot.from_bytes(block("snapshot.json"))))
+    error = told(lambda: portfolio_lots(json.dumps(tree).encode(), snapshot_from_bytes(block("snapshot.json"))))
     assert [f["field"] for f in error.to_json()["faults"]] == [f"portfolio.positions.{i}.quantity" for i in range(3)]
     assert pickle.loads(pickle.dumps(error)).more == error.more  # noqa: S301 - our own
     many = {
         "schema": "zkmargin/portfolio/1",
         "positions": [{"instrument": f"I{i}", "quantity": "1"} for i in range(99)],
     }
-    error = told(lambda: portfolio_lots(canonical.canonical_bytes(many), snapshot.from_bytes(block("snapshot.json"))))
+    error = told(lambda: portfolio_lots(canonical.canonical_bytes(many), snapshot_from_bytes(block("snapshot.json"))))
     assert len(error.to_json()["faults"]) == MAX_FAULTS
-    assert "faults" not in told(lambda: statement.from_bytes(b"[]")).to_json()
+    assert "faults" not in told(lambda: statement_from_bytes(b"[]")).to_json()
 
 
 def test_all_faults_reach_the_terminal_and_json(tmp_path: Any) -> None:
@@ -145,13 +141,14 @@ def test_all_faults_reach_the_terminal_and_json(tmp_path: Any) -> None:
 def test_no_regular_expression_is_answered_over_http(value: str, says: str) -> None:
     from pydantic import ValidationError
 
-    from zkmargin.service.http.app import _malformed
-    from zkmargin.service.http.routes.models import CapBody
+    from zkmargin.service.http.failures import malformed
+    from zkmargin.service.http.routes.venues import CapBody
+    from zkmargin.service.http.schemas import FORMS
 
     with pytest.raises(ValidationError) as caught:
         CapBody.model_validate({"cap": value})
     [fault] = [f for f in caught.value.errors() if f["loc"][-1] == "cap"]
-    error = _malformed({**fault, "loc": ("body", *fault["loc"])})
+    error = malformed({**fault, "loc": ("body", *fault["loc"])}, FORMS)
     assert says in error.message
     assert "^" not in error.message
     assert error.field == "cap"
@@ -172,5 +169,5 @@ def test_what_is_no_public_key_is_named(tmp_path: Any) -> None:
         (tmp_path / name).write_bytes(data)
     assert "this is a snapshot document" in told(lambda: read_public_key(tmp_path / "a")).message
     assert "this is a signing key" in told(lambda: read_public_key(tmp_path / "b")).message
-    for name in "cd":  # another layout of PEM is for the parser to judge
+    for name in "cd":  # another layout of PEM is for the parser to see
         assert read_public_key(tmp_path / name) == files[name]

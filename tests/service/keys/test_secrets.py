@@ -138,7 +138,7 @@ def test_no_secret_leaves_the_vault(url: str, tmp_path: Path) -> None:
         ]
         credit = s.ok(
             "venue/spoke-b", "POST", "/v1/credits",
-            s.credit_body("bob", live.snapshot, spoke="spoke-b", amount="500"),
+            s.credit_body("bob", live.snapshot, venue="spoke-b", amount="500"),
         )["credit"]  # fmt: skip
         report = {"sequence": 1, "amount": "100", "fills": fills}
         s.ok("venue/spoke-b", "POST", f"/v1/credits/{credit}/consume", report)
@@ -146,7 +146,7 @@ def test_no_secret_leaves_the_vault(url: str, tmp_path: Path) -> None:
         # A trade: its legs are public to its venue, and to nobody else.
         legs = (("SPOT-3", f"-{number.randint(10**3, 9 * 10**3)}.{number.randint(111, 999)}"), ("QUOTE-0", "0.07"))
         trade = s.trade_body(
-            "bob", "alice", live.snapshot, spoke="spoke-b", legs=legs, purpose=ForTrade("9999999", "any")
+            "bob", "alice", live.snapshot, venue="spoke-b", legs=legs, purpose=ForTrade("9999999", "any")
         )
         s.ok("venue/spoke-b", "POST", "/v1/trades", trade)
         planted["quantity of a trade"] = decimals(legs[0][1].removeprefix("-"))

@@ -21,7 +21,7 @@ from zkmargin.service.store import tables
 from zkmargin.service.store.database import Database
 from zkmargin.service.store.tables import metadata
 
-OPS, ALICE, SPOKE_A, SPOKE_B = "operator/ops", "account/alice", "venue/spoke-a", "venue/spoke-b"
+OPS, ALICE, VENUE_A, VENUE_B = "operator/ops", "account/alice", "venue/spoke-a", "venue/spoke-b"
 #: What nothing else in the database repeats, and why that is no ledger: the audit cannot and does not look at it.
 UNCHECKED = {
     "idempotency": "answers already given, which events repeat",
@@ -54,15 +54,15 @@ def populate(world: World) -> None:
         s.account(name)
     s.account("eve", jurisdiction="retail", cash="0")
     s.ok(ALICE, "PUT", "/v1/accounts/alice/grants/spoke-a")
-    first = s.ok(SPOKE_A, "POST", "/v1/credits", s.credit_body("alice", world.snapshot, spoke="spoke-a", amount="300"))
-    s.ok(SPOKE_B, "POST", "/v1/credits", s.credit_body("bob", world.snapshot, spoke="spoke-b", amount="70.5"))
+    first = s.ok(VENUE_A, "POST", "/v1/credits", s.credit_body("alice", world.snapshot, venue="spoke-a", amount="300"))
+    s.ok(VENUE_B, "POST", "/v1/credits", s.credit_body("bob", world.snapshot, venue="spoke-b", amount="70.5"))
     path = f"/v1/credits/{first['credit']}"
     fills = [{"instrument": "PERPETUAL-2", "quantity": "1"}, {"instrument": "QUOTE-0", "quantity": "-64"}]
-    s.ok(SPOKE_A, "POST", f"{path}/consume", {"sequence": 1, "amount": "100", "fills": fills})
-    s.ok(SPOKE_A, "POST", f"{path}/consume", {"sequence": 2, "amount": "7"})
-    s.ok(SPOKE_A, "POST", f"{path}/release", {"sequence": 3, "free": "20", "used": "30", "paid": "12.5"})
+    s.ok(VENUE_A, "POST", f"{path}/consume", {"sequence": 1, "amount": "100", "fills": fills})
+    s.ok(VENUE_A, "POST", f"{path}/consume", {"sequence": 2, "amount": "7"})
+    s.ok(VENUE_A, "POST", f"{path}/release", {"sequence": 3, "free": "20", "used": "30", "paid": "12.5"})
     legs = (("PERPETUAL-2", "1"), ("QUOTE-0", "-64"))
-    s.ok(SPOKE_A, "POST", "/v1/trades", s.trade_body("alice", "bob", world.snapshot, spoke="spoke-a", legs=legs))
+    s.ok(VENUE_A, "POST", "/v1/trades", s.trade_body("alice", "bob", world.snapshot, venue="spoke-a", legs=legs))
     paid = s.withdrawal_body("bob", world.snapshot, instrument="QUOTE-0", quantity="10")
     s.ok("account/bob", "POST", "/v1/accounts/bob/withdrawals", paid)
     s.ok(OPS, "POST", "/v1/accounts/bob/freeze")

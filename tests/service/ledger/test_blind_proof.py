@@ -17,9 +17,9 @@ import pytest
 from tests.support.hubs import Signer
 from tests.support.ledgers import DATABASES, World, fresh_url, started
 from tests.support.toy import NOW, Tree, sample_account
-from zkmargin.circuits.purpose import ANY, ForCredit, ForTrade, ForWithdrawal, Purpose, to_tree
-from zkmargin.circuits.schema import StatementModel, validate
-from zkmargin.circuits.statement import from_model
+from zkmargin.circuits.documents.statement import StatementModel, statement_from_model, to_tree
+from zkmargin.circuits.purpose import ANY, ForCredit, ForTrade, ForWithdrawal, Purpose
+from zkmargin.circuits.schema import validate
 from zkmargin.service.client import (
     CreditRule,
     Demand,
@@ -79,14 +79,14 @@ def unlocked(monkeypatch: pytest.MonkeyPatch) -> None:
 def forged(world: World, body: Tree, key: Signer) -> Tree:
     """The body with a signature of somebody's over its own statement."""
     world.hub.signers["account/forger"] = key
-    stated = from_model(validate(StatementModel, body["statement"], name="statement"))
+    stated = statement_from_model(validate(StatementModel, body["statement"], name="statement"))
     return body | world.session.authorised(stated, body["proof"], by="account/forger")
 
 
 def relabelled(world: World, body: Tree, purpose: Purpose, **changes: Any) -> Tree:
     """The body with another purpose written into its statement, and the proof document made to name that."""
     statement = body["statement"] | {"purpose": to_tree(purpose)} | changes
-    stated = from_model(validate(StatementModel, statement, name="statement"))
+    stated = statement_from_model(validate(StatementModel, statement, name="statement"))
     return {"statement": statement, "proof": body["proof"] | {"statement": stated.digest.hex()}}
 
 
@@ -112,9 +112,9 @@ def test_a_proof_that_shows_solvency_becomes_no_credit(world: World) -> None:
 def test_a_statement_of_version_1_only_shows(world: World) -> None:
     """It has no purpose, so it is none of a credit, a trade or a withdrawal."""
     s = world.session
-    body = s.credit_body("alice", world.snapshot, spoke="evil", amount="500")
+    body = s.credit_body("alice", world.snapshot, venue="evil", amount="500")
     older = {k: v for k, v in body["statement"].items() if k != "purpose"} | {"schema": "zkmargin/statement/1"}
-    stated = from_model(validate(StatementModel, older, name="statement"))
+    stated = statement_from_model(validate(StatementModel, older, name="statement"))
     request = body | s.authorised(stated, body["proof"] | {"statement": stated.digest.hex()})
     world.refused("statement-refused", 422, EVIL, "POST", CREDITS, request)
 
@@ -122,7 +122,7 @@ def test_a_statement_of_version_1_only_shows(world: World) -> None:
 def test_a_demand_of_one_leg_takes_nothing(world: World) -> None:
     """The worst found: -950 in cash as a delta, which the shipped holder proved and the venue booked as a trade."""
     s = world.session
-    mine = s.side("bob", world.snapshot, spoke="evil", legs=(("QUOTE-0", "950"),))
+    mine = s.side("bob", world.snapshot, venue="evil", legs=(("QUOTE-0", "950"),))
     body = shown(world, amount="0", delta=THEFT)
     for signer in (world.hub.signers[ALICE], world.hub.signers[EVIL]):
         side = forged(world, body, signer)
@@ -145,8 +145,8 @@ def test_a_trade_beyond_its_limit_is_no_statement(world: World) -> None:
     """What the legs may take at the marks stands in the statement: nobody can prove one whose legs take more."""
     s = world.session
     with pytest.raises(Exception, match="the legs take more than this"):
-        s.side("alice", world.snapshot, spoke="evil", legs=THEFT, purpose=ForTrade("949.99", ANY))
-    s.side("alice", world.snapshot, spoke="evil", legs=THEFT, purpose=ForTrade("950", ANY))
+        s.side("alice", world.snapshot, venue="evil", legs=THEFT, purpose=ForTrade("949.99", ANY))
+    s.side("alice", world.snapshot, venue="evil", legs=THEFT, purpose=ForTrade("950", ANY))
 
 
 @pytest.mark.parametrize("role", ["maker", "taker"])
@@ -157,12 +157,12 @@ def test_a_trade_with_another_than_was_authorised(world: World, role: str) -> No
     s.account("carol")
     for counterparty, booked in (("carol", False), ("bob", True)):
         body = {
-            "maker": s.side("alice", world.snapshot, spoke="evil", legs=legs),
-            "taker": s.side("bob", world.snapshot, spoke="evil", legs=(("PERPETUAL-2", "-1"), ("QUOTE-0", "64"))),
+            "maker": s.side("alice", world.snapshot, venue="evil", legs=legs),
+            "taker": s.side("bob", world.snapshot, venue="evil", legs=(("PERPETUAL-2", "-1"), ("QUOTE-0", "64"))),
         }
         name, mine = ("alice", legs) if role == "maker" else ("bob", (("PERPETUAL-2", "-1"), ("QUOTE-0", "64")))
         other = counterparty if role == "maker" else {"carol": "carol", "bob": "alice"}[counterparty]
-        body[role] = s.side(name, world.snapshot, spoke="evil", legs=mine, purpose=ForTrade("100", other))
+        body[role] = s.side(name, world.snapshot, venue="evil", legs=mine, purpose=ForTrade("100", other))
         if booked:
             s.ok(EVIL, "POST", TRADES, body)
         else:
@@ -174,13 +174,13 @@ def _unsigned(world: World, kind: str) -> tuple[str, str, Tree, Callable[[Tree, 
     """(caller, path, a good body, how to put an authorisation into it) of every call that moves value on a proof."""
     s = world.session
     if kind == "credit":
-        body = s.credit_body("alice", world.snapshot, spoke="evil", amount="500")
+        body = s.credit_body("alice", world.snapshot, venue="evil", amount="500")
         return EVIL, CREDITS, body, lambda b, a: b | {"authorisation": a}
     if kind == "withdrawal":
         body = s.withdrawal_body("alice", world.snapshot, instrument="QUOTE-0", quantity="500")
         return ALICE, "/v1/accounts/alice/withdrawals", body, lambda b, a: b | {"authorisation": a}
     legs = (("PERPETUAL-2", "1"), ("QUOTE-0", "-64"))
-    body = s.trade_body("alice", "bob", world.snapshot, spoke="evil", legs=legs)
+    body = s.trade_body("alice", "bob", world.snapshot, venue="evil", legs=legs)
     side = kind.removeprefix("trade-")
     return EVIL, TRADES, body, lambda b, a: b | {side: b[side] | {"authorisation": a}}
 
@@ -194,7 +194,7 @@ def test_nothing_is_booked_on_a_proof_alone(world: World, kind: str, monkeypatch
     s = world.session
     caller, path, good, put = _unsigned(world, kind)
     mine = good[kind.removeprefix("trade-")] if kind.startswith("trade") else good
-    stated = from_model(validate(StatementModel, mine["statement"], name="statement"))
+    stated = statement_from_model(validate(StatementModel, mine["statement"], name="statement"))
     owner = f"account/{stated.context.account}"
 
     def by(signer: str) -> Tree:
@@ -210,7 +210,7 @@ def test_nothing_is_booked_on_a_proof_alone(world: World, kind: str, monkeypatch
         tree = world.refused("not-authorised", 403, caller, "POST", path, put(good, by(signer)))
         assert tree["field"] == "authorisation"
     world.refused("malformed-input", 422, caller, "POST", path, put(good, {"schema": "zkmargin/authorisation/1"}))
-    other = s.credit_body(stated.context.account, world.snapshot, spoke="evil", amount="1")["authorisation"]
+    other = s.credit_body(stated.context.account, world.snapshot, venue="evil", amount="1")["authorisation"]
     world.refused("statement-mismatch", 422, caller, "POST", path, put(good, other))
     s.ok(owner, "POST", f"/v1/keys/{kid}/retire")
     with world.later(1):
@@ -242,7 +242,7 @@ def test_a_credit_is_no_more_and_no_longer_than_was_authorised(world: World) -> 
     """Proved is more than authorised; and the other venue has none of it."""
     s = world.session
     end = world.clock() + 600
-    body = s.credit_body("alice", world.snapshot, spoke="evil", amount="500", purpose=ForCredit("evil", "100", end))
+    body = s.credit_body("alice", world.snapshot, venue="evil", amount="500", purpose=ForCredit("evil", "100", end))
     over = body | {"amount": "100.01", "expires": end}
     assert world.refused("not-authorised", 403, EVIL, "POST", CREDITS, over)["authorised"] == "100"
     late = body | {"amount": "100", "expires": end + 1}
@@ -258,7 +258,7 @@ def test_a_withdrawal_goes_where_the_account_said(world: World) -> None:
     body = s.withdrawal_body("alice", world.snapshot, instrument="QUOTE-0", quantity="10")
     moved = json.loads(json.dumps(body))
     moved["statement"]["purpose"]["destination"] = "thief-1"
-    stated = from_model(validate(StatementModel, moved["statement"], name="statement"))
+    stated = statement_from_model(validate(StatementModel, moved["statement"], name="statement"))
     moved["proof"]["statement"] = stated.digest.hex()
     world.refused("statement-mismatch", 422, ALICE, "POST", "/v1/accounts/alice/withdrawals", moved)
     s.ok(ALICE, "POST", "/v1/accounts/alice/withdrawals", body)
@@ -270,15 +270,15 @@ def test_a_withdrawal_goes_where_the_account_said(world: World) -> None:
 def test_a_statement_for_one_use_is_good_for_no_other(world: World, purpose: str) -> None:
     """Every value-moving call with a statement that was authorised for each of the other uses."""
     s = world.session
-    side = s.side("alice", world.snapshot, spoke="evil", legs=(("QUOTE-0", "-10"),))
-    credit = s.credit_body("alice", world.snapshot, spoke="evil", amount="10")
+    side = s.side("alice", world.snapshot, venue="evil", legs=(("QUOTE-0", "-10"),))
+    credit = s.credit_body("alice", world.snapshot, venue="evil", amount="10")
     parts = ("statement", "proof", "authorisation")
     if purpose == "trade":
         request = {k: side[k] for k in parts} | {"amount": "1", "expires": world.clock() + 10}
         # A statement with legs and an amount of 0 covers no credit either way; its purpose is what is named.
         world.refused("statement-refused", 422, EVIL, "POST", CREDITS, request)
     else:
-        taker = s.side("bob", world.snapshot, spoke="evil", legs=(("QUOTE-0", "10"),))
+        taker = s.side("bob", world.snapshot, venue="evil", legs=(("QUOTE-0", "10"),))
         request = {"maker": {k: credit[k] for k in parts}, "taker": taker}
         world.refused("statement-refused", 422, EVIL, "POST", TRADES, request)
     out = {k: (side if purpose == "trade" else credit)[k] for k in parts} | {"instrument": "QUOTE-0", "quantity": "10"}
@@ -379,7 +379,7 @@ def test_a_demand_to_withdraw_is_none() -> None:
 def test_what_is_signed_is_the_statement_and_nothing_a_request_could_be(world: World) -> None:
     """The holder's key signs requests too: neither signature can pass for the other."""
     s = world.session
-    body = s.credit_body("alice", world.snapshot, spoke="evil", amount="1")
+    body = s.credit_body("alice", world.snapshot, venue="evil", amount="1")
     token = body["authorisation"]["jws"]
     signed_text = token.rpartition(".")[0]
     assert '"' not in signed_text

@@ -25,7 +25,7 @@ from zkmargin.service.refusals import Conflict
 from zkmargin.service.store import tables
 from zkmargin.service.store.database import Database
 
-OPS, ALICE, SPOKE_A, SPOKE_B = "operator/ops", "account/alice", "venue/spoke-a", "venue/spoke-b"
+OPS, ALICE, VENUE_A, VENUE_B = "operator/ops", "account/alice", "venue/spoke-a", "venue/spoke-b"
 
 
 @pytest.fixture(params=DATABASES)
@@ -51,10 +51,10 @@ def test_a_venue_is_not_shown_another_ones_breaker(world: World) -> None:
     for scope in ("hub", "venue/spoke-a", "venue/spoke-b"):
         world.session.ok(OPS, "POST", "/v1/breakers/open", {"scope": scope})
     assert scopes(world, OPS) == ["hub", "venue/spoke-a", "venue/spoke-b"]
-    assert scopes(world, SPOKE_A) == ["hub", "venue/spoke-a"]
-    assert scopes(world, SPOKE_B) == ["hub", "venue/spoke-b"]
+    assert scopes(world, VENUE_A) == ["hub", "venue/spoke-a"]
+    assert scopes(world, VENUE_B) == ["hub", "venue/spoke-b"]
     world.session.ok(OPS, "POST", "/v1/breakers/close", {"scope": "hub"})
-    assert scopes(world, SPOKE_B) == ["venue/spoke-b"]
+    assert scopes(world, VENUE_B) == ["venue/spoke-b"]
     world.refused("forbidden", 403, ALICE, "GET", "/v1/breakers")
     # Control: without the filter it would be.
     assert len(world.ledger.database.read(breakers.listing).breakers) == 2
@@ -74,7 +74,7 @@ def account_body(name: str) -> Tree:
 
 
 def test_nobody_bears_a_name_that_stands_for_somebody_else(world: World) -> None:
-    """The hub's before all: a statement for it as spoke takes value out of an account."""
+    """The hub's before all: a statement for it as venue takes value out of an account."""
     for name in ("hub-1", "HUB-1", "any", "Any", "alice", "ops", "feed"):
         assert world.refused("conflict", 409, OPS, "POST", "/v1/venues", venue_body(name))["field"] == "venue"
     for name in ("hub-1", "any", "spoke-a", "ops", "feed"):
@@ -112,7 +112,7 @@ def test_keys_of_one_caller_are_bounded(world: World) -> None:
     body = {"key": Signer().public}
     told = world.refused("conflict", 409, ALICE, "POST", "/v1/keys", body)
     assert (told["field"], "at most 8" in told["detail"]) == ("key", True)
-    add(world, SPOKE_A)  # nobody else's affair
+    add(world, VENUE_A)  # nobody else's affair
     world.session.ok(ALICE, "POST", f"/v1/keys/{first[0]}/retire")
     world.clock.now += 1
     assert add(world, ALICE)["kid"]
@@ -147,16 +147,16 @@ def test_keys_added_at_once_are_counted_one_after_the_other(world: World) -> Non
 def test_keys_become_many_only_slowly_and_none_is_refused_for_ever(world: World) -> None:
     for _ in range(callers.MAX_ENDED_A_DAY):
         key = Signer()
-        add(world, SPOKE_A, key)
-        old = RequestSigner(world.hub.signers[SPOKE_A].key, "hub-1").keyid
-        world.session.ok(SPOKE_A, "POST", f"/v1/keys/{old}/retire")
-        world.hub.signers[SPOKE_A] = key
+        add(world, VENUE_A, key)
+        old = RequestSigner(world.hub.signers[VENUE_A].key, "hub-1").keyid
+        world.session.ok(VENUE_A, "POST", f"/v1/keys/{old}/retire")
+        world.hub.signers[VENUE_A] = key
         world.clock.now += 1
-    told = world.refused("conflict", 409, SPOKE_A, "POST", "/v1/keys", {"key": Signer().public})
+    told = world.refused("conflict", 409, VENUE_A, "POST", "/v1/keys", {"key": Signer().public})
     assert "within a day" in told["detail"]
-    add(world, SPOKE_B)  # nobody else's affair
+    add(world, VENUE_B)  # nobody else's affair
     world.clock.now += DAY - callers.MAX_ENDED_A_DAY
-    add(world, SPOKE_A)
+    add(world, VENUE_A)
     held = world.ledger.database.read(lambda tx: callers.keys_of(tx, "venue", "spoke-a"))
     assert len(held) == callers.MAX_ENDED_A_DAY + 2
 
@@ -164,7 +164,7 @@ def test_keys_become_many_only_slowly_and_none_is_refused_for_ever(world: World)
 def test_a_key_that_a_stranger_registered_first_is_not_lost_for_ever(world: World) -> None:
     """Whoever sees a public key may register it. An operator revokes it, and its owner can have it."""
     mine = Signer()
-    squatted = add(world, SPOKE_B, mine)["kid"]
+    squatted = add(world, VENUE_B, mine)["kid"]
     body = {"key": mine.public}
     world.refused("conflict", 409, ALICE, "POST", "/v1/keys", body)
     world.session.ok(OPS, "POST", f"/v1/keys/{squatted}/revoke")
@@ -180,13 +180,13 @@ def test_a_key_that_a_stranger_registered_first_is_not_lost_for_ever(world: Worl
 def test_an_ended_key_that_signed_for_an_account_stays_the_accounts(world: World) -> None:
     """The audit verifies what it authorised, whenever: to take it over would be to unsay that."""
     first = world.hub.signers[ALICE]
-    body = world.session.credit_body("alice", world.snapshot, spoke="spoke-a", amount="1")
-    world.session.ok(SPOKE_A, "POST", "/v1/credits", body)
+    body = world.session.credit_body("alice", world.snapshot, venue="spoke-a", amount="1")
+    world.session.ok(VENUE_A, "POST", "/v1/credits", body)
     second = Signer()
     add(world, ALICE, second)
     world.session.ok(ALICE, "POST", f"/v1/keys/{RequestSigner(first.key, 'hub-1').keyid}/retire")
     world.clock.now += 2 * callers.RELEASE_SECONDS
-    world.refused("conflict", 409, SPOKE_B, "POST", "/v1/keys", {"key": first.public})
+    world.refused("conflict", 409, VENUE_B, "POST", "/v1/keys", {"key": first.public})
     world.refused("conflict", 409, OPS, "POST", "/v1/accounts", account_body("carol") | {"key": first.public})
 
 
@@ -197,7 +197,7 @@ def test_a_server_whose_clock_is_behind_says_so(world: World) -> None:
     """The key begins later than the server thinks it is; the caller's clock is right."""
     key = Signer()
     begins = world.clock() + 20
-    add(world, SPOKE_A, key, not_before=begins)
+    add(world, VENUE_A, key, not_before=begins)
     headers = RequestSigner(key.key, "hub-1").sign("GET", "/v1/venues/spoke-a", "", {}, b"", now=begins + 5)
     told = world.session.http.get("/v1/venues/spoke-a", headers=headers).json()
     world.is_problem(told, "key-not-valid", 401)
@@ -224,7 +224,7 @@ def test_a_keys_time_is_told_to_who_has_it_alone(world: World) -> None:
     """A stranger who knows the key's name alone learns that his signature is none."""
     key = Signer()
     begins = world.clock() + 1000
-    kid = add(world, SPOKE_A, key, not_before=begins)["kid"]
+    kid = add(world, VENUE_A, key, not_before=begins)["kid"]
     headers = RequestSigner(Signer().key, "hub-1").sign("GET", "/v1/venues/spoke-a", "", {}, b"", now=world.clock())
     name = next(name for name in headers if name.lower() == "signature-input")
     headers[name] = re.sub('keyid="[0-9a-f]+"', f'keyid="{kid}"', headers[name])

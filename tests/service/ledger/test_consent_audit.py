@@ -16,11 +16,11 @@ from sqlalchemy import Connection, update
 from tests.support.hubs import Signer
 from tests.support.ledgers import DATABASES, World, fresh_url, snapshot_at, started
 from tests.support.toy import Tree
-from zkmargin.circuits.schema import StatementModel, validate
-from zkmargin.circuits.statement import from_model
+from zkmargin.circuits.documents.statement import StatementModel, statement_from_model
+from zkmargin.circuits.schema import validate
 from zkmargin.service.client.signing import RequestSigner
 from zkmargin.service.http.proving import proved_of
-from zkmargin.service.http.routes.models import WithdrawalBody
+from zkmargin.service.http.routes.accounts import WithdrawalBody
 from zkmargin.service.ledger import accounts, audit, callers, credits, epochs, events, portfolio, venues
 from zkmargin.service.ledger.answers import Parts
 from zkmargin.service.ledger.changes import Expired, Recommitted, Released
@@ -28,7 +28,7 @@ from zkmargin.service.ledger.context import Ledger
 from zkmargin.service.store import tables
 from zkmargin.service.store.rows import AccountRow, CreditRow, every, find, one
 
-ALICE, SPOKE = "account/alice", "venue/spoke-a"
+ALICE, VENUE = "account/alice", "venue/spoke-a"
 Forge = Callable[[Ledger, Connection], None]
 
 
@@ -39,8 +39,8 @@ def world(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFacto
         s.venue("spoke-a")
         for name in ("alice", "bob"):
             s.account(name)
-        credit = s.ok(SPOKE, "POST", "/v1/credits", s.credit_body("alice", made.snapshot, spoke="spoke-a", amount="90"))
-        s.ok(SPOKE, "POST", f"/v1/credits/{credit['credit']}/consume", {"sequence": 1, "amount": "40"})
+        credit = s.ok(VENUE, "POST", "/v1/credits", s.credit_body("alice", made.snapshot, venue="spoke-a", amount="90"))
+        s.ok(VENUE, "POST", f"/v1/credits/{credit['credit']}/consume", {"sequence": 1, "amount": "40"})
         yield made
 
 
@@ -214,7 +214,7 @@ def test_an_event_backdated_into_the_time_of_a_retired_key_is_found(
     snapshot = snapshot_at(world.clock())
     s.ok(ALICE, "POST", "/v1/accounts/alice/epochs")
     body = s.withdrawal_body("alice", snapshot, instrument="QUOTE-0", quantity="10")
-    stated = from_model(validate(StatementModel, body["statement"], name="statement"))
+    stated = statement_from_model(validate(StatementModel, body["statement"], name="statement"))
     stolen = body | s.authorised(stated, body["proof"], by="account/spare")
 
     def forge(at: int, request: Tree) -> Forge:

@@ -50,7 +50,7 @@ def prepared(hub: Hub, port: int) -> dict[str, Any]:
         session.publish(snapshot)
         session.venue("spoke-a")
         session.account("alice")
-        return session.credit_body("alice", snapshot, spoke="spoke-a", amount="300")
+        return session.credit_body("alice", snapshot, venue="spoke-a", amount="300")
 
 
 def test_what_one_host_answers_every_other_knows_at_once(hub: Hub, tmp_path: Path) -> None:

@@ -47,10 +47,10 @@ def test_insolvent_by_category_is_refused_and_cash_in_hand_is_not(world: World) 
     s.ok(OPS, "POST", "/v1/accounts/alice/deposits", ether)
     for election in ("eth", "none"):
         with pytest.raises(NotSolvent):
-            s.credit_body("alice", snap, spoke="v", amount="9000", elections={"emode": election})
+            s.credit_body("alice", snap, venue="v", amount="9000", elections={"emode": election})
     cash = {"instrument": "QUOTE-0", "quantity": "20000", "reference": "r-2"}
     s.ok(OPS, "POST", "/v1/accounts/alice/deposits", cash)
-    body = s.credit_body("alice", snap, spoke="v", amount="20000", elections={"emode": "eth"})
+    body = s.credit_body("alice", snap, venue="v", amount="20000", elections={"emode": "eth"})
     path = f"{CREDITS}/{s.ok(VENUE, 'POST', CREDITS, body)['credit']}"
     s.ok(VENUE, "POST", f"{path}/consume", {"sequence": 1, "amount": "20000"})
     rule = build(snap, Terms("initial", Fraction(1), 3600)).elect({"emode": "eth"})
@@ -60,4 +60,4 @@ def test_insolvent_by_category_is_refused_and_cash_in_hand_is_not(world: World) 
         nets.append(min(solvency.net_margin(rule, s.opening("alice", snap)[0].lots)))
     assert nets == sorted(nets)
     assert nets[0] >= 0
-    s.proof("alice", snap, spoke="v", amount="0", elections={"emode": "eth"})
+    s.proof("alice", snap, venue="v", amount="0", elections={"emode": "eth"})

@@ -95,7 +95,7 @@ def test_a_book_is_taken_over_and_then_lives_as_any_other(world: World) -> None:
         {"instrument": CASH, "quantity": "1000", "reference": "r"},
     )
     assert s.ok(
-        "venue/spoke-a", "POST", "/v1/credits", s.credit_body("alice", world.snapshot, spoke="spoke-a", amount="10")
+        "venue/spoke-a", "POST", "/v1/credits", s.credit_body("alice", world.snapshot, venue="spoke-a", amount="10")
     )
     assert found(world) == []
 

@@ -33,7 +33,7 @@ ALICE, VENUE, CREDITS = "account/alice", "venue/spoke-a", "/v1/credits"
 @pytest.fixture(params=DATABASES)
 def world(request: pytest.FixtureRequest, tmp_path: Any, monkeypatch: pytest.MonkeyPatch) -> Iterator[World]:
     """A hub whose server does not look at its head by itself, so that a test does."""
-    monkeypatch.setattr("zkmargin.service.http.hub_role.HEAD_SECONDS", 3600)
+    monkeypatch.setattr("zkmargin.service.http.roles.hub.HEAD_SECONDS", 3600)
     with fresh_url(request.param, tmp_path) as url, started(url) as made:
         made.session.venue("spoke-a")
         made.session.account("alice")
@@ -192,7 +192,7 @@ def shown(world: World, credit: str) -> list[Callable[[], Tree]]:
 
 def test_entries_are_shown_under_the_newest_key_and_stay_the_same_credit(world: World) -> None:
     s = world.session
-    body = s.credit_body("alice", world.snapshot, spoke="spoke-a", amount="10")
+    body = s.credit_body("alice", world.snapshot, venue="spoke-a", amount="10")
     issued = s.ok(VENUE, "POST", CREDITS, body)
     held = entry_of(world, issued)
     stored = world.digest()
@@ -223,7 +223,7 @@ def test_a_stored_entry_of_nobodys_key_is_not_signed_anew(world: World) -> None:
     from zkmargin.service.ledger import renewal
 
     s = world.session
-    issued = s.ok(VENUE, "POST", CREDITS, s.credit_body("alice", world.snapshot, spoke="spoke-a", amount="10"))
+    issued = s.ok(VENUE, "POST", CREDITS, s.credit_body("alice", world.snapshot, venue="spoke-a", amount="10"))
     false = sign_credit_entry(entry_of(world, issued), Signer().key)
     setup.rotate_signing_key(world.ledger)
 

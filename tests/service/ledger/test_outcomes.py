@@ -35,7 +35,7 @@ from zkmargin.service.refusals import (
 )
 
 KEY, DIGEST, CALLER = "k-1", b"\x01" * 32, "venue/spoke-a"
-OPS, ALICE, SPOKE_A = "operator/ops", "account/alice", "venue/spoke-a"
+OPS, ALICE, VENUE_A = "operator/ops", "account/alice", "venue/spoke-a"
 
 
 @pytest.fixture(scope="module", params=DATABASES)
@@ -362,11 +362,11 @@ def test_every_call_repeats_its_refusal_and_its_answer(
             s.ok(OPS, "POST", f"/v1/venues/spoke-a/{state}")
         s.ok(OPS, "POST", "/v1/breakers/close", {"scope": "venue/spoke-b"})
         kids = [
-            s.ok(SPOKE_A, "POST", "/v1/keys", {"key": Signer().public, "not_before": world.clock()})["kid"]
+            s.ok(VENUE_A, "POST", "/v1/keys", {"key": Signer().public, "not_before": world.clock()})["kid"]
             for _ in range(2)
         ]
         world.clock.now += 1
-        s.ok(SPOKE_A, "POST", f"/v1/keys/{kids[0]}/retire")
+        s.ok(VENUE_A, "POST", f"/v1/keys/{kids[0]}/retire")
         s.ok(OPS, "POST", f"/v1/keys/{kids[1]}/revoke")
         assert s.operations == changes(templates)
         assert len(s.operations) > 20

@@ -27,7 +27,7 @@ from tests.support.servers import SERVE, Caller, ServerProcess, call
 from tests.support.toy import Tree
 from zkmargin.circuits.snapshot import Snapshot
 
-SPOKE, OPS = "venue/spoke-a", "operator/ops"
+VENUE, OPS = "venue/spoke-a", "operator/ops"
 #: Short, so that the tests are; a stopped server's transaction lives no longer than IDLE.
 LOCK, IDLE, CLAIM = 1.0, 3.0, 1
 BROKEN = ("-m", "tests.support.broken_hub")
@@ -72,7 +72,7 @@ class Pair:
         assert process is not None
 
         def ask() -> None:
-            told["status"], told["answer"] = self.caller(SPOKE, 0).once("POST", "/v1/credits", body, key)
+            told["status"], told["answer"] = self.caller(VENUE, 0).once("POST", "/v1/credits", body, key)
 
         asking = threading.Thread(target=ask)
         with psycopg.connect(self.hub.url) as other, psycopg.connect(self.hub.url, autocommit=True) as watch:
@@ -138,10 +138,10 @@ def refused_then_woken(two: Pair) -> tuple[tuple[int, str], tuple[int, Any], int
     frozen any more, and the first server wakes. What the retry was told, what the first try was, credits booked.
     """
     account, key = two.account(), secrets.token_hex(8)
-    body = two.session.credit_body(account, two.snapshot, spoke="spoke-a", amount="300")
-    with two.stopped(CLAIMING, [SPOKE, key], body, key) as told:
+    body = two.session.credit_body(account, two.snapshot, venue="spoke-a", amount="300")
+    with two.stopped(CLAIMING, [VENUE, key], body, key) as told:
         two.session.ok(OPS, "POST", f"/v1/accounts/{account}/freeze")
-        status, answer, _ = two.caller(SPOKE, 1).until_answered("POST", "/v1/credits", body, key)
+        status, answer, _ = two.caller(VENUE, 1).until_answered("POST", "/v1/credits", body, key)
         two.session.ok(OPS, "POST", f"/v1/accounts/{account}/unfreeze")
     return (status, answer["code"]), (told["status"], told["answer"].get("code")), len(two.credits(account))
 
@@ -160,9 +160,9 @@ def test_without_the_record_of_refusals_it_does(tmp_path: Path, monkeypatch: pyt
 
 def test_a_server_paused_in_its_booking_is_overtaken_and_tells_the_same_credit(two: Pair) -> None:
     account, key = two.account(), secrets.token_hex(8)
-    body = two.session.credit_body(account, two.snapshot, spoke="spoke-a", amount="300")
+    body = two.session.credit_body(account, two.snapshot, venue="spoke-a", amount="300")
     with two.stopped(BOOKING, [account], body, key) as told:
-        other = two.caller(SPOKE, 1)
+        other = two.caller(VENUE, 1)
         status, answer = other.once("POST", "/v1/credits", body, key)
         assert (status, answer["code"]) == (409, "request-in-progress")
         status, credit, _ = other.until_answered("POST", "/v1/credits", body, key)
@@ -174,12 +174,12 @@ def test_a_server_paused_in_its_booking_is_overtaken_and_tells_the_same_credit(t
 
 def test_a_stopped_server_that_holds_the_log_blocks_bookings_for_seconds_and_readiness_says_so(two: Pair) -> None:
     accounts = [two.account() for _ in range(2)]
-    bodies = [two.session.credit_body(name, two.snapshot, spoke="spoke-a", amount="300") for name in accounts]
+    bodies = [two.session.credit_body(name, two.snapshot, venue="spoke-a", amount="300") for name in accounts]
     assert two.ready(1)
     with two.stopped("SELECT 1 FROM log_state FOR UPDATE", [], bodies[0], secrets.token_hex(8)) as told:
         begin, answers = time.monotonic(), list[tuple[int, Any]]()
         booking = threading.Thread(
-            target=lambda: answers.append(two.caller(SPOKE, 1).once("POST", "/v1/credits", bodies[1], "other"))
+            target=lambda: answers.append(two.caller(VENUE, 1).once("POST", "/v1/credits", bodies[1], "other"))
         )
         booking.start()
         time.sleep(1.01)  # what readiness saw before is forgotten
@@ -200,13 +200,13 @@ def test_one_request_sent_twice_at_once_beside_a_rival_is_told_one_thing(two: Pa
     """At both servers, at random distances, while a deposit moves the account on: booked and told to both, or not."""
     account, rng, seen = two.account(), Random(8), set[int | str]()
     for number in range(10):
-        body = two.session.credit_body(account, two.snapshot, spoke="spoke-a", amount="10")
+        body = two.session.credit_body(account, two.snapshot, venue="spoke-a", amount="10")
         key, before = secrets.token_hex(8), len(two.credits(account))
         told: list[tuple[int, Any]] = []
 
         def ask(server: int, delay: float, body: Tree = body, key: str = key, told: list[Any] = told) -> None:
             time.sleep(delay)
-            status, answer, _ = two.caller(SPOKE, server).until_answered("POST", "/v1/credits", body, key)
+            status, answer, _ = two.caller(VENUE, server).until_answered("POST", "/v1/credits", body, key)
             told.append((status, answer.get("code"), answer.get("credit")))
 
         tries = [threading.Thread(target=ask, args=(server, rng.uniform(0, 0.03))) for server in (0, 1)]

@@ -25,7 +25,7 @@ from sqlalchemy import text
 from tests.support.hubs import Hub, sqlite_url
 from tests.support.ledgers import World, started
 from zkmargin.circuits.errors import MalformedInput
-from zkmargin.service.http.hub_role import expect_servable
+from zkmargin.service.ledger.configured import expect_servable
 from zkmargin.service.refusals import Conflict, Unavailable
 from zkmargin.service.settings import Settings
 from zkmargin.service.store import database as databases

@@ -17,9 +17,9 @@ from sqlalchemy.exc import OperationalError
 
 from tests.support.ledgers import DATABASES, fresh_url
 from zkmargin.circuits.errors import CorruptData, MalformedInput, StatementMismatch
-from zkmargin.service.http.hub_role import open_ledger
 from zkmargin.service.keys.vault import Vault, new_key, parse_keys, vault
 from zkmargin.service.ledger import idempotency
+from zkmargin.service.ledger.configured import open_ledger
 from zkmargin.service.ledger.context import Ledger
 from zkmargin.service.refusals import Conflict, Unavailable
 from zkmargin.service.settings import Settings

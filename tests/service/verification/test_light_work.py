@@ -11,12 +11,14 @@ import pytest
 
 from tests.service.verification.test_workers import batches, with_pool
 from tests.support.services import Tree, fresh_snapshot, job, request
-from zkmargin.circuits import snapshot, statement
+from zkmargin.circuits import statement
+from zkmargin.circuits.documents.snapshot import snapshot_from_bytes
+from zkmargin.circuits.documents.statement import statement_from_bytes
 from zkmargin.circuits.rules import work
 from zkmargin.service.errors import Overloaded, TooExpensive
-from zkmargin.service.http.routes.proof_models import MAX_SNAPSHOTS
-from zkmargin.service.verification import budget, pool, worker
-from zkmargin.service.verification.jobs import Again, BodyJob, Done, Envelope, Job, Later, Missing, Reply, Verdict
+from zkmargin.service.http.routes.proofs.schemas import MAX_SNAPSHOTS
+from zkmargin.service.verification import budget, cases, parsed, pool, worker
+from zkmargin.service.verification.jobs import Again, Answer, BodyJob, Done, Envelope, Job, Later, Missing, Reply
 from zkmargin.service.verification.pool import VerifierPool
 
 
@@ -27,7 +29,7 @@ def under(multiplier: str, *, spoiled: bool = False) -> Tree:
     tree["statement"]["multiplier"] = multiplier
     if spoiled:
         tree["statement"]["overlays"] = ["nonesuch"]
-    tree["proof"]["statement"] = statement.from_bytes(json.dumps(tree["statement"]).encode()).digest.hex()
+    tree["proof"]["statement"] = statement_from_bytes(json.dumps(tree["statement"]).encode()).digest.hex()
     return tree
 
 
@@ -45,7 +47,7 @@ def counted(monkeypatch: pytest.MonkeyPatch) -> list[int]:
     return built
 
 
-def run(here: worker.Judge, jobs: list[Job], *, heavy: bool = False) -> list[Reply]:
+def run(here: worker.Worker, jobs: list[Job], *, heavy: bool = False) -> list[Reply]:
     return here.run([Envelope(j, heavy=heavy) for j in jobs])
 
 
@@ -54,7 +56,7 @@ def test_statements_of_other_terms_do_not_multiply_the_work_of_a_light_batch(mon
     steps = work.steps(fresh_snapshot(), "maintenance", ())
     assert steps is not None
     monkeypatch.setattr(budget, "LIGHT_STEPS", 3 * steps)
-    built, here = counted(monkeypatch), worker.Judge()
+    built, here = counted(monkeypatch), worker.Worker()
     jobs: list[Job] = [body(under(f"1.{i:03}1")) for i in range(8)]
     rounds = 0
     while jobs:
@@ -72,7 +74,7 @@ def test_statements_of_other_terms_do_not_multiply_the_work_of_a_light_batch(mon
 
 
 def test_refusals_to_compile_do_not_multiply_either(monkeypatch: pytest.MonkeyPatch) -> None:
-    built, here = counted(monkeypatch), worker.Judge()
+    built, here = counted(monkeypatch), worker.Worker()
     replies = run(here, [body(under("1.5", spoiled=True)) for _ in range(6)])
     assert len(built) == 1
     for reply in replies:
@@ -83,7 +85,7 @@ def test_a_call_of_many_may_ask_for_so_many_systems(monkeypatch: pytest.MonkeyPa
     steps = work.steps(fresh_snapshot(), "maintenance", ())
     assert steps is not None
     monkeypatch.setattr(budget, "HEAVY_STEPS", 3 * steps)
-    built, here = counted(monkeypatch), worker.Judge()
+    built, here = counted(monkeypatch), worker.Worker()
 
     def many(count: int) -> BodyJob:
         items = [{k: under(f"1.{i:03}2")[k] for k in ("statement", "proof")} for i in range(count)]
@@ -99,11 +101,11 @@ def test_a_call_of_many_may_ask_for_so_many_systems(monkeypatch: pytest.MonkeyPa
 
 
 def test_a_large_body_is_not_even_parsed_in_the_light_lane(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(worker, "parse_body", lambda _: pytest.fail("parsed"))
-    padded = BodyJob(b'{"a":' + b" " * worker.HEAVY_BYTES + b"1}")
-    assert run(worker.Judge(), [padded]) == [Later()]
+    monkeypatch.setattr(cases, "parse_body", lambda _: pytest.fail("parsed"))
+    padded = BodyJob(b'{"a":' + b" " * budget.HEAVY_BYTES + b"1}")
+    assert run(worker.Worker(), [padded]) == [Later()]
     with pytest.raises(pytest.fail.Exception):  # the control: a small one is
-        run(worker.Judge(), [BodyJob(b"{}")])
+        run(worker.Worker(), [BodyJob(b"{}")])
 
 
 def test_overlays_make_work_heavy(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -114,11 +116,11 @@ def test_overlays_make_work_heavy(monkeypatch: pytest.MonkeyPatch) -> None:
     }
     tree["statement"] |= {
         "overlays": ["x"],
-        "snapshot": snapshot.from_bytes(json.dumps(tree["snapshot"]).encode()).digest.hex(),
+        "snapshot": snapshot_from_bytes(json.dumps(tree["snapshot"]).encode()).digest.hex(),
     }
     del tree["attestation"]
-    built, here = counted(monkeypatch), worker.Judge()
-    assert len(body(tree).body) < worker.HEAVY_BYTES
+    built, here = counted(monkeypatch), worker.Worker()
+    assert len(body(tree).body) < budget.HEAVY_BYTES
     assert run(here, [body(tree)]) == [Later()]
     assert built == []
     monkeypatch.setattr(budget, "LIGHT_STEPS", 2**40)  # the control
@@ -130,21 +132,21 @@ def test_a_rule_of_somebody_elses_is_heavy_until_it_is_compiled() -> None:
     tree = request()
     tree["snapshot"]["rule"] = {"id": "someone/1", "parameters": {}}
     tree["statement"] |= {
-        "rule": "someone/1", "snapshot": snapshot.from_bytes(json.dumps(tree["snapshot"]).encode()).digest.hex()
+        "rule": "someone/1", "snapshot": snapshot_from_bytes(json.dumps(tree["snapshot"]).encode()).digest.hex()
     }  # fmt: skip
     del tree["attestation"]
-    assert run(worker.Judge(), [body(tree)]) == [Later()]
-    assert isinstance(run(worker.Judge(), [body(tree)], heavy=True)[0], Done)
+    assert run(worker.Worker(), [body(tree)]) == [Later()]
+    assert isinstance(run(worker.Worker(), [body(tree)], heavy=True)[0], Done)
 
 
 def test_memory_of_what_strangers_sent_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
-    here = worker.Judge(keep=100)
-    monkeypatch.setattr(worker, "KEPT_BYTES", 3 * len(fresh_snapshot().to_bytes()))
+    here = worker.Worker(keep=100)
+    monkeypatch.setattr(parsed, "KEPT_BYTES", 3 * len(fresh_snapshot().to_bytes()))
     for time in range(10):
         tree = request()
         tree["snapshot"]["time"] = 1_700_000_000 + time
         run(here, [body(tree)])
-        assert 1 <= len(here.snapshots) == len(here.sizes) <= 3
+        assert 1 <= len(here.snapshots) <= 3
     steps = work.steps(fresh_snapshot(), "maintenance", ())
     assert steps is not None
     monkeypatch.setattr(budget, "COMPILED_STEPS", 2 * steps)
@@ -168,8 +170,8 @@ def refused(number: int, how: str) -> Tree:
             tree["statement"]["elections"] = {"nonesuch": "x"}
         case "overlays":
             tree["snapshot"]["rule"]["overlays"] = {"nobody": [{"type": "nonesuch"}]}
-    tree["statement"]["snapshot"] = snapshot.from_bytes(json.dumps(tree["snapshot"]).encode()).digest.hex()
-    tree["proof"]["statement"] = statement.from_bytes(json.dumps(tree["statement"]).encode()).digest.hex()
+    tree["statement"]["snapshot"] = snapshot_from_bytes(json.dumps(tree["snapshot"]).encode()).digest.hex()
+    tree["proof"]["statement"] = statement_from_bytes(json.dumps(tree["statement"]).encode()).digest.hex()
     return tree
 
 
@@ -183,7 +185,7 @@ def test_snapshots_that_refusals_hold_are_bounded_in_bytes(how: str, monkeypatch
 
     def kept() -> int:
         statement.forget_compiled()
-        here, most = worker.Judge(), 0
+        here, most = worker.Worker(), 0
         for number in range(12):
             run(here, [body(refused(number, how))])
             most = max(most, statement._compiled.cache_info().currsize)
@@ -201,7 +203,7 @@ def test_refusals_do_not_push_out_what_counts_as_compiled(how: str, monkeypatch:
     """They took the library's room and not the budget's: a light batch then compiled 32 systems as if it had them."""
     steps = work.steps(fresh_snapshot(), "maintenance", ())
     assert steps is not None
-    built, here = counted(monkeypatch), worker.Judge()
+    built, here = counted(monkeypatch), worker.Worker()
     monkeypatch.setattr(budget, "LIGHT_STEPS", 2 * steps)
     ours: list[Job] = [body(under(f"1.{i:03}7")) for i in range(4)]
     for j in ours:
@@ -225,19 +227,19 @@ def test_a_call_names_few_snapshots_and_gets_all_of_them() -> None:
         documents = [json.dumps(tree["snapshot"]).encode() for tree in trees]
         return (
             BodyJob(json.dumps({"items": items}).encode(), many=True),
-            {snapshot.from_bytes(document).digest: document for document in documents},
+            {snapshot_from_bytes(document).digest: document for document in documents},
         )
 
     job, _ = many(MAX_SNAPSHOTS + 1)
-    assert isinstance(run(worker.Judge(), [job], heavy=True)[0], TooExpensive)
+    assert isinstance(run(worker.Worker(), [job], heavy=True)[0], TooExpensive)
     job, documents = many(MAX_SNAPSHOTS)
-    here = worker.Judge(keep=1)
+    here = worker.Worker(keep=1)
     (asked,) = run(here, [job], heavy=True)
     assert isinstance(asked, Missing)
     assert set(asked.digests) == set(documents)
     (told,) = here.run([Envelope(job, documents, heavy=True)])
     assert isinstance(told, Done)
-    assert [type(result) for result in told.results] == [Verdict] * MAX_SNAPSHOTS
+    assert [type(result) for result in told.results] == [Answer] * MAX_SNAPSHOTS
 
 
 def test_a_light_batch_holds_so_many_bytes_and_few_heavy_jobs_wait(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -267,7 +269,7 @@ def test_a_light_batch_holds_so_many_bytes_and_few_heavy_jobs_wait(monkeypatch: 
             await pool.submit(long)
         # One that is found to be heavy has no more room there than one that says so, and light ones have theirs.
         with pytest.raises(Overloaded):
-            await pool.submit(BodyJob(b" " * (worker.HEAVY_BYTES + 1)))
+            await pool.submit(BodyJob(b" " * (budget.HEAVY_BYTES + 1)))
         assert (await pool.verify(job(tree))).valid
         gate.set()
         await asyncio.gather(*heavy)

@@ -16,7 +16,7 @@ from tests.support.services import false_proof, fresh_snapshot, job, request
 from zkmargin.circuits.errors import MalformedInput, ProofRejected
 from zkmargin.service.errors import NotReady, Overloaded, UnknownSnapshot
 from zkmargin.service.verification import budget, worker
-from zkmargin.service.verification.jobs import BodyJob, Done, Envelope, Later, Missing, Verdict
+from zkmargin.service.verification.jobs import Answer, BodyJob, Done, Envelope, Later, Missing
 from zkmargin.service.verification.pool import VerifierPool
 from zkmargin.service.verification.snapshots import SnapshotStore
 
@@ -57,10 +57,10 @@ def test_concurrent_requests_share_one_check_and_a_bad_proof_hurts_only_itself()
                 assert result.field is not None
                 assert result.field.startswith("proof" if i == 7 else "statement")
                 continue
-            assert isinstance(result, Verdict)
+            assert isinstance(result, Answer)
             assert result.valid == (i != 5)
         bad = results[5]
-        assert isinstance(bad, Verdict)
+        assert isinstance(bad, Answer)
         assert isinstance(bad.failed, ProofRejected)
         # Nothing tells the place in a batch that others share.
         assert (bad.failed_check, bad.failed.field) == ("proof", "proof")
@@ -101,7 +101,7 @@ def test_a_snapshot_is_sent_again_where_it_is_missing() -> None:
     with_pool(use, VerifierPool(lookup=lookup))
 
 
-def test_a_killed_process_is_replaced_and_its_batch_judged_again() -> None:
+def test_a_killed_process_is_replaced_and_its_batch_verified_again() -> None:
     async def use(pool: VerifierPool) -> None:
         (pid,) = pool.pids
         # Stopped first, so that the batch is surely in the process when it dies.
@@ -137,10 +137,10 @@ def test_a_process_that_hangs_is_replaced() -> None:
 
 
 def test_heavy_work_comes_back_and_never_takes_the_last_process(monkeypatch: pytest.MonkeyPatch) -> None:
-    here = worker.Judge()
+    here = worker.Worker()
     by_digest = job(request(), with_snapshot=False)
     documents: dict[bytes, bytes | None] = {fresh_snapshot().digest: fresh_snapshot().to_bytes()}
-    monkeypatch.setattr(worker, "HEAVY_BYTES", 100)
+    monkeypatch.setattr(budget, "HEAVY_BYTES", 100)
     assert here.run([Envelope(job(request())), Envelope(by_digest, documents)]) == [Later(), Later()]
     monkeypatch.setattr(budget, "LIGHT_STEPS", 500)
     assert isinstance(here.run([Envelope(by_digest)])[0], Missing)
@@ -170,7 +170,7 @@ def test_heavy_work_comes_back_and_never_takes_the_last_process(monkeypatch: pyt
         gate.set()
         for task in heavy:
             result = (await task).results[0]
-            assert isinstance(result, Verdict)
+            assert isinstance(result, Answer)
             assert result.valid
 
     with_pool(use, Gated(processes=2))
@@ -190,7 +190,7 @@ def test_a_job_that_kills_every_process_is_given_up_and_its_neighbours_are_not()
             *(pool.verify(j) for j in (job(request()), poison, job(request()))), return_exceptions=True
         )
         assert isinstance(results[1], Overloaded)
-        assert [isinstance(r, Verdict) and r.valid for r in results] == [True, False, True]
+        assert [isinstance(r, Answer) and r.valid for r in results] == [True, False, True]
 
     with_pool(use, Poisoned(batch_wait=0.005))
 

@@ -12,7 +12,8 @@ from tests.vectors.cases import Cases, text, without
 from tests.vectors.seed import HUB, signing_key
 from tests.vectors.tokens import MALFORMED, REJECTED, bad_tokens, document, token
 from tests.vectors.topics.purposes import CREDIT, OUT, PURPOSES, SHOW, TRADE, VERSION_1, leg, stated
-from zkmargin.circuits import canonical, statement
+from zkmargin.circuits import canonical
+from zkmargin.circuits.documents.statement import statement_from_bytes
 from zkmargin.service.keys import signing, signing_keys
 from zkmargin.service.vectors.case import Tree
 from zkmargin.verifier.facts.attestation import TOKEN_TYPE as ATTESTATION_TYPE
@@ -28,7 +29,7 @@ HEADER = {"alg": "EdDSA", "typ": TOKEN_TYPE}
 
 def digest_of(tree: Tree) -> bytes:
     """The digest of a statement."""
-    return statement.from_bytes(canonical.canonical_bytes(tree)).digest
+    return statement_from_bytes(canonical.canonical_bytes(tree)).digest
 
 
 def consent_to(tree: Tree) -> Authorisation:

@@ -9,19 +9,11 @@ from collections.abc import Callable
 from dataclasses import replace
 from hashlib import sha256
 
+from tests.support.cheating import Attempt, Lie
 from tests.vectors.accounts import ACCOUNTS, Account, opened
 from tests.vectors.cases import Cases, text
-from tests.vectors.seed import Stream
 from tests.vectors.topics.proofs import case, snapshot_ref
-from tests.vectors.weak import (
-    Attempt,
-    CheatingProver,
-    KnownSrs,
-    Lie,
-    WeakTranscript,
-    attempt,
-    prove_weakly,
-)
+from tests.vectors.weak import WeakTranscript, attempt, cheat, known_srs, prove_weakly
 from zkmargin.circuits.statement import Statement
 from zkmargin.prover.commitment import CommitmentKey, Opening
 from zkmargin.verifier.curve import encode_g1
@@ -43,11 +35,10 @@ def write(cases: Cases) -> None:
     _control(cases)
     _transcripts(cases)
     _other_srs(cases)
-    for flag, comment, cheat in FALSE_WITNESSES:
+    for flag, comment, false_witness in FALSE_WITNESSES:
         for lie in Lie:
-            stated, made, account = cheat()
-            label = f"{flag}/{lie.name}"
-            proof = CheatingProver(made, lie, Stream(f"cheat/{label}").scalars).prove()
+            stated, made, account = false_witness()
+            proof = cheat(made, lie, f"{flag}/{lie.name}")
             given = case(text(stated), snapshot_ref(cases, account), proof)
             cases.invalid("verify", given, flag, REJECTED, f"{comment}; {lie.value}")
 
@@ -55,9 +46,9 @@ def write(cases: Cases) -> None:
 def _control(cases: Cases) -> None:
     """The cheating prover with nothing to hide makes a proof that holds, so its refusals are not for its clumsiness."""
     account = ACCOUNTS["cross"]
-    made, _ = attempt(account, account.statement())
+    made = attempt(account, account.statement())
     for lie in Lie:
-        proof = CheatingProver(made, lie, Stream(f"cheat/control/{lie.name}").scalars).prove()
+        proof = cheat(made, lie, f"control/{lie.name}")
         given = case(text(account.statement_tree()), snapshot_ref(cases, "cross"), proof)
         cases.valid("verify", given, f"control: an honest witness; {lie.value}, by nothing")
     proof = prove_weakly(account, account.statement(), "control")
@@ -88,7 +79,7 @@ def _transcripts(cases: Cases) -> None:
 
 def _other_srs(cases: Cases) -> None:
     account = ACCOUNTS["cross"]
-    srs = KnownSrs(account.domain)
+    srs = known_srs(account.domain)
     key = CommitmentKey(srs, account.domain, srs.powers_g1, srs.lagrange(account.domain))
     for commitment, comment in (
         (account.commitment, "the account's own commitment"),
@@ -110,18 +101,19 @@ def _account() -> Account:
 
 def slack_of(account: Account, stated: Statement) -> tuple[Attempt, int, int]:
     """The best false witness of an insolvent statement, its most negative variable and the value."""
-    made, values = attempt(account, stated)
-    worst = min(range(len(values)), key=values.__getitem__)
-    if values[worst] >= 0:
+    made = attempt(account, stated)
+    worst = min(range(len(made.values)), key=made.values.__getitem__)
+    if made.values[worst] >= 0:
         raise ValueError("the statement is true")
-    return made, worst, values[worst]
+    return made, worst, made.values[worst]
 
 
 def limb_out_of_range() -> Cheat:
     """The missing slack as one limb outside the table: every row holds, the range does not."""
     account = _account()
     made, variable, value = slack_of(account, account.statement(amount=TOO_MUCH))
-    return account.statement_tree(amount=TOO_MUCH), made.with_limb(variable, value), "cross"
+    false = made.with_limb(made.limb(variable), scalar(value)).recounted()
+    return account.statement_tree(amount=TOO_MUCH), false, "cross"
 
 
 def negative_slack() -> Cheat:
@@ -134,7 +126,7 @@ def negative_slack() -> Cheat:
 def wrong_multiplicity() -> Cheat:
     """One count moved from an entry to another."""
     account = _account()
-    made, _ = attempt(account, account.statement())
+    made = attempt(account, account.statement())
     counts = [made.counts[0] - ONE, made.counts[1] + ONE, *made.counts[2:]]
     return account.statement_tree(), replace(made, counts=counts), "cross"
 
@@ -148,7 +140,7 @@ def hidden_position() -> Cheat:
         account.domain, (*opening.lots, *[0] * (account.domain - len(opening.lots) - 1), 1), opening.blinding
     )
     commitment = encode_g1(hidden.commitment_point()).hex()
-    made, _ = attempt(account, account.statement(commitment=commitment))
+    made = attempt(account, account.statement(commitment=commitment))
     return account.statement_tree(commitment=commitment), replace(made, positions=positions), "cross"
 
 
@@ -157,7 +149,7 @@ def unrelated_words() -> Cheat:
     account = _account()
     lots = account.opening.lots
     richer = Opening(account.domain, (lots[0] + 1, *lots[1:]), (ZERO, ZERO))
-    made, _ = attempt(account, account.statement(amount=TOO_MUCH), held=richer)
+    made = attempt(account, account.statement(amount=TOO_MUCH), held=richer)
     return account.statement_tree(amount=TOO_MUCH), made, "cross"
 
 

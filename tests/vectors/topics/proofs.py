@@ -11,11 +11,12 @@ from py_arkworks_bls12381 import G1Point
 from tests.vectors.accounts import ACCOUNTS, EXPIRY, NOW
 from tests.vectors.cases import Cases, text
 from tests.vectors.topics.encodings import compressed, off_curve, outside_subgroup
+from zkmargin.circuits.documents.snapshot import snapshot_from_bytes
 from zkmargin.circuits.layout import Layout
 from zkmargin.circuits.system import FIELD_ORDER
 from zkmargin.service.vectors.case import Tree
 from zkmargin.service.vectors.eip2537 import BASE_FIELD
-from zkmargin.verifier.argument.v1.wire import HEADER_BYTES, point_names, scalar_names
+from zkmargin.verifier.argument.v1.encoding import HEADER_BYTES, point_names, scalar_names
 from zkmargin.verifier.curve import G1_BYTES, G1_INFINITY, decode_g1, encode_g1
 from zkmargin.verifier.field import SCALAR_BYTES
 
@@ -299,9 +300,9 @@ def _other_snapshots(cases: Cases) -> None:
     twin = cases.library.put("snapshot-equal-prefix", equal_prefix(account.tree, account.snapshot.digest))
     given = case(stated, twin, proof)
     cases.invalid("verify", given, "EqualDigestPrefix", "statement-mismatch", "another snapshot, two equal bytes")
-    from zkmargin.circuits import canonical, snapshot
+    from zkmargin.circuits import canonical
 
-    digest = snapshot.from_bytes(canonical.canonical_bytes(cases.library.texts[twin[1:]])).digest.hex()
+    digest = snapshot_from_bytes(canonical.canonical_bytes(cases.library.texts[twin[1:]])).digest.hex()
     retold = account.statement_tree(snapshot=digest)
     given = case(text(retold), twin, proof)
     cases.invalid("verify", given, "OtherStatement", REJECTED, "the proof of equal prices under another snapshot")

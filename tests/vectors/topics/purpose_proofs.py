@@ -28,7 +28,7 @@ from tests.vectors.weak import prove_weakly
 from zkmargin.circuits import canonical
 from zkmargin.service.keys import signing, signing_keys
 from zkmargin.service.vectors.case import Tree
-from zkmargin.verifier.argument.v1.wire import HEADER_BYTES
+from zkmargin.verifier.argument.v1.encoding import HEADER_BYTES
 
 NAME, TITLE = "purpose-proofs", "Whole proofs of statements of version 2, and their purpose changed"
 REJECTED, MISMATCH, MALFORMED = "proof-rejected", "statement-mismatch", "malformed-input"
@@ -214,7 +214,7 @@ def _bound(cases: Cases) -> None:
 
 
 def _accounts(cases: Cases) -> None:
-    """What a spoke wants: proof and attestation together."""
+    """What a venue wants: proof and attestation together."""
     key = signing_key("hub")
     pem = cases.library.put("key-hub", signing_keys.public_pem(key).decode())
     fact = fact_of("cross")

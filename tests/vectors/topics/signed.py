@@ -1,4 +1,4 @@
-"""Signed documents: attestations, accounts as a spoke sees them, signed snapshots."""
+"""Signed documents: attestations, accounts as a venue sees them, signed snapshots."""
 
 from __future__ import annotations
 

@@ -8,6 +8,7 @@ from typing import Any
 from tests.vectors.accounts import ACCOUNTS
 from tests.vectors.cases import Cases, changed, text
 from tests.vectors.topics.proofs import HONEST, snapshot_ref
+from zkmargin.circuits.documents.snapshot import snapshot_from_bytes
 from zkmargin.circuits.layout import DOMAINS
 from zkmargin.service.vectors.case import Tree
 
@@ -109,12 +110,12 @@ def _refused_terms(cases: Cases) -> None:
 
 def _refused_rules(cases: Cases) -> None:
     """Parameters that a rule refuses: the statement names the very snapshot, so only the rule can."""
-    from zkmargin.circuits import canonical, snapshot
+    from zkmargin.circuits import canonical
 
     def refuse(name: str, path: str, value: Any, flag: str, code: str, comment: str) -> None:
         account = ACCOUNTS[name]
         tree = changed(account.tree, path, value)
-        digest = snapshot.from_bytes(canonical.canonical_bytes(tree)).digest.hex()
+        digest = snapshot_from_bytes(canonical.canonical_bytes(tree)).digest.hex()
         stated = account.statement_tree(snapshot=digest, rule=tree["rule"]["id"])
         cases.invalid("compile", {"statement": text(stated), "snapshot": text(tree)}, flag, code, comment)
 

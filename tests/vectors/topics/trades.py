@@ -8,7 +8,8 @@ from tests.vectors.accounts import ACCOUNTS
 from tests.vectors.cases import Cases, changed, text
 from tests.vectors.topics.proofs import snapshot_ref
 from tests.vectors.topics.purposes import CREDIT, OUT, SHOW, TRADE, leg, stated, terms
-from zkmargin.circuits import canonical, snapshot
+from zkmargin.circuits import canonical
+from zkmargin.circuits.documents.snapshot import snapshot_from_bytes
 from zkmargin.service.vectors.case import Tree
 
 NAME, TITLE = "trades", "Trades bound to a snapshot: what the legs take, and the limit"
@@ -72,7 +73,7 @@ def _thirds(cases: Cases) -> None:
     """A lot is worth 0.250333... to 33 decimals, a limit has at most 30: no limit is exactly it."""
     tree = changed(ACCOUNTS["cross"].tree, "instruments.3.mark", THIRDS)
     snap = cases.library.put("snapshot-thirds", tree)
-    digest = snapshot.from_bytes(canonical.canonical_bytes(tree)).digest.hex()
+    digest = snapshot_from_bytes(canonical.canonical_bytes(tree)).digest.hex()
     below, above = "0.250" + "3" * 27, "0.250" + "3" * 26 + "4"
     sold, bought = [leg("SPOT-3", "-0.001")], [leg("SPOT-3", "0.001"), leg("USD", "-0.26")]
 

@@ -171,7 +171,7 @@ def challenges_of(proof: str, name: str, **changes: object) -> list[str]:
     """The challenges of a proof, in order."""
     from zkmargin.circuits.statement import bind
     from zkmargin.verifier.argument.v1.challenges import replay
-    from zkmargin.verifier.argument.v1.wire import decode
+    from zkmargin.verifier.argument.v1.encoding import decode
     from zkmargin.verifier.field import encode_scalar
     from zkmargin.verifier.srs import ethereum
     from zkmargin.verifier.verify import instance_of

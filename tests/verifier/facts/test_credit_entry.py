@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 
 from tests.prover.test_documents import SNAPSHOT
 from zkmargin.circuits import canonical
+from zkmargin.circuits.documents.snapshot import snapshot_from_bytes
 from zkmargin.circuits.errors import (
     MalformedInput,
     SignatureRejected,
@@ -20,7 +21,6 @@ from zkmargin.circuits.errors import (
     StatementMismatch,
     ZkMarginError,
 )
-from zkmargin.circuits.snapshot import from_bytes
 from zkmargin.circuits.units import format_quanta
 from zkmargin.prover.documents import make_statement
 from zkmargin.service.keys.signing import sign_credit_entry
@@ -292,7 +292,7 @@ def test_a_count_is_a_safe_integer() -> None:
 
 def test_statement_entry_and_snapshot_are_of_one_snapshot() -> None:
     tree = json.loads(SNAPSHOT.to_bytes())
-    later = from_bytes(json.dumps(tree | {"time": SNAPSHOT.time + 1}).encode())
+    later = snapshot_from_bytes(json.dumps(tree | {"time": SNAPSHOT.time + 1}).encode())
     for entry, snapshot in ((ENTRY, later), (replace(ENTRY, snapshot=later.digest), later)):
         with pytest.raises(StatementMismatch) as caught:
             check_credit(entry, STATEMENT, FACT, snapshot)

@@ -17,9 +17,9 @@ from zkmargin.circuits.errors import ProofRejected
 from zkmargin.circuits.layout import Layout
 from zkmargin.verifier.argument.instance import Instance
 from zkmargin.verifier.argument.v1.challenges import replay
+from zkmargin.verifier.argument.v1.encoding import decode
 from zkmargin.verifier.argument.v1.linearisation import linearise
 from zkmargin.verifier.argument.v1.messages import Proof
-from zkmargin.verifier.argument.v1.wire import decode
 from zkmargin.verifier.field import ONE, ZERO, domain, inner, powers
 from zkmargin.verifier.kzg import Equation, Opening, join
 from zkmargin.verifier.srs import VerifierKey

@@ -55,7 +55,7 @@ def test_an_attestation_that_no_event_made_is_found(tampered: World) -> None:
 def test_a_credit_on_a_looser_statement_is_found(tampered: World, monkeypatch: pytest.MonkeyPatch) -> None:
     """A true proof of a statement that no hub takes: at maintenance level."""
     s = tampered.session
-    body = s.credit_body("alice", tampered.snapshot, spoke="honest", amount="100", level="maintenance")
+    body = s.credit_body("alice", tampered.snapshot, venue="honest", amount="100", level="maintenance")
     monkeypatch.setattr(credits, "_expect_eligible", lambda *a: tampered.snapshot)
     tampered.ledger.database.write(
         lambda tx: credits.reserve(tampered.ledger, tx, "honest", sided(body), 10_000, tampered.clock() + 100)

@@ -38,7 +38,7 @@ def test_a_trade_moves_both_accounts_at_once(world: World) -> None:
     s = world.session
     credit(world, "alice", "honest", "300")
     before = {name: s.ok(OPS, "GET", f"/v1/accounts/{name}")["epoch"] for name in ("alice", "bob")}
-    body = s.trade_body("alice", "bob", world.snapshot, spoke="evil", legs=LEGS)
+    body = s.trade_body("alice", "bob", world.snapshot, venue="evil", legs=LEGS)
     made = s.ok(EVIL, "POST", TRADES, body, key="trade")
     assert s.ok(EVIL, "POST", TRADES, body, key="trade") == made
     world.refused("stale-epoch", 409, EVIL, "POST", TRADES, body)
@@ -52,7 +52,7 @@ def test_a_trade_moves_both_accounts_at_once(world: World) -> None:
 
 def test_a_trade_that_breaks_in_the_middle_moves_nobody(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
     s = world.session
-    body = s.trade_body("alice", "bob", world.snapshot, spoke="evil", legs=LEGS)
+    body = s.trade_body("alice", "bob", world.snapshot, venue="evil", legs=LEGS)
     parts = [sided(body[role]) for role in trades.SIDES]
     real, seen = epochs.advance, []
 
@@ -76,7 +76,7 @@ def test_two_trades_of_the_same_accounts_crosswise(world: World) -> None:
     """Maker and taker exchanged, at the same time, on the same epochs: one is booked, and nobody waits for ever."""
     s = world.session
     bodies = [
-        s.trade_body(a, b, world.snapshot, spoke="evil", legs=LEGS) for a, b in (("alice", "bob"), ("bob", "alice"))
+        s.trade_body(a, b, world.snapshot, venue="evil", legs=LEGS) for a, b in (("alice", "bob"), ("bob", "alice"))
     ]
     with ThreadPoolExecutor(2) as pool:
         answers = list(pool.map(lambda body: s.call(EVIL, "POST", TRADES, body), bodies))
@@ -104,13 +104,13 @@ UNFAIR: list[tuple[str, Spoil, str, str]] = [
     ("both receive", lambda w: sides(w, (("QUOTE-0", "5"),), (("QUOTE-0", "5"),)), "statement-refused",
      "taker.statement.delta"),
     ("nothing", _emptied, "malformed-input", "statement.delta"),
-    ("maker proved for another spoke", lambda w: sides(w, LEGS, BACK, spokes=("honest", "evil")), "statement-refused",
+    ("maker proved for another venue", lambda w: sides(w, LEGS, BACK, venues=("honest", "evil")), "statement-refused",
      "statement.context.spoke"),
-    ("taker proved for another spoke", lambda w: sides(w, LEGS, BACK, spokes=("evil", "honest")), "statement-refused",
+    ("taker proved for another venue", lambda w: sides(w, LEGS, BACK, venues=("evil", "honest")), "statement-refused",
      "statement.context.spoke"),
     ("one account with itself", lambda w: {
-        "maker": w.session.side("alice", w.snapshot, spoke="evil", legs=LEGS),
-        "taker": w.session.side("alice", w.snapshot, spoke="evil", legs=BACK),
+        "maker": w.session.side("alice", w.snapshot, venue="evil", legs=LEGS),
+        "taker": w.session.side("alice", w.snapshot, venue="evil", legs=BACK),
      }, "malformed-input", "taker.statement.context.account"),
 ]  # fmt: skip
 
@@ -123,7 +123,7 @@ def test_a_trade_that_is_none(world: World, make: Spoil, code: str, field: str) 
 
 def test_a_trade_without_both_proofs(world: World) -> None:
     """Missing, another's, spoiled, or of other legs than the statement's: of either side."""
-    whole = world.session.trade_body("alice", "bob", world.snapshot, spoke="evil", legs=LEGS)
+    whole = world.session.trade_body("alice", "bob", world.snapshot, venue="evil", legs=LEGS)
     for role, other in (("maker", "taker"), ("taker", "maker")):
 
         def spoiled(change: Callable[[Tree], Any], role: str = role) -> Tree:
@@ -156,10 +156,10 @@ def test_a_trade_that_leaves_a_side_insolvent(world: World) -> None:
     credit(world, "alice", "honest", "950")
     legs = (("PERPETUAL-2", "1"), ("QUOTE-0", "-164"))
     with pytest.raises(NotSolvent):
-        s.side("alice", world.snapshot, spoke="evil", legs=legs)
+        s.side("alice", world.snapshot, venue="evil", legs=legs)
     body = {
-        "maker": s.side("alice", world.snapshot, spoke="evil", legs=LEGS),
-        "taker": s.side("bob", world.snapshot, spoke="evil", legs=(BACK[0], ("QUOTE-0", "164"))),
+        "maker": s.side("alice", world.snapshot, venue="evil", legs=LEGS),
+        "taker": s.side("bob", world.snapshot, venue="evil", legs=(BACK[0], ("QUOTE-0", "164"))),
     }
     body["maker"] = s.restated(body["maker"], delta=[{"instrument": i, "quantity": q} for i, q in legs])
     world.refused("proof-rejected", 422, EVIL, "POST", TRADES, body)
@@ -175,8 +175,8 @@ def test_a_trade_beyond_the_position_limit(world: World, role: str, monkeypatch:
     narrow = load_snapshot(tree)
     s.publish(narrow)
     monkeypatch.setattr(witness, "check_positions", lambda *a, **k: None)
-    body = s.trade_body("alice", "bob", narrow, spoke="evil", legs=(("PERPETUAL-2", "1.01"), ("QUOTE-0", "-65")))
-    fine = s.trade_body("alice", "bob", narrow, spoke="evil", legs=LEGS)
+    body = s.trade_body("alice", "bob", narrow, venue="evil", legs=(("PERPETUAL-2", "1.01"), ("QUOTE-0", "-65")))
+    fine = s.trade_body("alice", "bob", narrow, venue="evil", legs=LEGS)
     # The other side would be beyond it too: with only one of them checked it is found all the same.
     real, seen = portfolio.check, []
 
@@ -199,20 +199,20 @@ def test_a_trade_beyond_the_position_limit(world: World, role: str, monkeypatch:
 def test_a_trade_on_superseded_prices(world: World) -> None:
     """No grace: whoever knows the newer prices would trade on the older ones."""
     s = world.session
-    body = s.trade_body("alice", "bob", world.snapshot, spoke="evil", legs=LEGS)
+    body = s.trade_body("alice", "bob", world.snapshot, venue="evil", legs=LEGS)
     newer = snapshot_at(world.clock())
     s.publish(newer)
     tree = world.refused("stale-snapshot", 409, EVIL, "POST", TRADES, body)
     assert tree["newest"] == newer.digest.hex()
     out = s.withdrawal_body("alice", world.snapshot, instrument="QUOTE-0", quantity="10")
     world.refused("stale-snapshot", 409, ALICE, "POST", "/v1/accounts/alice/withdrawals", out)
-    s.ok(EVIL, "POST", TRADES, s.trade_body("alice", "bob", newer, spoke="evil", legs=LEGS))
+    s.ok(EVIL, "POST", TRADES, s.trade_body("alice", "bob", newer, venue="evil", legs=LEGS))
 
 
 def test_a_trade_where_nothing_may_move(world: World) -> None:
     """A frozen side, an open breaker, a suspended venue, an epoch that is over, and callers that are no venue."""
     s = world.session
-    body = s.trade_body("alice", "bob", world.snapshot, spoke="evil", legs=LEGS)
+    body = s.trade_body("alice", "bob", world.snapshot, venue="evil", legs=LEGS)
     for caller in (OPS, ALICE, "oracle/feed"):
         world.refused("forbidden", 403, caller, "POST", TRADES, body)
     tree = world.refused("statement-refused", 422, HONEST, "POST", TRADES, body)

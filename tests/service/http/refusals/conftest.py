@@ -7,7 +7,7 @@ from collections.abc import Iterator
 import pytest
 
 from tests.support.ledgers import DATABASES, fresh_url, started
-from tests.support.refusing import CREDITS, SPOKE_A, Refusing
+from tests.support.refusing import CREDITS, VENUE_A, Refusing
 
 
 @pytest.fixture(scope="package", params=DATABASES)
@@ -17,4 +17,4 @@ def world(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFacto
         made.fill()
         yield made
         # The clean control: what was refused with one thing wrong passes with nothing wrong.
-        made.session.ok(SPOKE_A, "POST", CREDITS, made.body())
+        made.session.ok(VENUE_A, "POST", CREDITS, made.body())

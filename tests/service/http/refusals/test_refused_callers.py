@@ -9,7 +9,7 @@ import pytest
 
 from tests.support.hubs import Signer
 from tests.support.ledgers import publish_body, snapshot_at
-from tests.support.refusing import ACCOUNTS, ALICE, BOB, CREDITS, OPS, SPOKE_A, SPOKE_B, Refusing
+from tests.support.refusing import ACCOUNTS, ALICE, BOB, CREDITS, OPS, VENUE_A, VENUE_B, Refusing
 from zkmargin.service.client.signing import RequestSigner
 
 
@@ -29,13 +29,13 @@ def test_a_request_without_a_signature(world: Refusing) -> None:
     ],
 )
 def test_a_wrong_signature(world: Refusing, name: str, spoil: Callable[[dict[str, str]], bytes | None]) -> None:
-    world.is_problem(world.send(SPOKE_A, world.body(), spoil), "signature-rejected", 401)
+    world.is_problem(world.send(VENUE_A, world.body(), spoil), "signature-rejected", 401)
 
 
 def test_a_replayed_request(world: Refusing) -> None:
     seen: dict[str, str] = {}
     # The first use is refused for its body alone, and still uses up the nonce.
-    world.is_problem(world.send(SPOKE_A, {}, seen.update), "malformed-input", 422)
+    world.is_problem(world.send(VENUE_A, {}, seen.update), "malformed-input", 422)
     before = world.digest()
     answer = world.session.http.post(CREDITS, content=b"{}", headers=seen)
     world.is_problem(answer.json(), "request-replayed", 409)
@@ -44,7 +44,7 @@ def test_a_replayed_request(world: Refusing) -> None:
 
 @pytest.mark.parametrize("at", [-3600, -120, 45, 3600])
 def test_an_expired_request_and_one_from_the_future(world: Refusing, at: int) -> None:
-    world.is_problem(world.send(SPOKE_A, world.body(), lambda h: None, at=at), "request-expired", 401)
+    world.is_problem(world.send(VENUE_A, world.body(), lambda h: None, at=at), "request-expired", 401)
 
 
 def test_an_unknown_key(world: Refusing) -> None:
@@ -53,7 +53,7 @@ def test_an_unknown_key(world: Refusing) -> None:
 
 
 def test_another_hubs_request(world: Refusing) -> None:
-    tree = world.send(SPOKE_A, world.body(), lambda h: None, hub="hub-2")
+    tree = world.send(VENUE_A, world.body(), lambda h: None, hub="hub-2")
     world.is_problem(tree, "signature-rejected", 401)
 
 
@@ -62,18 +62,18 @@ def test_another_hubs_request(world: Refusing) -> None:
     [
         (ALICE, "POST", CREDITS, "credit"),
         (OPS, "POST", CREDITS, "credit"),
-        (SPOKE_A, "GET", "/v1/venues", None),
-        (SPOKE_A, "GET", "/v1/venues/spoke-b", None),
-        (SPOKE_A, "POST", "/v1/venues/spoke-a/resume", None),
-        (SPOKE_A, "PUT", "/v1/venues/spoke-a/cap", {"cap": "9"}),
-        (SPOKE_A, "PUT", "/v1/zones/zone-1", {"cap": "9999999"}),
+        (VENUE_A, "GET", "/v1/venues", None),
+        (VENUE_A, "GET", "/v1/venues/spoke-b", None),
+        (VENUE_A, "POST", "/v1/venues/spoke-a/resume", None),
+        (VENUE_A, "PUT", "/v1/venues/spoke-a/cap", {"cap": "9"}),
+        (VENUE_A, "PUT", "/v1/zones/zone-1", {"cap": "9999999"}),
         (ALICE, "POST", f"{ACCOUNTS}/alice/deposits", {"instrument": "QUOTE-0", "quantity": "1", "reference": "x"}),
         (ALICE, "POST", f"{ACCOUNTS}/alice/freeze", None),
         (ALICE, "POST", f"{ACCOUNTS}/frank/unfreeze", None),
-        (SPOKE_A, "POST", f"/v1/keys/{'0' * 32}/revoke", None),
+        (VENUE_A, "POST", f"/v1/keys/{'0' * 32}/revoke", None),
         (ALICE, "POST", f"/v1/keys/{'0' * 32}/revoke", None),
-        (SPOKE_A, "POST", "/v1/breakers/open", {"scope": "hub"}),
-        (SPOKE_A, "POST", "/v1/breakers/close", {"scope": "hub"}),
+        (VENUE_A, "POST", "/v1/breakers/open", {"scope": "hub"}),
+        (VENUE_A, "POST", "/v1/breakers/close", {"scope": "hub"}),
         (ALICE, "GET", "/v1/breakers", None),
         ("oracle/feed", "GET", CREDITS, None),
         (OPS, "POST", "/v1/snapshots", "snapshot"),
@@ -91,26 +91,26 @@ def test_a_caller_without_the_role(world: Refusing, caller: str, method: str, pa
     ("caller", "method", "path", "body"),
     [
         (BOB, "GET", f"{ACCOUNTS}/alice", None),
-        (SPOKE_A, "GET", f"{ACCOUNTS}/alice", None),
+        (VENUE_A, "GET", f"{ACCOUNTS}/alice", None),
         (BOB, "GET", f"{ACCOUNTS}/alice/opening", None),
         (OPS, "GET", f"{ACCOUNTS}/alice/opening", None),
-        (SPOKE_A, "GET", f"{ACCOUNTS}/alice/opening", None),
+        (VENUE_A, "GET", f"{ACCOUNTS}/alice/opening", None),
         ("oracle/feed", "GET", f"{ACCOUNTS}/alice/opening", None),
         (BOB, "GET", f"{ACCOUNTS}/alice/attestation", None),
-        (SPOKE_B, "GET", f"{ACCOUNTS}/alice/attestation", None),
+        (VENUE_B, "GET", f"{ACCOUNTS}/alice/attestation", None),
         (BOB, "PUT", f"{ACCOUNTS}/alice/grants/spoke-b", None),
-        (SPOKE_B, "PUT", f"{ACCOUNTS}/alice/grants/spoke-b", None),
+        (VENUE_B, "PUT", f"{ACCOUNTS}/alice/grants/spoke-b", None),
         (ALICE, "DELETE", f"{ACCOUNTS}/alice/grants/spoke-b", None),
         (BOB, "POST", f"{ACCOUNTS}/alice/epochs", None),
         (OPS, "GET", f"{ACCOUNTS}/nobody", None),
         (OPS, "POST", f"{ACCOUNTS}/nobody/freeze", None),
         (OPS, "POST", f"{ACCOUNTS}/nobody/deposits", {"instrument": "QUOTE-0", "quantity": "1", "reference": "x"}),
-        (SPOKE_A, "GET", f"{CREDITS}/{'0' * 32}", None),
-        (SPOKE_B, "GET", f"{CREDITS}/CREDIT", None),
+        (VENUE_A, "GET", f"{CREDITS}/{'0' * 32}", None),
+        (VENUE_B, "GET", f"{CREDITS}/CREDIT", None),
         (BOB, "GET", f"{CREDITS}/CREDIT", None),
-        (SPOKE_B, "POST", f"{CREDITS}/CREDIT/consume", {"sequence": 2, "amount": "1"}),
-        (SPOKE_B, "POST", f"{CREDITS}/CREDIT/release", {"sequence": 2, "free": "1"}),
-        (SPOKE_B, "POST", f"{CREDITS}/CREDIT/expire", None),
+        (VENUE_B, "POST", f"{CREDITS}/CREDIT/consume", {"sequence": 2, "amount": "1"}),
+        (VENUE_B, "POST", f"{CREDITS}/CREDIT/release", {"sequence": 2, "free": "1"}),
+        (VENUE_B, "POST", f"{CREDITS}/CREDIT/expire", None),
         (BOB, "POST", f"{CREDITS}/CREDIT/expire", None),
         (OPS, "POST", "/v1/breakers/close", {"scope": "hub"}),
         (OPS, "POST", f"/v1/keys/{'0' * 32}/retire", None),
@@ -129,8 +129,8 @@ def test_what_is_not_there_or_not_the_callers(
 
 
 def test_the_last_key_stays(world: Refusing) -> None:
-    kid = RequestSigner(world.hub.signers[SPOKE_B].key, "hub-1").keyid
-    tree = world.refused("conflict", 409, SPOKE_B, "POST", f"/v1/keys/{kid}/retire")
+    kid = RequestSigner(world.hub.signers[VENUE_B].key, "hub-1").keyid
+    tree = world.refused("conflict", 409, VENUE_B, "POST", f"/v1/keys/{kid}/retire")
     assert tree["field"] == "kid"
     # Nor is the last operator locked out by himself.
     kid = RequestSigner(world.hub.operator.key, "hub-1").keyid
@@ -138,8 +138,8 @@ def test_the_last_key_stays(world: Refusing) -> None:
 
 
 def test_a_key_is_somebodys_already(world: Refusing) -> None:
-    taken = world.hub.signers[SPOKE_B].public
-    tree = world.refused("conflict", 409, SPOKE_A, "POST", "/v1/keys", {"key": taken})
+    taken = world.hub.signers[VENUE_B].public
+    tree = world.refused("conflict", 409, VENUE_A, "POST", "/v1/keys", {"key": taken})
     assert tree["field"] == "key"
     venue = {"venue": "spoke-x", "caip2": "eip155:1", "zone": "zone-1", "cap": "1", "key": taken}
     world.refused("conflict", 409, OPS, "POST", "/v1/venues", venue)

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from tests.support.refusing import ACCOUNTS, ALICE, BOB, OPS, SPOKE_A, Refusing
+from tests.support.refusing import ACCOUNTS, ALICE, BOB, OPS, VENUE_A, Refusing
 from tests.support.toy import Tree
 from zkmargin.service.client.signing import RequestSigner
 
@@ -64,7 +64,7 @@ def test_a_withdrawal_of_what_is_not_held(world: Refusing) -> None:
 def test_a_withdrawal_that_is_somebody_elses(world: Refusing) -> None:
     body = withdrawal(world, "bob", "-1", "1")
     world.refused("malformed-input", 422, ALICE, "POST", f"{ACCOUNTS}/alice/withdrawals", body)
-    for caller in (ALICE, OPS, SPOKE_A):
+    for caller in (ALICE, OPS, VENUE_A):
         world.refused("not-found", 404, caller, "POST", f"{ACCOUNTS}/bob/withdrawals", body)
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from tests.support.refusing import ALICE, CREDITS, OPS, SPOKE_A, Refusing
+from tests.support.refusing import ALICE, CREDITS, OPS, VENUE_A, Refusing
 from tests.support.toy import Tree
 
 
@@ -12,7 +12,7 @@ from tests.support.toy import Tree
 @pytest.mark.parametrize("call", ["consume", "release"])
 def test_a_report_out_of_order(world: Refusing, call: str, sequence: int) -> None:
     body = {"sequence": sequence} | ({"amount": "1"} if call == "consume" else {"free": "1"})
-    tree = world.refused("sequence-conflict", 409, SPOKE_A, "POST", f"{CREDITS}/{world.credit}/{call}", body)
+    tree = world.refused("sequence-conflict", 409, VENUE_A, "POST", f"{CREDITS}/{world.credit}/{call}", body)
     assert tree["expected"] == 2
 
 
@@ -27,26 +27,26 @@ def test_a_report_out_of_order(world: Refusing, call: str, sequence: int) -> Non
 )
 def test_more_than_there_is(world: Refusing, call: str, body: Tree, field: str) -> None:
     path = f"{CREDITS}/{world.credit}/{call}"
-    tree = world.refused("amount-unavailable", 409, SPOKE_A, "POST", path, {"sequence": 2} | body)
+    tree = world.refused("amount-unavailable", 409, VENUE_A, "POST", path, {"sequence": 2} | body)
     assert tree["field"] == field
 
 
 def test_a_release_of_nothing(world: Refusing) -> None:
     path = f"{CREDITS}/{world.credit}/release"
-    world.refused("malformed-input", 422, SPOKE_A, "POST", path, {"sequence": 2, "free": "0", "used": "0"})
+    world.refused("malformed-input", 422, VENUE_A, "POST", path, {"sequence": 2, "free": "0", "used": "0"})
 
 
 def test_an_expiry_too_early(world: Refusing) -> None:
-    for caller in (SPOKE_A, ALICE, OPS):
+    for caller in (VENUE_A, ALICE, OPS):
         world.refused("not-expired", 409, caller, "POST", f"{CREDITS}/{world.credit}/expire")
     with world.later(3600 + 60):  # the last second of the venue's grace
-        world.refused("not-expired", 409, SPOKE_A, "POST", f"{CREDITS}/{world.credit}/expire")
+        world.refused("not-expired", 409, VENUE_A, "POST", f"{CREDITS}/{world.credit}/expire")
 
 
 def test_a_report_too_late(world: Refusing) -> None:
     body = {"sequence": 2, "amount": "1"}
     with world.later(3600 + 62):
-        world.refused("credit-expired", 409, SPOKE_A, "POST", f"{CREDITS}/{world.credit}/consume", body)
+        world.refused("credit-expired", 409, VENUE_A, "POST", f"{CREDITS}/{world.credit}/consume", body)
 
 
 @pytest.mark.parametrize("amount", ["0", "0.00"])
@@ -54,7 +54,7 @@ def test_a_report_of_nothing(world: Refusing, amount: str) -> None:
     """With no amount a venue could write to an account's journal for ever."""
     fills = [{"instrument": "QUOTE-0", "quantity": "-1"}]
     body = {"sequence": 2, "amount": amount, "fills": fills}
-    tree = world.refused("malformed-input", 422, SPOKE_A, "POST", f"{CREDITS}/{world.credit}/consume", body)
+    tree = world.refused("malformed-input", 422, VENUE_A, "POST", f"{CREDITS}/{world.credit}/consume", body)
     assert tree["field"] == "amount"
 
 
@@ -64,20 +64,20 @@ def test_a_report_of_nothing(world: Refusing, amount: str) -> None:
 def test_a_fill_of_no_form(world: Refusing, instrument: str, quantity: str) -> None:
     fills = [{"instrument": instrument, "quantity": quantity}]
     body = {"sequence": 2, "amount": "10", "fills": fills}
-    tree = world.refused("malformed-input", 422, SPOKE_A, "POST", f"{CREDITS}/{world.credit}/consume", body)
+    tree = world.refused("malformed-input", 422, VENUE_A, "POST", f"{CREDITS}/{world.credit}/consume", body)
     assert tree["field"].startswith("fills.0.")
 
 
 @pytest.mark.parametrize(
     ("caller", "body", "code"),
     [
-        (SPOKE_A, {"used": "10", "paid": "10.01"}, "malformed-input"),
-        (SPOKE_A, {"free": "10", "paid": "10"}, "malformed-input"),
-        (SPOKE_A, {"free": "10", "used": "1", "paid": "2"}, "malformed-input"),
-        (SPOKE_A, {"used": "50.01", "paid": "50.01"}, "amount-unavailable"),
+        (VENUE_A, {"used": "10", "paid": "10.01"}, "malformed-input"),
+        (VENUE_A, {"free": "10", "paid": "10"}, "malformed-input"),
+        (VENUE_A, {"free": "10", "used": "1", "paid": "2"}, "malformed-input"),
+        (VENUE_A, {"used": "50.01", "paid": "50.01"}, "amount-unavailable"),
         (OPS, {"used": "10", "paid": "0.01"}, "malformed-input"),
-        (SPOKE_A, {"used": "10", "paid": "-1"}, "malformed-input"),
-        (SPOKE_A, {"used": "10", "paid": "0.001"}, "malformed-input"),
+        (VENUE_A, {"used": "10", "paid": "-1"}, "malformed-input"),
+        (VENUE_A, {"used": "10", "paid": "0.001"}, "malformed-input"),
     ],
     ids=["more than is released", "out of what is free", "out of both", "more than is used", "by an operator",
          "backwards", "part of a quantum"],

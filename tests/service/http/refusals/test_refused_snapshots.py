@@ -11,7 +11,7 @@ import pytest
 
 from tests.support.hubs import Signer
 from tests.support.ledgers import DATABASES, fresh_url, publish_body, snapshot_at, started
-from tests.support.refusing import ACCOUNTS, CREDITS, OPS, SPOKE_A, Refusing
+from tests.support.refusing import ACCOUNTS, CREDITS, OPS, VENUE_A, Refusing
 from tests.support.toy import Tree
 from zkmargin.service.ledger import setup
 
@@ -66,28 +66,28 @@ def test_snapshots_move_on_and_breakers_open_by_themselves(kind: str, tmp_path: 
         s = world.session
         s.venue("spoke-a")
         s.account("alice")
-        good = s.credit_body("alice", world.snapshot, spoke="spoke-a", amount="10", expiry=world.clock() + 3000)
+        good = s.credit_body("alice", world.snapshot, venue="spoke-a", amount="10", expiry=world.clock() + 3000)
         world.bodies = {"spoke-a": good}
         false = world.body()
         false["proof"]["proof"] = false["proof"]["proof"][:-2] + "ff"
         for _ in range(2):
-            s.call(SPOKE_A, "POST", CREDITS, false)
+            s.call(VENUE_A, "POST", CREDITS, false)
         # The third opens the venue's breaker, and nothing else.
-        assert s.call(SPOKE_A, "POST", CREDITS, false).status_code == 422
-        tree = world.refused("breaker-open", 409, SPOKE_A, "POST", CREDITS, world.body())
+        assert s.call(VENUE_A, "POST", CREDITS, false).status_code == 422
+        tree = world.refused("breaker-open", 409, VENUE_A, "POST", CREDITS, world.body())
         assert (tree["scope"], tree["reason"]) == ("venue/spoke-a", "failed-proofs")
         s.ok(OPS, "POST", "/v1/breakers/close", {"scope": "venue/spoke-a"})
         newer = snapshot_at(world.clock())
         s.publish(newer)
         with world.later(61):
-            tree = world.refused("stale-snapshot", 409, SPOKE_A, "POST", CREDITS, world.body())
+            tree = world.refused("stale-snapshot", 409, VENUE_A, "POST", CREDITS, world.body())
             assert tree["newest"] == newer.digest.hex()
         with world.later(60):
-            s.ok(SPOKE_A, "POST", CREDITS, world.body())
+            s.ok(VENUE_A, "POST", CREDITS, world.body())
         with world.later(70):
             s.publish(snapshot_at(world.clock(), marks={"SPOT-3": "500"}))
-            body = s.credit_body("alice", newer, spoke="spoke-a", amount="10")
-            tree = world.refused("breaker-open", 409, SPOKE_A, "POST", CREDITS, body)
+            body = s.credit_body("alice", newer, venue="spoke-a", amount="10")
+            tree = world.refused("breaker-open", 409, VENUE_A, "POST", CREDITS, body)
             assert (tree["scope"], tree["reason"]) == ("hub", "price-jump")
         with world.later(100_000):
             account = {"account": "carol", "key": Signer().public, "encryption_key": Signer().encryption_public}

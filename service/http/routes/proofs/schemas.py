@@ -9,17 +9,11 @@ from typing import Annotated, Literal
 
 from pydantic import ConfigDict, FailFast, Field, StringConstraints
 
-from zkmargin.circuits.schema import (
-    AttestationModel,
-    Decimal,
-    Hex32,
-    Name,
-    ProofModel,
-    SnapshotModel,
-    StatementModel,
-    Strict,
-)
+from zkmargin.circuits.documents.snapshot import SnapshotModel
+from zkmargin.circuits.documents.statement import StatementModel
+from zkmargin.circuits.schema import Decimal, Hex32, Name, ProofModel, Strict
 from zkmargin.circuits.schema import Time as UnixTime
+from zkmargin.verifier.facts.attestation import AttestationModel
 from zkmargin.verifier.facts.snapshot_signature import SignedSnapshotModel
 
 #: Most proofs in one call.
