@@ -193,7 +193,7 @@ class Traded:
 
 
 @dataclass(frozen=True)
-class SignedBook:
+class SignedImport:
     """A signed import as it came, and the raw public key that it was signed with."""
 
     document: bytes
@@ -207,22 +207,22 @@ class Imported:
     kind: ClassVar[str] = "imported"
     digest: str
     delta: Mapping[str, str] = field(repr=False)
-    book: SignedBook | None = field(repr=False)
+    signed: SignedImport | None = field(repr=False)
 
     def to_json(self) -> Tree:
         """As it is sealed."""
         out: dict[str, Json] = {"import": self.digest, "delta": self.delta}
-        if self.book is not None:
-            out |= {"document": parsed(self.book.document, name="import"), "key": self.book.key.hex()}
+        if self.signed is not None:
+            out |= {"document": parsed(self.signed.document, name="import"), "key": self.signed.key.hex()}
         return out
 
     @classmethod
     def from_json(cls, fields: Fields) -> Self:
         """Inverse of :meth:`to_json`; ``CorruptData``."""
-        book = None
+        signed = None
         if "document" in fields:
-            book = SignedBook(canonical_bytes(fields.tree("document")), fields.raw("key"))
-        return cls(fields.text("import"), fields.quantities("delta"), book)
+            signed = SignedImport(canonical_bytes(fields.tree("document")), fields.raw("key"))
+        return cls(fields.text("import"), fields.quantities("delta"), signed)
 
 
 @dataclass(frozen=True)

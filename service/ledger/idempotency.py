@@ -135,7 +135,7 @@ def _write(ledger: Ledger, tx: Connection, call: Call, status: int, tree: Tree) 
     tx.execute(_WRITE, call.place() | {"told": status, "answer": sealed, "now": ledger.clock()})
 
 
-def _book(ledger: Ledger, tx: Connection, call: Call, work: Callable[[Connection], Answer]) -> Outcome:
+def _done(ledger: Ledger, tx: Connection, call: Call, work: Callable[[Connection], Answer]) -> Outcome:
     """Do the work and write what it answers, which is what is told from now on."""
     answer = work(tx).to_json(ledger.money)
     _write(ledger, tx, call, call.status, answer)
@@ -205,7 +205,7 @@ def settle(ledger: Ledger, call: Call, work: Callable[[Connection], Answer]) -> 
             return outcome
         if row.owner != call.owner:
             raise RequestInProgress("a later try of this request is at work", field="idempotency-key")
-        return _book(ledger, tx, call, work)
+        return _done(ledger, tx, call, work)
 
     return _run(ledger, call, unit)
 
@@ -223,7 +223,7 @@ def once(
     def unit(tx: Connection) -> Outcome:
         if (outcome := _earlier(ledger, tx, call)) is not None:
             return outcome
-        return _book(ledger, tx, call, work)
+        return _done(ledger, tx, call, work)
 
     outcome = _run(ledger, call, unit)
     return outcome.told(), outcome.earlier

@@ -34,7 +34,7 @@ from zkmargin.circuits.strict_json import parse_json
 from zkmargin.circuits.units import parse_decimal, to_lots
 from zkmargin.service.keys.signing import sign_token
 from zkmargin.service.ledger import answers, epochs, portfolio, snapshots, venues
-from zkmargin.service.ledger.changes import Imported, SignedBook
+from zkmargin.service.ledger.changes import Imported, SignedImport
 from zkmargin.service.ledger.context import Ledger
 from zkmargin.service.refusals import Conflict, Forbidden, VenueSuspended
 from zkmargin.service.store import tables
@@ -177,7 +177,9 @@ def book_import(ledger: Ledger, tx: Connection, data: bytes) -> answers.Import:
             raise Conflict("only an account that was just opened can take over a book", field=f"import.{name}")
         lots = _lots(taken.holdings[name], snapshot, name)
         portfolio.check(lots, list(lots), snapshot, field=f"import.{name}")
-        change = Imported(taken.digest, dict(taken.holdings[name]), SignedBook(data, taken.public) if i == 0 else None)
+        change = Imported(
+            taken.digest, dict(taken.holdings[name]), SignedImport(data, taken.public) if i == 0 else None
+        )
         _, state = epochs.advance(ledger, tx, account, snapshot, lots, change, live=0, now=now)
         made.append(state)
     return answers.Import(taken.digest, taken.signer, tuple(made))
@@ -199,21 +201,21 @@ class Replayed:
     """An import as its events tell it: what each account got, and the document."""
 
     moved: dict[str, Mapping[str, str]] = field(default_factory=dict, repr=False)
-    books: list[SignedBook] = field(default_factory=list, repr=False)
+    signed: list[SignedImport] = field(default_factory=list, repr=False)
 
     def event(self, account: str, change: Imported) -> None:
         """Add the event of one account."""
         self.moved[account] = change.delta
-        if change.book is not None:
-            self.books.append(change.book)
+        if change.signed is not None:
+            self.signed.append(change.signed)
 
     def findings(self, name: str, hub: str) -> list[str]:
         """What is wrong with it: positions other than what was signed, or nobody's signature."""
-        if len(self.books) != 1:
-            return [f"import {name}: its document is there {len(self.books)} times"]
-        book = self.books[0]
+        if len(self.signed) != 1:
+            return [f"import {name}: its document is there {len(self.signed)} times"]
+        held = self.signed[0]
         try:
-            taken = read_import(book.document, book.key)
+            taken = read_import(held.document, held.key)
         except ZkMarginError as err:
             return [f"import {name}: {err}"]
         same = (taken.digest, taken.hub, taken.holdings) == (name, hub, self.moved)
