@@ -30,9 +30,10 @@ from zkmargin.circuits.rules import LEVELS, Terms, build
 from zkmargin.circuits.snapshot import Snapshot
 from zkmargin.circuits.statement import Statement
 from zkmargin.circuits.strict_json import parse_json
-from zkmargin.prover import files, solvency
+from zkmargin.prover import solvency
 from zkmargin.prover.documents import parse_opening, parse_proof, portfolio_lots
-from zkmargin.prover.words import in_words
+from zkmargin.service import files
+from zkmargin.service.cli.words import in_words
 from zkmargin.service.client.negotiation import Demand, Offer
 from zkmargin.service.client.policy import NotCovered, Policy
 from zkmargin.service.keys.signing_keys import load_private_key

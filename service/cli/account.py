@@ -53,7 +53,7 @@ def keygen(
     as_json: Json = False,
 ) -> None:
     """Make a holder's keys: Ed25519 to sign requests, X25519 to which the hub encrypts openings."""
-    from zkmargin.prover import files
+    from zkmargin.service import files
     from zkmargin.service.keys.sealing import generate_encryption_key
     from zkmargin.service.keys.signing_keys import generate_key, private_pem, public_pem
 
@@ -91,8 +91,8 @@ def open_account(
     ] = None,
 ) -> None:
     """As an operator: open an account for a holder's keys."""
-    from zkmargin.prover.files import read_file
     from zkmargin.service.client import open_account as flow
+    from zkmargin.service.files import read_file
     from zkmargin.service.keys.sealing import load_encryption_public
 
     keys = raw_public(public).hex(), load_encryption_public(read_file(encryption_public)).hex()
@@ -132,8 +132,8 @@ def _prices_and_holding(
     session: Session, account: str, encryption_key: Path, oracle_key: list[Path]
 ) -> tuple[Prices, Holding]:
     """The newest prices and the holder's own opening on them, both checked."""
-    from zkmargin.prover.files import read_file, unseal
     from zkmargin.service.client import fetch_holding, fetch_prices
+    from zkmargin.service.files import read_file, unseal
     from zkmargin.service.keys.sealing import load_encryption_key
 
     private = load_encryption_key(unseal(read_file(encryption_key), name="encryption-key"))
@@ -208,8 +208,8 @@ def opening(
     force: Force = False,
 ) -> None:
     """As the holder: fetch your own opening, decrypt and check it here, and write it for zkmargin prove."""
-    from zkmargin.prover import files
     from zkmargin.prover.documents import opening_bytes
+    from zkmargin.service import files
 
     prices, holding = _prices_and_holding(session, account, encryption_key, oracle_key)
     plain = opening_bytes(holding.opening, prices.snapshot.registry_digest)
@@ -240,9 +240,9 @@ def offer(
 ) -> None:
     """As the holder: prove here what a venue demands, authorise it after it was said in words, and write the offer."""
     from zkmargin.circuits.purpose import ForShow
-    from zkmargin.prover.files import read_file, write_file
     from zkmargin.service.cli.proofs import clock
     from zkmargin.service.client import Demand, offer_for, statement_for
+    from zkmargin.service.files import read_file, write_file
 
     asked = Demand.from_bytes(read_file(demand))
     prices, holding = _prices_and_holding(session, account, encryption_key, oracle_key)
@@ -263,8 +263,8 @@ def attestation(
     epoch: Annotated[int | None, typer.Option(min=1, help="The latest by default.")] = None,
 ) -> None:
     """As the holder, an operator or a granted venue: fetch an attestation, checked to be in the hub's one log."""
-    from zkmargin.prover.files import write_file
     from zkmargin.service.client import fetch_attestation
+    from zkmargin.service.files import write_file
 
     found = session.run(fetch_attestation(session.trust, account, epoch=epoch))
     write_file(out, found.document)

@@ -42,8 +42,8 @@ def agree(
     and says nothing of a trade needs no consent. ``owed`` is the account's live credit, where its opening is at hand.
     """
     from zkmargin.circuits.purpose import ForShow
-    from zkmargin.prover.files import read_file
-    from zkmargin.prover.words import in_words
+    from zkmargin.service.cli.words import in_words
+    from zkmargin.service.files import read_file
 
     with extra("client"):
         from zkmargin.service.client import NotCovered, Policy
@@ -74,8 +74,8 @@ def authorise(
     from zkmargin.circuits import statement as statements
     from zkmargin.circuits.documents.statement import statement_from_bytes
     from zkmargin.circuits.purpose import ForShow
-    from zkmargin.prover.files import read_file, write_file
     from zkmargin.service.cli.proofs import clock
+    from zkmargin.service.files import read_file, write_file
 
     with extra("client"):
         from zkmargin.service.client import authorise as sign

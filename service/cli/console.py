@@ -61,8 +61,8 @@ def reports_errors(command: Callable[P, T]) -> Callable[P, T]:
 
     @wraps(command)
     def wrapped(*args: P.args, **kwargs: P.kwargs) -> T:
-        from zkmargin.prover.files import STANDARD, declared
         from zkmargin.service.cli.outputs import check_options
+        from zkmargin.service.files import STANDARD, declared
 
         as_json = bool(kwargs.get("as_json", False))
         try:

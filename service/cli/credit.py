@@ -45,9 +45,9 @@ def demand(
 ) -> None:
     """Write what you ask of a holder, a credit or to be shown solvency, for zkmargin account offer: a fresh nonce."""
     from zkmargin.circuits.purpose import SHOW, ForCredit
-    from zkmargin.prover.files import write_file
     from zkmargin.service.cli.extras import extra
     from zkmargin.service.cli.proofs import clock
+    from zkmargin.service.files import write_file
 
     with extra("client"):
         from zkmargin.service.client import Demand
@@ -69,7 +69,7 @@ def _row(entry: CreditEntry) -> dict[str, Any]:
 
 def _show(session: Session, credit: Credit, path: Path | None) -> None:
     if path is not None:
-        from zkmargin.prover.files import write_file
+        from zkmargin.service.files import write_file
 
         write_file(path, credit.document)
     e = credit.entry
@@ -89,8 +89,8 @@ def _offer(
     """From the offer document, or from its five parts."""
     from zkmargin.circuits.documents.statement import statement_from_bytes
     from zkmargin.prover.documents import parse_proof
-    from zkmargin.prover.files import read_file
     from zkmargin.service.client import Offer
+    from zkmargin.service.files import read_file
 
     if offer is not None:
         return Offer.from_bytes(read_file(offer))
@@ -104,8 +104,8 @@ def _offer(
 
 def _demanded(path: Path | None, venue: str | None, amount: str | None, offer: Offer) -> Demand:
     """From the demand document, or from the command line, which then takes the statement's nonce for its own."""
-    from zkmargin.prover.files import read_file
     from zkmargin.service.client import Demand
+    from zkmargin.service.files import read_file
 
     if path is not None:
         return Demand.from_bytes(read_file(path))
@@ -124,7 +124,7 @@ def _prices(session: Session, offer: Offer, keys: list[Path], snapshot: Path | N
         raise MalformedInput("--snapshot and --signed-snapshot go together", field="signed-snapshot")
     if snapshot is None or signed is None:
         return session.run(fetch_prices(oracle_keys(keys), digest=offer.statement.snapshot.hex()))
-    from zkmargin.prover.files import read_file
+    from zkmargin.service.files import read_file
 
     return check_prices(read_file(snapshot), read_file(signed), oracle_keys(keys))
 
@@ -161,8 +161,8 @@ def request(
 
 def _held(session: Session, path: Path) -> CreditEntry:
     """The entry of the venue's own file, its signature checked again: of whichever key, as it was shown in its time."""
-    from zkmargin.prover.files import read_file
     from zkmargin.service.client.trust import checked
+    from zkmargin.service.files import read_file
 
     entry: CreditEntry = session.run(checked(session.trust, "held_entry", read_file(path)))
     return entry

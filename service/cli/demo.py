@@ -166,7 +166,7 @@ def run(out: Path | None, progress: Callable[[str], None]) -> dict[str, Any]:
 def _write(
     out: Path, snap: Snapshot, house: _Hub, parts: dict[str, tuple[Statement, bytes, _Epoch]], consent: dict[str, bytes]
 ) -> None:
-    from zkmargin.prover.files import public, write_files
+    from zkmargin.service.files import public, write_files
 
     _make_directory(out)
     files = {"snapshot.json": snap.to_bytes(), "hub.pub": signing_keys.public_pem(house.key)} | consent
@@ -183,7 +183,7 @@ def write_examples(out: Path, now: int) -> Snapshot:
     Both are published figures, so both are in clear. Called again it dates the snapshot again. ``MalformedInput`` for
     a file of another content under either name, which is left as it is.
     """
-    from zkmargin.prover.files import public, write_files
+    from zkmargin.service.files import public, write_files
 
     document = demo_data.snapshot_at(now)
     wanted = {"portfolio.json": demo_data.read("portfolio.json"), "snapshot.json": document.to_bytes()}
@@ -197,7 +197,7 @@ def write_examples(out: Path, now: int) -> Snapshot:
 
 def _is_example(path: Path, data: bytes) -> bool:
     """Whether a file is what :func:`write_examples` wrote, at whatever time."""
-    from zkmargin.prover.files import read_file
+    from zkmargin.service.files import read_file
 
     try:
         held, wanted = json.loads(read_file(path)), json.loads(data)

@@ -46,7 +46,7 @@ def _ledger(config: Path | None) -> Ledger:
 
 
 def _public(path: Path) -> str:
-    from zkmargin.prover.files import read_public_key
+    from zkmargin.service.files import read_public_key
     from zkmargin.verifier.facts.attestation import load_public_key
 
     return load_public_key(read_public_key(path)).public_bytes_raw().hex()
@@ -63,7 +63,7 @@ def new_storage_key(
     as_json: Json = False,
 ) -> None:
     """Make a key of the encryption at rest. To rotate: --old, restart with the new file, then hub reseal."""
-    from zkmargin.prover.files import read_file, secret, unseal, write_files
+    from zkmargin.service.files import read_file, secret, unseal, write_files
     from zkmargin.service.keys.vault import new_key, parse_keys
 
     keys = [new_key()]
@@ -95,7 +95,7 @@ def init(
 
     settings = _settings(config)
     from zkmargin.circuits.schema import Name as NameType
-    from zkmargin.prover.files import write_file
+    from zkmargin.service.files import write_file
     from zkmargin.service.http.schemas import Id
     from zkmargin.service.ledger.configured import keyring
     from zkmargin.service.ledger.setup import initialise
@@ -189,7 +189,7 @@ def sign_import(
 ) -> None:
     """As an operator or venue: check a book of contracts that accounts bring, and sign it. It must sum to zero."""
     from zkmargin.circuits.strict_json import parse_json
-    from zkmargin.prover.files import private, read_file, unseal, write_files
+    from zkmargin.service.files import private, read_file, unseal, write_files
 
     with extra("service"):
         from zkmargin.service.ledger.imports import sign_import as run
@@ -206,7 +206,7 @@ def take_over(
     document: Annotated[Path, typer.Argument(help="The signed import.")], config: Config = None, as_json: Json = False
 ) -> None:
     """Take over a signed book into accounts that were just opened. Nothing is made: it sums to zero."""
-    from zkmargin.prover.files import read_file
+    from zkmargin.service.files import read_file
 
     ledger = _ledger(config)
     from zkmargin.service.ledger.imports import book_import

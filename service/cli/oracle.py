@@ -7,10 +7,10 @@ from typing import Annotated
 
 import typer
 
-from zkmargin.prover.kinds import FOLDER
 from zkmargin.service.cli.console import emit, reports_errors
 from zkmargin.service.cli.outputs import Writes
 from zkmargin.service.cli.proofs import In, Json, clock, read_snapshot
+from zkmargin.service.file_kinds import FOLDER
 
 oracle_app = typer.Typer(help="The risk oracle: signed feeds in, signed snapshots out.", no_args_is_help=True)
 Now = Annotated[int | None, typer.Option(help="Unix time; the machine's clock by default.")]
@@ -34,7 +34,7 @@ def build(
     as_json: Json = False,
 ) -> None:
     """Aggregate signed feeds into a signed snapshot. On any error the last one stays as it is."""
-    from zkmargin.prover.files import read_file, unseal
+    from zkmargin.service.files import read_file, unseal
     from zkmargin.service.keys.signing_keys import load_private_key
     from zkmargin.service.oracle.build import build as run
     from zkmargin.service.oracle.config import parse_config
@@ -75,7 +75,7 @@ def verify(
     as_json: Json = False,
 ) -> None:
     """Check that the oracle signed this snapshot and that it is in force. Exit 5 if it is not, 6 if not signed."""
-    from zkmargin.prover.files import read_file, read_public_key
+    from zkmargin.service.files import read_file, read_public_key
     from zkmargin.verifier.facts.attestation import load_public_key
     from zkmargin.verifier.facts.snapshot_signature import verify_snapshot_signature
 
@@ -108,7 +108,7 @@ def keygen(
     as_json: Json = False,
 ) -> None:
     """Make an Ed25519 signing key, for an oracle or for a source."""
-    from zkmargin.prover import files
+    from zkmargin.service import files
     from zkmargin.service.keys import signing_keys
 
     made = signing_keys.generate_key()
@@ -130,7 +130,7 @@ def sign_feed(
 ) -> None:
     """As a source: check and sign a feed's payload."""
     from zkmargin.circuits.strict_json import parse_json
-    from zkmargin.prover.files import read_file, unseal, write_file
+    from zkmargin.service.files import read_file, unseal, write_file
     from zkmargin.service.keys.signing_keys import load_private_key
     from zkmargin.service.oracle.feeds import sign_feed as run
 

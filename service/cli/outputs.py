@@ -1,7 +1,7 @@
 """What a command's options say of files: which it writes, of which kind; checked before the command does anything.
 
 An option of type ``Path`` is read, unless its annotation carries :class:`Writes`. The writer refuses what is not
-declared so (:func:`zkmargin.prover.files.declared`).
+declared so (:func:`zkmargin.service.files.declared`).
 """
 
 from __future__ import annotations
@@ -14,13 +14,13 @@ from pathlib import Path
 from typing import Any, get_args
 
 from zkmargin.circuits.errors import MalformedInput
-from zkmargin.prover.files import STANDARD, check_target
-from zkmargin.prover.kinds import FOLDER
+from zkmargin.service.file_kinds import FOLDER
+from zkmargin.service.files import STANDARD, check_target
 
 
 @dataclass(frozen=True)
 class Writes:
-    """Mark of an option whose file the command writes: its kind (:mod:`zkmargin.prover.kinds`).
+    """Mark of an option whose file the command writes: its kind (:mod:`zkmargin.service.file_kinds`).
 
     ``only_copy``: a secret that nobody could make again, replaced with --force only. ``held``: read first, and replaced
     by its successor.

@@ -27,7 +27,7 @@ In = Annotated[Path, typer.Option(exists=False, dir_okay=False)]
 def read_snapshot(path: Path) -> Snapshot:
     """Load a snapshot file."""
     from zkmargin.circuits.documents.snapshot import snapshot_from_bytes
-    from zkmargin.prover.files import read_file
+    from zkmargin.service.files import read_file
 
     return snapshot_from_bytes(read_file(path))
 
@@ -62,7 +62,7 @@ def signature_of(
     """What reads and verifies the oracle's signature; None without one."""
 
     def signed() -> Signed[SnapshotSignature]:
-        from zkmargin.prover.files import read_file, read_public_key
+        from zkmargin.service.files import read_file, read_public_key
         from zkmargin.verifier.facts.attestation import load_public_key
         from zkmargin.verifier.facts.snapshot_signature import verify_snapshot_signature
         from zkmargin.verifier.verdict import Signed
@@ -120,9 +120,10 @@ def statement(
     from zkmargin.circuits.rules import Terms, build
     from zkmargin.circuits.units import to_lots, to_quanta
     from zkmargin.prover import solvency
-    from zkmargin.prover.documents import make_statement, parse_opening, purpose_of
-    from zkmargin.prover.files import read_file, read_public_key, unseal, write_file
-    from zkmargin.prover.request import check_request
+    from zkmargin.prover.documents import make_statement, parse_opening
+    from zkmargin.service.cli.purposes import purpose_of
+    from zkmargin.service.cli.warnings import check_request
+    from zkmargin.service.files import read_file, read_public_key, unseal, write_file
     from zkmargin.verifier.facts.attestation import load_public_key, verify_attestation
 
     snap, at = read_snapshot(snapshot), clock(now)
@@ -176,11 +177,11 @@ def prove(
     """Prove a statement about your own portfolio. Nothing secret leaves this machine."""
     from zkmargin.circuits.documents.statement import statement_from_bytes
     from zkmargin.prover.documents import parse_opening, proof_bytes
-    from zkmargin.prover.files import read_file, unseal, write_file
     from zkmargin.prover.prove import STEPS
     from zkmargin.prover.prove import prove as run
-    from zkmargin.prover.request import time_warnings
-    from zkmargin.prover.words import in_words
+    from zkmargin.service.cli.warnings import time_warnings
+    from zkmargin.service.cli.words import in_words
+    from zkmargin.service.files import read_file, unseal, write_file
 
     snap = read_snapshot(snapshot)
     check_in_force(snap, signed_snapshot, oracle_key, clock(None))
@@ -223,9 +224,9 @@ def explain(
     from zkmargin.prover.commitment import sum_openings
     from zkmargin.prover.documents import parse_opening
     from zkmargin.prover.explain import explain as run
-    from zkmargin.prover.files import private, read_file, unseal, write_files
     from zkmargin.prover.portfolio import notional_warnings, parse_portfolio
     from zkmargin.service.cli.explained import show
+    from zkmargin.service.files import private, read_file, unseal, write_files
 
     snap = read_snapshot(snapshot)
     if (portfolio is None) == (not opening):

@@ -15,7 +15,6 @@ from typing import Annotated
 
 import typer
 
-from zkmargin.prover.kinds import FOLDER
 from zkmargin.service.cli.account import account_app
 from zkmargin.service.cli.console import emit, progress, reports_errors, table, warn
 from zkmargin.service.cli.credit import credit_app
@@ -30,6 +29,7 @@ from zkmargin.service.cli.transparency import log_app, snapshot_app
 from zkmargin.service.cli.vectors import vectors_app
 from zkmargin.service.cli.venue import key_app, venue_app
 from zkmargin.service.cli.verify import verify, verify_batch
+from zkmargin.service.file_kinds import FOLDER
 
 app = typer.Typer(
     name="zkmargin",
@@ -88,7 +88,7 @@ def keygen(
     as_json: Json = False,
 ) -> None:
     """Make a hub's Ed25519 signing key."""
-    from zkmargin.prover import files
+    from zkmargin.service import files
     from zkmargin.service.keys import signing_keys as hub
 
     made = hub.generate_key()
@@ -120,12 +120,12 @@ def commit(
 ) -> None:
     """As the hub: commit to an account's portfolio with fresh blinding, and sign the attestation."""
     from zkmargin.circuits.schema import validate
-    from zkmargin.prover import files
     from zkmargin.prover.commitment import commit as run
     from zkmargin.prover.documents import opening_bytes
     from zkmargin.prover.domains import cheapest_domain
-    from zkmargin.prover.files import read_file, unseal
     from zkmargin.prover.portfolio import notional_warnings, parse_portfolio
+    from zkmargin.service import files
+    from zkmargin.service.files import read_file, unseal
     from zkmargin.service.keys import signing as signing_module
     from zkmargin.service.keys import signing_keys as hub_module
     from zkmargin.verifier.facts.attestation import Attestation, AttestationPayloadModel

@@ -170,7 +170,7 @@ def command(app: typer.Typer, name: str) -> Callable[[Callable[..., None]], Call
 
 def raw_public(path: Path) -> bytes:
     """A raw Ed25519 public key from its PEM file."""
-    from zkmargin.prover.files import read_public_key
+    from zkmargin.service.files import read_public_key
     from zkmargin.verifier.facts.attestation import load_public_key
 
     return load_public_key(read_public_key(path)).public_bytes_raw()
@@ -178,7 +178,7 @@ def raw_public(path: Path) -> bytes:
 
 def oracle_keys(paths: Sequence[Path]) -> list[Ed25519PublicKey]:
     """The trusted oracles' keys."""
-    from zkmargin.prover.files import read_public_key
+    from zkmargin.service.files import read_public_key
     from zkmargin.verifier.facts.attestation import load_public_key
 
     return [load_public_key(read_public_key(path)) for path in paths]
@@ -186,7 +186,7 @@ def oracle_keys(paths: Sequence[Path]) -> list[Ed25519PublicKey]:
 
 def read_private_key(path: Path) -> Ed25519PrivateKey:
     """A signing key from its PEM file, which may be sealed."""
-    from zkmargin.prover.files import read_file, unseal
+    from zkmargin.service.files import read_file, unseal
     from zkmargin.service.keys.signing_keys import load_private_key
 
     return load_private_key(unseal(read_file(path), name="key"))

@@ -37,8 +37,8 @@ def demand(
     as_json: Json = False,
 ) -> None:
     """Write what you ask of both holders: to authorise their legs and be solvent after. For zkmargin account offer."""
-    from zkmargin.prover.files import public, write_files
     from zkmargin.service.cli.extras import extra
+    from zkmargin.service.files import public, write_files
 
     with extra("client"):
         from zkmargin.service.client import Demand, trade_demands
@@ -55,8 +55,8 @@ def demand(
 
 
 def _side(demand: Path, offer: Path) -> tuple[Demand, Offer]:
-    from zkmargin.prover.files import read_file
     from zkmargin.service.client import Demand, Offer
+    from zkmargin.service.files import read_file
 
     return Demand.from_bytes(read_file(demand)), Offer.from_bytes(read_file(offer))
 

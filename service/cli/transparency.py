@@ -34,7 +34,7 @@ def _keeps(evidence: Path | None) -> Iterator[None]:
     """If the log has forked, both signed heads are written for others to see."""
     from zkmargin.circuits.canonical import canonical_bytes
     from zkmargin.circuits.strict_json import parse_json
-    from zkmargin.prover.files import write_file
+    from zkmargin.service.files import write_file
     from zkmargin.verifier.facts.transparency import TreeHead
 
     try:
@@ -57,8 +57,8 @@ def head(
     evidence: Evidence = None,
 ) -> None:
     """Fetch the newest tree head; it must extend the one held in the trust file, if there is one."""
-    from zkmargin.prover.files import write_file
     from zkmargin.service.client import fetch_head
+    from zkmargin.service.files import write_file
 
     with _keeps(evidence):
         found = session.run(fetch_head(session.trust))
@@ -80,10 +80,10 @@ def verify(
     Its head must be recent and of its newest key by your clock. A head of others may be of any age: it must be of the
     same history, and is not kept.
     """
-    from zkmargin.prover.files import read_file
     from zkmargin.service.client import fetch_head
     from zkmargin.service.client.exchange import get
     from zkmargin.service.client.trust import accept_inclusion, checked, compare_head
+    from zkmargin.service.files import read_file
 
     if (attestation is None) != (leaf is None):
         raise MalformedInput("--attestation and --leaf go together", field="leaf")
@@ -141,8 +141,8 @@ def pin(
     A reader that pins the first key alone believes whoever has that key, for ever. Publish this where you publish the
     first key, and again with every new key.
     """
-    from zkmargin.prover.files import write_file
     from zkmargin.service.client.trust import pin as flow
+    from zkmargin.service.files import write_file
 
     made = session.run(flow(session.trust))
     write_file(out, made.to_bytes())
@@ -159,8 +159,8 @@ def keys(
     ] = None,
 ) -> None:
     """Fetch the hub's signing keys and follow them from the pinned one."""
-    from zkmargin.prover.files import write_file
     from zkmargin.service.client import follow_keys
+    from zkmargin.service.files import write_file
     from zkmargin.service.keys.signing_keys import public_pem_of
 
     chain = session.run(follow_keys(session.trust))
@@ -180,8 +180,8 @@ def publish(
     signed_snapshot: Annotated[Path, typer.Option(help="Your signature of it, as oracle build writes it.")],
 ) -> None:
     """As an oracle: publish a signed snapshot."""
-    from zkmargin.prover.files import read_file
     from zkmargin.service.client import publish_snapshot
+    from zkmargin.service.files import read_file
 
     session.emit(session.run(publish_snapshot(read_file(snapshot), read_file(signed_snapshot), key=session.key)))
 
@@ -197,8 +197,8 @@ def fetch(
     digest: Annotated[str | None, typer.Option(help="The newest by default.")] = None,
 ) -> None:
     """Fetch a snapshot, checked to be signed by a trusted oracle and in force."""
-    from zkmargin.prover.files import public, write_files
     from zkmargin.service.client import fetch_prices
+    from zkmargin.service.files import public, write_files
 
     found = session.run(fetch_prices(oracle_keys(oracle_key), digest=digest))
     signature = [] if signed_snapshot is None else [public(signed_snapshot, found.signed)]

@@ -51,7 +51,7 @@ def _attestation_of(path: Path, key: Callable[[], Ed25519PublicKey]) -> Callable
     """What reads and verifies an attestation."""
 
     def attested() -> Signed[Attestation]:
-        from zkmargin.prover.files import read_file
+        from zkmargin.service.files import read_file
         from zkmargin.verifier.facts.attestation import verify_attestation
         from zkmargin.verifier.verdict import Signed
 
@@ -78,7 +78,7 @@ def verify(
     That takes the key's word: neither its validity nor the hub's log is looked at. zkmargin log verify does that.
     """
     from zkmargin.circuits.documents.statement import statement_from_bytes
-    from zkmargin.prover.files import read_file, read_public_key
+    from zkmargin.service.files import read_file, read_public_key
     from zkmargin.verifier.facts.attestation import load_public_key
     from zkmargin.verifier.proof_document import ProofDocument
     from zkmargin.verifier.verdict import Evidence, Examination, examine
@@ -128,7 +128,7 @@ def verify_batch(
 ) -> None:
     """Verify every statement and proof of a directory on one snapshot, as one batch. Exit 6 if any fails."""
     from zkmargin.circuits.documents.statement import statement_from_bytes
-    from zkmargin.prover.files import read_file, read_public_key
+    from zkmargin.service.files import read_file, read_public_key
     from zkmargin.verifier.facts.attestation import load_public_key
     from zkmargin.verifier.proof_document import ProofDocument
     from zkmargin.verifier.verdict import PROOF, Evidence, Examination

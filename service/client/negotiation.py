@@ -193,8 +193,8 @@ class Offer:
 
 
 def authorise(statement: Statement, key: Ed25519PrivateKey, *, now: int) -> bytes:
-    """As the holder: sign that the account allows what the statement is for. ``zkmargin.prover.words`` says what that
-    is."""
+    """As the holder: sign that the account allows what the statement is for. The holder has
+    read what that is: ``in_words`` of ``zkmargin.service.cli.words``."""
     context = statement.context
     return sign_authorisation(Authorisation(context.hub, context.account, statement.digest, now), key)
 

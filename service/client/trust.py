@@ -198,14 +198,14 @@ def from_bytes(data: bytes, *, clock: Clock = machine_clock) -> Trust:
 
 def load_trust(path: Path) -> Trust | None:
     """The trust kept in a file; None where there is none yet."""
-    from zkmargin.prover.files import read_file
+    from zkmargin.service.files import read_file
 
     return from_bytes(read_file(path)) if path.exists() else None
 
 
 def save_trust(path: Path, trust: Trust) -> None:
     """Keep it for the next run, in one atomic step. One process at a time: the last one to write wins."""
-    from zkmargin.prover.files import write_file
+    from zkmargin.service.files import write_file
 
     write_file(path, trust.to_bytes())
 

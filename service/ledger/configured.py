@@ -6,7 +6,7 @@ import sqlite3
 from dataclasses import fields
 
 from zkmargin.circuits.errors import MalformedInput
-from zkmargin.prover.files import read_file, unseal
+from zkmargin.service.files import read_file, unseal
 from zkmargin.service.keys.vault import Vault, parse_keys
 from zkmargin.service.ledger.context import Ledger, Policy
 from zkmargin.service.settings import Settings

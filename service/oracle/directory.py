@@ -16,7 +16,7 @@ from zkmargin.circuits.documents.snapshot import snapshot_from_bytes
 from zkmargin.circuits.errors import MalformedInput, StatementMismatch
 from zkmargin.circuits.schema import dump, load
 from zkmargin.circuits.snapshot import Snapshot
-from zkmargin.prover.files import public, read_file, write_file, write_files
+from zkmargin.service.files import public, read_file, write_file, write_files
 from zkmargin.service.keys.signing import sign_document
 from zkmargin.service.oracle.build import Built, Last, last_of
 from zkmargin.service.oracle.config import Config

@@ -16,7 +16,7 @@ from zkmargin.circuits.errors import MalformedInput, StatementMismatch, ZkMargin
 from zkmargin.circuits.purpose import ANY, SHOW, ForCredit, ForTrade, ForWithdrawal, legs_cost
 from zkmargin.circuits.statement import bind
 from zkmargin.circuits.units import format_fraction
-from zkmargin.prover.words import in_words
+from zkmargin.service.cli.words import in_words
 
 ACCOUNT = sample_account(1)
 SNAP = ACCOUNT.snapshot

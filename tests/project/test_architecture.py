@@ -38,10 +38,12 @@ def test_the_map_has_no_other_room() -> None:
     assert sorted(re.findall(r"^\| `(\w+)` \| ", PAGE, re.M)) == ROOMS
 
 
-def test_rooms_that_the_page_names_import_no_room_that_imports_them() -> None:
-    for room in ROOMS:
-        for other in imported_by(room):
-            assert room not in imported_by(other), f"{room} and {other}"
+def test_two_rooms_do_not_import_each_other() -> None:
+    """But for one pair: large bodies are parsed in the processes that verify, by the schemas of their calls."""
+    found = {
+        tuple(sorted((room, other))) for room in ROOMS for other in imported_by(room) if room in imported_by(other)
+    }
+    assert found <= {("http", "verification")}
 
 
 def test_the_diagram_has_every_layer() -> None:
@@ -57,3 +59,12 @@ def test_every_folder_of_a_layer_is_on_the_map() -> None:
             folder = path.parent.relative_to(ROOT).as_posix()
             if not re.search(r"/(data|v\d+)$", folder):
                 assert f"`{folder}/`" in PAGE, folder
+
+
+def test_what_the_walks_name_is_in_the_files_that_they_name() -> None:
+    rows = [row for row in re.findall(r"^\| (.+) \|$", PAGE, re.M) if re.search(r"`[\w/]+\.py`", row)]
+    assert len(rows) > 20
+    for row in rows:
+        text = "".join((ROOT / path).read_text() for path in re.findall(r"`([\w/]+/\w+\.py)`", row))
+        for name in re.findall(r"`([A-Za-z_]\w+)`", row):
+            assert not text or re.search(rf"\b{name}\b", text), f"{name}: {row}"

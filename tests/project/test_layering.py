@@ -40,6 +40,18 @@ def test_a_circle_would_be_seen() -> None:
     assert imports_of("zkmargin.__main__") == {"zkmargin.service.cli.entry"}
 
 
+def test_only_the_command_line_talks_to_a_terminal() -> None:
+    """The layers below have no command line, and the service's other rooms neither print nor ask."""
+    room = ROOT / "service" / "cli"
+    for name, path in modules().items():
+        if path.is_relative_to(room):
+            continue
+        tree = ast.parse(path.read_text())
+        assert not {full.split(".")[0] for full in imported(tree)} & {"typer", "rich", "click", "argparse"}, name
+        calls = [node.func for node in ast.walk(tree) if isinstance(node, ast.Call)]
+        assert not {call.id for call in calls if isinstance(call, ast.Name)} & {"print", "input"}, name
+
+
 def test_the_mathematics_has_no_curve() -> None:
     for path in (ROOT / "circuits").rglob("*.py"):
         assert "arkworks" not in path.read_text().replace('arkworks"', ""), path

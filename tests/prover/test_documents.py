@@ -29,7 +29,7 @@ from zkmargin.prover.documents import (
     proof_bytes,
 )
 from zkmargin.prover.domains import cheapest_domain
-from zkmargin.prover.files import seal, unseal, write_file
+from zkmargin.service.files import seal, unseal, write_file
 from zkmargin.verifier.facts.attestation import Attestation
 
 Edit = Callable[[dict[str, Any]], None]
@@ -249,7 +249,7 @@ def test_files_are_replaced_whole_or_not_at_all(tmp_path: Path, monkeypatch: pyt
     def broken(source: str, destination: Path) -> None:
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr("zkmargin.prover.files.os.replace", broken)
+    monkeypatch.setattr("zkmargin.service.files.os.replace", broken)
     with pytest.raises(MalformedInput, match="No space left"):
         write_file(target, b"new")
     assert target.read_bytes() == b"old"

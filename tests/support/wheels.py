@@ -13,7 +13,7 @@ from tests.support.places import ROOT
 
 def copy_sources(folder: Path) -> Path:
     """Copy the layers, the links to them and what describes them into a folder; returns it."""
-    for name in ("pyproject.toml", "README.md", "LICENSE"):
+    for name in ("pyproject.toml", "setup.py", "README.md", "LICENSE"):
         shutil.copy(ROOT / name, folder)
     ignore = shutil.ignore_patterns("__pycache__", "*.egg-info")
     for name in ("src", *LAYERS):

@@ -18,9 +18,9 @@ import pytest
 from tests.service.cli.test_cli import RUNNER, call
 from tests.support.hubs import hub_snapshot, running, sign_snapshot, sqlite_url
 from tests.support.places import ROOT
-from zkmargin.prover.files import unseal
 from zkmargin.service.cli.root import app
 from zkmargin.service.client.exchange import HubProblem, HubUnreachable
+from zkmargin.service.files import unseal
 from zkmargin.service.keys import signing
 from zkmargin.service.keys.signing_keys import load_private_key
 from zkmargin.verifier.facts.transparency import TreeHead

@@ -25,10 +25,10 @@ from tests.service.cli.test_cli import NOW, PASSPHRASE, World, build, call
 from tests.support.places import ROOT
 from zkmargin.circuits.canonical import canonical_bytes
 from zkmargin.circuits.errors import InternalError, MalformedInput
-from zkmargin.prover import files
-from zkmargin.prover.kinds import FOLDER, kind_of
+from zkmargin.service import files
 from zkmargin.service.cli.outputs import Writes, check_options, mark_of
 from zkmargin.service.cli.root import app
+from zkmargin.service.file_kinds import FOLDER, kind_of
 from zkmargin.service.keys.sealing import generate_encryption_key
 from zkmargin.service.keys.signing_keys import generate_key, private_pem, public_pem
 
@@ -272,7 +272,7 @@ def test_two_commands_at_once(world: World, tmp_path: Path, forced: bool, monkey
 KILLED = """
 import os, sys
 from pathlib import Path
-from zkmargin.prover import files
+from zkmargin.service import files
 left = int(sys.argv[1])
 real = os.replace
 def replace(a, b):
@@ -323,7 +323,7 @@ def test_an_error_before_the_first_move_leaves_nothing(tmp_path: Path, monkeypat
     def broken(*_: object) -> None:
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr("zkmargin.prover.files.os.replace", broken)
+    monkeypatch.setattr("zkmargin.service.files.os.replace", broken)
     with pytest.raises(MalformedInput, match="No space left"):
         files.write_files(files.public(tmp_path / "a", b"{}"), files.public(tmp_path / "b", b"{}"))
     assert list(tmp_path.iterdir()) == []

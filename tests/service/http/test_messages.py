@@ -155,7 +155,7 @@ def test_no_regular_expression_is_answered_over_http(value: str, says: str) -> N
 
 
 def test_what_is_no_public_key_is_named(tmp_path: Any) -> None:
-    from zkmargin.prover.files import read_public_key
+    from zkmargin.service.files import read_public_key
     from zkmargin.service.keys.signing_keys import generate_key, private_pem, public_pem
 
     key = generate_key()

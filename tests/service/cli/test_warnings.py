@@ -10,7 +10,7 @@ from tests.service.cli.test_cli import NOW, World, ask, build, call
 from tests.service.cli.test_outputs import ENV
 from tests.support.toy import load_statement, sample_account, statement_tree
 from zkmargin.circuits.errors import MalformedInput, StaleStatement, StatementMismatch
-from zkmargin.prover.request import check_request, leg_warnings
+from zkmargin.service.cli.warnings import check_request, leg_warnings
 
 
 @pytest.fixture(scope="module")

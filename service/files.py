@@ -1,4 +1,4 @@
-"""Files of the command line: bounded reads, and the one writer of all commands.
+"""Files of holders, venues and operators: bounded reads, and the one writer of all commands.
 
 The writer replaces a file in one step, files that belong together under one lock, and never a file of another kind.
 Secrets have mode 0600 and are, with a passphrase, sealed. A sealed document is AES-256-GCM under a scrypt key
@@ -26,7 +26,7 @@ from typing import Any
 from zkmargin.circuits.canonical import canonical_bytes
 from zkmargin.circuits.errors import InternalError, MalformedInput
 from zkmargin.circuits.strict_json import MAX_JSON_BYTES, parse_json
-from zkmargin.prover.kinds import EMPTY, PEM_FILE, PUBLIC_KEY, SEALED, UNKNOWN, kind_of
+from zkmargin.service.file_kinds import EMPTY, PEM_FILE, PUBLIC_KEY, SEALED, UNKNOWN, kind_of
 
 #: As a path: standard input, or standard output.
 STANDARD = Path("-")
