@@ -18,7 +18,7 @@ CLEAR = --clear
 .PHONY: $(VENV)/.pip
 endif
 
-.PHONY: demo test test-fast lint check-setup fuzz-service coverage mutants fuzz soundness race bench bench-service bench-flood bench-peers growth agree vectors lock clean
+.PHONY: demo test test-fast lint check-setup fuzz-service coverage mutants fuzz soundness trusted race bench bench-service bench-flood bench-peers growth agree vectors lock clean
 
 demo: $(VENV)/.run
 	$(BIN)/zkmargin demo
@@ -61,6 +61,10 @@ mutants: $(VENV)/.dev
 SECONDS ?= 60
 fuzz: $(VENV)/.fuzz
 	$(BIN)/python -m fuzz.run --seconds $(SECONDS)
+
+# What must be right for a verdict to be right: the tables of docs/SECURITY.md.
+trusted: $(VENV)/.run
+	$(BIN)/python -m scripts.trusted --files
 
 # The error terms of docs/SECURITY.md.
 soundness: $(VENV)/.run

@@ -19,7 +19,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 from tests.support import derive_cases
 from tests.support.derive_cases import Case
 from zkmargin.circuits import statement
-from zkmargin.circuits.errors import NotSolvent, SystemTooLarge
+from zkmargin.circuits.errors import SystemTooLarge
 from zkmargin.circuits.rules import Terms, build
 from zkmargin.circuits.statement import Statement
 from zkmargin.circuits.units import ceil_div, format_quanta
@@ -27,6 +27,7 @@ from zkmargin.prover import solvency
 from zkmargin.prover.commitment import Opening, commit
 from zkmargin.prover.documents import make_statement
 from zkmargin.prover.domains import cheapest_domain
+from zkmargin.prover.errors import NotSolvent
 from zkmargin.prover.prove import prove
 from zkmargin.service.cli.bench import interleaved
 from zkmargin.verifier.facts.attestation import Attestation

@@ -168,18 +168,7 @@ class _Compiler:
 
     def bounds(self, expr: Expression) -> tuple[int, int]:
         """Interval of an expression; that of a shared one is computed once, since every scenario uses it."""
-        if isinstance(expr, Sum):
-            low = high = expr.constant
-            for factor, term in expr.parts:
-                inner = self.bounds(term)
-                ends = (factor * inner[0], factor * inner[1])
-                low, high = low + min(ends), high + max(ends)
-            return low, high
-        if not isinstance(expr, Shared):
-            return bounds(expr, self.rule.limits)
-        if id(expr) not in self.ranges:
-            self.ranges[id(expr)] = bounds(expr, self.rule.limits)
-        return self.ranges[id(expr)]
+        return bounds(expr, self.rule.limits, self.ranges)
 
     def variable(self, name: str, limit: int, definition: Definition) -> int:
         self.words += LARGEST.words_of(max(limit, 0))
@@ -275,9 +264,9 @@ class _Compiler:
                 sign = 1 if isinstance(expr, Max) else -1
                 forms = [self.lower(p, upper=upper) for p in pieces]
                 out = self.auxiliary(name, expr)
-                low, high = bounds(expr, self.rule.limits)
+                low, high = self.bounds(expr)
                 for index, (piece, inner) in enumerate(zip(pieces, forms, strict=True)):
-                    p_low, p_high = bounds(piece, self.rule.limits)
+                    p_low, p_high = self.bounds(piece)
                     gap = _Form()
                     gap.add(out, sign)
                     gap.add(inner, -sign)

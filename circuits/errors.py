@@ -123,18 +123,6 @@ class SystemTooLarge(ZkMarginError):
     exit_code = 7
 
 
-class NotSolvent(ZkMarginError):
-    """The statement is false. For the holder only: the message says by how much and in which scenario."""
-
-    code = "not-solvent"
-    exit_code = 8
-
-    def __init__(self, message: str, *, scenario: str, shortfall: str) -> None:
-        super().__init__(message, field="portfolio")
-        self.scenario = scenario
-        self.shortfall = shortfall
-
-
 class CorruptData(ZkMarginError):
     """A data file of the installation (SRS, Lagrange basis) whose digest is not the pinned one."""
 
@@ -147,30 +135,6 @@ class MissingExtra(ZkMarginError):
 
     code = "missing-extra"
     exit_code = 14
-
-
-class OracleRefused(ZkMarginError):
-    """Market data that no snapshot may be built from; ``field`` names source and field. The last snapshot stays."""
-
-    code = "oracle-refused"
-    exit_code = 10
-
-
-class LogForked(ZkMarginError):
-    """A hub showed two histories of its log, or did not show that one extends the other. The hub's fault.
-
-    ``held`` and ``shown`` are the two signed heads. ``proven`` is true where they convict the hub by themselves: one
-    size, two roots. Otherwise the path between them failed, which anyone on the way could have broken: ask again.
-    """
-
-    code = "log-forked"
-    exit_code = 11
-
-    def __init__(self, message: str, *, held: object, shown: object, proven: bool) -> None:
-        super().__init__(message, field="tree-head")
-        self.held = held
-        self.shown = shown
-        self.proven = proven
 
 
 class InternalError(ZkMarginError):

@@ -201,8 +201,10 @@ def _sum_curvature(parts: tuple[tuple[int, Expression], ...]) -> Curvature:
     return result
 
 
-def bounds(expr: Expression, limits: Sequence[tuple[int, int]]) -> tuple[int, int]:
-    """Interval (low, high) that contains the value for all positions within ``limits``."""
+def bounds(
+    expr: Expression, limits: Sequence[tuple[int, int]], memo: dict[int, tuple[int, int]] | None = None
+) -> tuple[int, int]:
+    """Interval (low, high) that contains the value for all positions within ``limits``; ``memo`` keeps shared terms."""
     match expr:
         case Linear(coefficients=coefs, constant=c):
             low = high = c
@@ -215,7 +217,7 @@ def bounds(expr: Expression, limits: Sequence[tuple[int, int]]) -> tuple[int, in
         case Sum(parts=parts, constant=c):
             low = high = c
             for f, term in parts:
-                inner = bounds(term, limits)
+                inner = bounds(term, limits, memo)
                 ends = (f * inner[0], f * inner[1])
                 low, high = low + min(ends), high + max(ends)
             return low, high
@@ -226,19 +228,23 @@ def bounds(expr: Expression, limits: Sequence[tuple[int, int]]) -> tuple[int, in
             ends = (sign * limits[j][0], sign * limits[j][1])
             return max(min(ends), 0), max(*ends, 0)
         case Shared(argument=arg):
-            return bounds(arg, limits)
+            if memo is None:
+                return bounds(arg, limits)
+            if id(expr) not in memo:
+                memo[id(expr)] = bounds(arg, limits, memo)
+            return memo[id(expr)]
         case Max(pieces=pieces):
-            ranges = [bounds(p, limits) for p in pieces]
+            ranges = [bounds(p, limits, memo) for p in pieces]
             return max(r[0] for r in ranges), max(r[1] for r in ranges)
         case Election(pieces=choices):
-            ranges = [bounds(p, limits) for _, p in choices]
+            ranges = [bounds(p, limits, memo) for _, p in choices]
             return max(r[0] for r in ranges), max(r[1] for r in ranges)
         case Min(pieces=pieces):
-            ranges = [bounds(p, limits) for p in pieces]
+            ranges = [bounds(p, limits, memo) for p in pieces]
             return min(r[0] for r in ranges), min(r[1] for r in ranges)
         case CeilDiv(argument=arg, divisor=d):
-            low, high = bounds(arg, limits)
+            low, high = bounds(arg, limits, memo)
             return ceil_div(low, d), ceil_div(high, d)
         case FloorDiv(argument=arg, divisor=d):
-            low, high = bounds(arg, limits)
+            low, high = bounds(arg, limits, memo)
             return low // d, high // d

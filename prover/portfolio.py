@@ -22,7 +22,7 @@ from zkmargin.prover.witness import check_positions
 
 #: Contracts that cost nothing to enter, so that a file may well forget their price.
 UNPAID_KINDS = ("perpetual", "future")
-#: A book is of one direction where its net value is so much of its gross value. Others have cash of either sign.
+#: A portfolio is of one direction where its net value is so much of its gross value. Others have cash of either sign.
 DIRECTED = Fraction(3, 4)
 
 
@@ -112,8 +112,8 @@ def notional_warnings(lots: Sequence[int], entered: Collection[int], snapshot: S
     """A warning where cash looks as if it were the collateral alone. It is a guess, and says so.
 
     Contracts without an entry price are worth N at their marks, and cash is charged for them, if the file follows the
-    convention. Then cash is below zero where the book is long (nobody pays contracts in full), and covers -N where it
-    is net short (or the account is under water). Names instruments, no quantity.
+    convention. Then cash is below zero where the portfolio is long (nobody pays contracts in full), and covers -N where
+    it is net short (or the account is under water). Names instruments, no quantity.
     """
     rows = [
         row for row, inst in enumerate(snapshot.instruments)

@@ -6,13 +6,14 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from zkmargin.circuits.compiler import Auxiliary, Negative, Positive, Program, Slack
-from zkmargin.circuits.errors import InternalError, MalformedInput, NotSolvent, StatementMismatch
+from zkmargin.circuits.errors import InternalError, MalformedInput, StatementMismatch
 from zkmargin.circuits.layout import LIMBS, Layout
 from zkmargin.circuits.snapshot import Snapshot
 from zkmargin.circuits.statement import BoundStatement
 from zkmargin.circuits.system import LinearSystem
 from zkmargin.circuits.units import MAX_LOTS, ceil_div, format_quanta
 from zkmargin.prover import solvency
+from zkmargin.prover.errors import NotSolvent
 from zkmargin.prover.evaluation import evaluate
 
 

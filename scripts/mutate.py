@@ -59,6 +59,7 @@ TESTS: dict[str, tuple[str, ...]] = {
     "argument/v1/linearisation.py": (_FROZEN, _VERIFY, _ALGEBRA, _STEPS),
     "argument/v1/messages.py": (_FROZEN,),
     "argument/versions.py": (_FROZEN, "verifier/test_versions.py", _BYTES),
+    "batch.py": ("verifier/test_batch.py", _VERIFY),
     "curve.py": (_FROZEN, _DECODERS, _ALGEBRA, _BYTES),
     "facts/attestation.py": (_FACTS + "test_attestation.py",),
     "facts/authorisation.py": (_FACTS + "test_authorisation.py", _VECTORS.format("authorisations")),
@@ -80,7 +81,7 @@ TESTS: dict[str, tuple[str, ...]] = {
     "srs_structure.py": ("verifier/test_srs.py",),
     "transcript.py": (_FROZEN, "verifier/test_transcript.py"),
     "verdict.py": (_VERDICT,),
-    "verify.py": (_FROZEN, _VERIFY, "verifier/test_batch.py"),
+    "verify.py": (_FROZEN, _VERIFY),
 }
 #: Third-party modules and the layer below, which no mutant changes: imported once, before the fork.
 PRELOAD = (

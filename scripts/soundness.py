@@ -11,8 +11,8 @@ from fractions import Fraction
 
 from zkmargin.circuits.layout import DOMAINS, MAX_COLUMNS, Layout
 from zkmargin.circuits.system import FIELD_ORDER
+from zkmargin.verifier.batch import BATCH_WEIGHT_BITS
 from zkmargin.verifier.srs import SRS_SIZE
-from zkmargin.verifier.verify import BATCH_WEIGHT_BITS
 
 #: Sizes (layout, d, R): the example of docs/FILES.md, the demo's account, and the largest of all. Every row of a
 #: compiled system has a variable of its own, so there are never more rows than words.

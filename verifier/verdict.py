@@ -17,11 +17,12 @@ from typing import Generic, Literal, TypeVar
 from zkmargin.circuits.errors import MissingExtra, ZkMarginError
 from zkmargin.circuits.snapshot import Snapshot
 from zkmargin.circuits.statement import Statement
+from zkmargin.verifier.batch import check_pairings
 from zkmargin.verifier.facts.attestation import Attestation, check_attested
 from zkmargin.verifier.facts.snapshot_signature import SnapshotSignature
 from zkmargin.verifier.proof_document import ProofDocument
 from zkmargin.verifier.srs import VerifierKey, ethereum
-from zkmargin.verifier.verify import PAIRING, PROOF_CHECKS, Item, Task, check_pairing, check_pairings
+from zkmargin.verifier.verify import PAIRING, PROOF_CHECKS, Item, Task, check_pairing
 
 F_co = TypeVar("F_co", covariant=True)
 State = Literal["passed", "failed", "skipped", "not-checked"]

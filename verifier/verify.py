@@ -1,31 +1,26 @@
-"""Verify one proof or many. ``verify`` raises; it never answers False.
+"""Verify a proof. ``verify`` raises; it never answers False.
 
-Each check of a proof is written once, in :data:`PROOF_CHECKS`; the pairing comes last, one for many proofs. What is
-checked besides of the documents around a proof, and in which order, says :mod:`zkmargin.verifier.verdict`.
+Each check of a proof is written once, in :data:`PROOF_CHECKS`; the pairing comes last, one for many proofs in
+:mod:`zkmargin.verifier.batch`. What is checked besides of the documents around a proof, and in which order, says
+:mod:`zkmargin.verifier.verdict`.
 """
 
 from __future__ import annotations
 
-import secrets
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from types import MappingProxyType
 
-from py_arkworks_bls12381 import G1Point, Scalar
-
-from zkmargin.circuits.errors import ProofRejected, ZkMarginError
+from zkmargin.circuits.errors import ProofRejected
 from zkmargin.circuits.snapshot import Snapshot
 from zkmargin.circuits.statement import BoundStatement, Statement, bind
 from zkmargin.verifier.argument.instance import Instance
 from zkmargin.verifier.argument.versions import Version, version_of
-from zkmargin.verifier.curve import decode_g1, msm, pairing_product_is_one
-from zkmargin.verifier.field import ZERO, scalar, scalars
+from zkmargin.verifier.curve import decode_g1
+from zkmargin.verifier.field import scalars
 from zkmargin.verifier.kzg import Equation, holds
 from zkmargin.verifier.srs import VerifierKey, ethereum
-
-#: Batch weights: a false proof survives a batch with probability 2**-128.
-BATCH_WEIGHT_BITS = 128
 
 
 @dataclass(frozen=True)
@@ -127,68 +122,3 @@ def verify(
     """
     key = key or ethereum().key
     check_pairing(prepare(Item(statement, snapshot, proof, now), key), key)
-
-
-def _batch_holds(equations: Sequence[Equation], key: VerifierKey) -> bool:
-    """One multi-scalar multiplication for each side and one pairing product for all equations.
-
-    The weights are drawn here, after all proofs are fixed, from the operating system's generator.
-    """
-    weights = [scalar(secrets.randbelow((1 << BATCH_WEIGHT_BITS) - 1) + 1) for _ in equations]
-    generator = ZERO
-    points: list[G1Point] = []
-    coefficients: list[Scalar] = []
-    right_points: list[G1Point] = []
-    right_coefficients: list[Scalar] = []
-    for weight, eq in zip(weights, equations, strict=True):
-        generator = generator + weight * eq.left_coefficients[-1]
-        points += eq.left_points[:-1]
-        coefficients += [weight * a for a in eq.left_coefficients[:-1]]
-        right_points += [eq.opening, eq.opening_next]
-        right_coefficients += [weight, weight * eq.mu]
-    left = msm([*points, key.g1], [*coefficients, generator])
-    right = msm(right_points, right_coefficients)
-    return pairing_product_is_one([left, -right], [key.g2, key.tau_g2])
-
-
-def _bisect(indexed: Sequence[tuple[int, Equation]], key: VerifierKey, rejected: dict[int, ProofRejected]) -> None:
-    if not indexed:
-        return
-    if len(indexed) == 1:
-        index, eq = indexed[0]
-        if not holds(eq, key):
-            rejected[index] = ProofRejected("the opening equation does not hold", field=f"proofs.{index}")
-        return
-    if _batch_holds([eq for _, eq in indexed], key):
-        return
-    middle = len(indexed) // 2
-    _bisect(indexed[:middle], key, rejected)
-    _bisect(indexed[middle:], key, rejected)
-
-
-def check_pairings(indexed: Sequence[tuple[int, Equation]], key: VerifierKey) -> dict[int, ProofRejected]:
-    """One pairing for many equations, each with its place: the places of those that do not hold, with their errors.
-
-    Sound up to 2**-128 for each combined check; bad proofs are found by bisection.
-    """
-    rejected: dict[int, ProofRejected] = {}
-    _bisect(indexed, key, rejected)
-    return rejected
-
-
-def verify_batch(items: Sequence[Item], *, key: VerifierKey | None = None) -> list[ZkMarginError | None]:
-    """Verify many proofs at once. Entry i of the answer is None where proof i holds, else its typed error.
-
-    Sound up to 2**-128 for each combined check; bad proofs are found by bisection.
-    """
-    key = key or ethereum().key
-    results: list[ZkMarginError | None] = [None] * len(items)
-    indexed: list[tuple[int, Equation]] = []
-    for i, item in enumerate(items):
-        try:
-            indexed.append((i, prepare(item, key)))
-        except ZkMarginError as err:
-            results[i] = err
-    for i, rejected in check_pairings(indexed, key).items():
-        results[i] = rejected
-    return results

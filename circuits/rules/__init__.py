@@ -13,8 +13,7 @@ from importlib import import_module
 from zkmargin.circuits.compiler import MarginRule
 from zkmargin.circuits.errors import RuleRefused, StatementMismatch
 from zkmargin.circuits.expression import Expression, Sum
-from zkmargin.circuits.rules import paying
-from zkmargin.circuits.rules.rule import Builder, Rule
+from zkmargin.circuits.rules.rule import Rule
 from zkmargin.circuits.snapshot import Snapshot
 
 
@@ -48,21 +47,8 @@ SHIPPED: Mapping[str, str] = {
     "portfolio-margin/1": "zkmargin.circuits.rules.portfolio_margin",
     "span-scan/1": "zkmargin.circuits.rules.span_scan",
 }
-#: What the application registered besides.
+#: What the application registered besides (:mod:`zkmargin.circuits.rules.registration`).
 REGISTERED: dict[str, Rule] = {}
-
-
-def register(rule_id: str, builder: Builder) -> None:
-    """Let snapshots name a rule of somebody else's. From then on its code is trusted like this package.
-
-    Only an application calls this, with a rule that its owner chose: no document does. ``RuleRefused`` for the id of a
-    shipped rule, or of one that was registered with another builder.
-    """
-    known = find(rule_id)
-    if known is not None and known.build is not builder:
-        raise RuleRefused("another rule has this id", field=rule_id)
-    if known is None:
-        REGISTERED[rule_id] = Rule(rule_id, builder)
 
 
 def find(rule_id: str) -> Rule | None:
@@ -98,7 +84,11 @@ def build(snapshot: Snapshot, terms: Terms) -> MarginRule:
         from zkmargin.circuits.rules import overlays
 
         rule = overlays.join(rule, snapshot, terms.overlays, terms.horizon)
-    return paying.expect_payable(rule, snapshot)
+    if any(inst.kind == "credit" for inst in snapshot.instruments):
+        from zkmargin.circuits.rules import paying
+
+        paying.expect_payable(rule, snapshot)
+    return rule
 
 
 def between(initial: MarginRule, maintenance: MarginRule, percent: int) -> MarginRule:

@@ -15,22 +15,9 @@ from itertools import product
 from math import lcm
 
 from zkmargin.circuits.compiler import MarginRule
-from zkmargin.circuits.errors import InternalError, RuleRefused
-from zkmargin.circuits.expression import (
-    Abs,
-    Amount,
-    CeilDiv,
-    Election,
-    Expression,
-    FloorDiv,
-    Linear,
-    Max,
-    Min,
-    Part,
-    Shared,
-    Sum,
-    describe,
-)
+from zkmargin.circuits.election import children
+from zkmargin.circuits.errors import RuleRefused
+from zkmargin.circuits.expression import Abs, Amount, CeilDiv, Expression, FloorDiv, Linear, Part, Sum
 from zkmargin.circuits.snapshot import Snapshot
 from zkmargin.circuits.units import ceil_div
 
@@ -56,24 +43,12 @@ class _Moving:
                 return True
             case Abs(position=j) | Part(position=j):
                 return j in self.rows
-        if id(expr) not in self.moved:
-            self.moved[id(expr)] = self.nested(expr)
-        return self.moved[id(expr)]
-
-    def nested(self, expr: Expression) -> bool:
-        match expr:
-            case Sum(parts=parts):
+            case Sum(parts=parts) if id(expr) not in self.moved:
                 kept = tuple((factor, term) for factor, term in parts if factor and self.moves(term))
-                self.parts[id(expr)] = kept
-                return bool(kept)
-            case Max(pieces=pieces) | Min(pieces=pieces):
-                return any(self.moves(piece) for piece in pieces)
-            case Election(pieces=choices):
-                return any(self.moves(piece) for _, piece in choices)
-            case CeilDiv(argument=arg) | FloorDiv(argument=arg) | Shared(argument=arg):
-                return self.moves(arg)
-            case _:
-                raise InternalError(f"no change of {describe(expr)}")
+                self.parts[id(expr)], self.moved[id(expr)] = kept, bool(kept)
+        if id(expr) not in self.moved:
+            self.moved[id(expr)] = any(self.moves(child) for _, child in children(expr))
+        return self.moved[id(expr)]
 
 
 class _Step:
@@ -115,20 +90,11 @@ class _Step:
                 parts = self.moving.parts[id(expr)]
                 ends = [sorted(factor * end for end in self.change(term)) for factor, term in parts]
                 return sum(low for low, _ in ends), sum(high for _, high in ends)
-            case Max(pieces=pieces) | Min(pieces=pieces):
-                return self.hull(*pieces)
-            case Election(pieces=choices):
-                return self.hull(*(piece for _, piece in choices))
             case CeilDiv(argument=arg, divisor=d) | FloorDiv(argument=arg, divisor=d):
                 low, high = self.change(arg)
                 return low // d, ceil_div(high, d)
-            case Shared(argument=arg):
-                return self.change(arg)
-            case _:
-                raise InternalError(f"no change of {describe(expr)}")
-
-    def hull(self, *pieces: Expression) -> Interval:
-        lows, highs = zip(*map(self.change, pieces), strict=True)
+        # Of a maximum, a minimum or an election any piece may count, before the step and after it.
+        lows, highs = zip(*(self.change(child) for _, child in children(expr)), strict=True)
         return min(lows), max(highs)
 
 

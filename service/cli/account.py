@@ -10,8 +10,8 @@ import typer
 from zkmargin.circuits.errors import MalformedInput
 from zkmargin.service.cli.authorise import PolicyFile, Yes, agree, authorise
 from zkmargin.service.cli.console import emit, reports_errors
+from zkmargin.service.cli.options import Json
 from zkmargin.service.cli.outputs import Writes
-from zkmargin.service.cli.proofs import Json
 from zkmargin.service.cli.session import (
     EncryptionKey,
     Force,
@@ -156,7 +156,7 @@ def withdraw(
     policy: PolicyFile = None,
 ) -> None:
     """As the holder: prove here that the account can do without it, authorise it, and withdraw it."""
-    from zkmargin.service.cli.proofs import clock
+    from zkmargin.service.cli.options import clock
     from zkmargin.service.client import authorise, withdrawal_statement
     from zkmargin.service.client import withdraw as flow
 
@@ -240,7 +240,7 @@ def offer(
 ) -> None:
     """As the holder: prove here what a venue demands, authorise it after it was said in words, and write the offer."""
     from zkmargin.circuits.purpose import ForShow
-    from zkmargin.service.cli.proofs import clock
+    from zkmargin.service.cli.options import clock
     from zkmargin.service.client import Demand, offer_for, statement_for
     from zkmargin.service.files import read_file, write_file
 

@@ -11,8 +11,8 @@ import typer
 from zkmargin.circuits.errors import MalformedInput
 from zkmargin.service.cli.console import emit, reports_errors
 from zkmargin.service.cli.extras import extra
+from zkmargin.service.cli.options import In, Json, read_snapshot
 from zkmargin.service.cli.outputs import Writes
-from zkmargin.service.cli.proofs import In, Json, read_snapshot
 from zkmargin.service.cli.session import read_private_key
 
 if TYPE_CHECKING:
@@ -74,7 +74,7 @@ def authorise(
     from zkmargin.circuits import statement as statements
     from zkmargin.circuits.documents.statement import statement_from_bytes
     from zkmargin.circuits.purpose import ForShow
-    from zkmargin.service.cli.proofs import clock
+    from zkmargin.service.cli.options import clock
     from zkmargin.service.files import read_file, write_file
 
     with extra("client"):

@@ -26,8 +26,9 @@ from zkmargin.prover.commitment import Opening, commit, fresh
 from zkmargin.prover.documents import make_statement
 from zkmargin.prover.domains import cheapest_domain
 from zkmargin.prover.prove import prove
+from zkmargin.verifier.batch import verify_batch
 from zkmargin.verifier.facts.attestation import Attestation
-from zkmargin.verifier.verify import Item, verify, verify_batch
+from zkmargin.verifier.verify import Item, verify
 
 #: A batch is made of this many different proofs, repeated: the verifier cannot tell, and set-up stays short.
 DISTINCT_PROOFS = 8

@@ -9,8 +9,8 @@ import typer
 
 from zkmargin.circuits.errors import MalformedInput
 from zkmargin.service.cli.console import emit, reports_errors
+from zkmargin.service.cli.options import Json
 from zkmargin.service.cli.outputs import Writes
-from zkmargin.service.cli.proofs import Json
 from zkmargin.service.cli.session import OracleKeys, Session, command, legs_of, oracle_keys, shown
 
 if TYPE_CHECKING:
@@ -46,7 +46,7 @@ def demand(
     """Write what you ask of a holder, a credit or to be shown solvency, for zkmargin account offer: a fresh nonce."""
     from zkmargin.circuits.purpose import SHOW, ForCredit
     from zkmargin.service.cli.extras import extra
-    from zkmargin.service.cli.proofs import clock
+    from zkmargin.service.cli.options import clock
     from zkmargin.service.files import write_file
 
     with extra("client"):

@@ -11,8 +11,8 @@ import typer
 from zkmargin.circuits.errors import MalformedInput
 from zkmargin.service.cli.console import emit, progress, reports_errors
 from zkmargin.service.cli.extras import extra
+from zkmargin.service.cli.options import In, Json
 from zkmargin.service.cli.outputs import Writes
-from zkmargin.service.cli.proofs import In, Json
 
 if TYPE_CHECKING:
     from zkmargin.service.ledger.context import Ledger
@@ -30,7 +30,7 @@ def _settings(config: Path | None) -> Settings:
         import fastapi  # noqa: F401
         import sqlalchemy  # noqa: F401
 
-        from zkmargin.circuits.rules.installed import register_installed
+        from zkmargin.circuits.rules.registration import register_installed
         from zkmargin.service.settings import load_settings
     settings = load_settings(config, role="hub")
     register_installed(settings.rules)

@@ -8,8 +8,8 @@ from typing import Annotated
 import typer
 
 from zkmargin.service.cli.console import emit, reports_errors
+from zkmargin.service.cli.options import In, Json, clock, read_snapshot
 from zkmargin.service.cli.outputs import Writes
-from zkmargin.service.cli.proofs import In, Json, clock, read_snapshot
 from zkmargin.service.file_kinds import FOLDER
 
 oracle_app = typer.Typer(help="The risk oracle: signed feeds in, signed snapshots out.", no_args_is_help=True)

@@ -1,4 +1,4 @@
-"""The root of the command line ``zkmargin``: the hub's commands here, the holder's and the verifier's from ``prover``.
+"""The root of the command line ``zkmargin``: its own few commands, and every group of this room.
 
 Exit codes: 0 done; 2 wrong usage; 3 malformed input; 4 parts that do not belong together; 5 stale; 6 proof or
 signature rejected; 7 rule refused or system too large; 8 not solvent (holder only); 9 corrupt data file; 10 market data
@@ -19,9 +19,10 @@ from zkmargin.service.cli.account import account_app
 from zkmargin.service.cli.console import emit, progress, reports_errors, table, warn
 from zkmargin.service.cli.credit import credit_app
 from zkmargin.service.cli.hub import hub_app, ledger_app
+from zkmargin.service.cli.options import In, Json, read_snapshot
 from zkmargin.service.cli.oracle import oracle_app
 from zkmargin.service.cli.outputs import Writes
-from zkmargin.service.cli.proofs import In, Json, explain, prove, read_snapshot, statement
+from zkmargin.service.cli.proofs import explain, prove, statement
 from zkmargin.service.cli.serve import serve
 from zkmargin.service.cli.srs import srs_app
 from zkmargin.service.cli.trade import trade_app
@@ -56,7 +57,7 @@ def _version(asked: bool) -> None:
 
 @reports_errors
 def _register(rules: list[str]) -> None:
-    from zkmargin.circuits.rules.installed import register_installed
+    from zkmargin.circuits.rules.registration import register_installed
 
     register_installed(rules)
 

@@ -28,7 +28,7 @@ def serve(
     port: Annotated[int | None, typer.Option(help="Port to listen on; 0 takes a free one, which is told.")] = None,
     workers: Annotated[int | None, typer.Option(help="Server processes.")] = None,
 ) -> None:
-    """Serve HTTP until SIGTERM or SIGINT; requests in progress are finished first. Logs go to standard error."""
+    """Serve HTTP until SIGTERM or SIGINT; requests in progress are finished first. Diagnostics go to standard error."""
     with extra("service"):
         import uvicorn  # noqa: F401
 

@@ -13,8 +13,8 @@ import typer
 from zkmargin.circuits.errors import MalformedInput, StatementMismatch
 from zkmargin.service.cli.console import reports_errors
 from zkmargin.service.cli.extras import extra
+from zkmargin.service.cli.options import Json
 from zkmargin.service.cli.outputs import Writes
-from zkmargin.service.cli.proofs import Json
 
 if TYPE_CHECKING:
     from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey

@@ -5,7 +5,7 @@ from __future__ import annotations
 import typer
 
 from zkmargin.service.cli.console import emit, progress, reports_errors
-from zkmargin.service.cli.proofs import Json
+from zkmargin.service.cli.options import Json
 
 srs_app = typer.Typer(help="The structured reference string.", no_args_is_help=True)
 

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from zkmargin.service.cli.console import emit, reports_errors
+from zkmargin.service.cli.options import Json
 from zkmargin.service.cli.outputs import Writes
-from zkmargin.service.cli.proofs import Json
 from zkmargin.service.cli.session import OracleKeys, Session, command, legs_of, oracle_keys
 
 if TYPE_CHECKING:

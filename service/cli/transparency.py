@@ -9,9 +9,10 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from zkmargin.circuits.errors import LogForked, MalformedInput
+from zkmargin.circuits.errors import MalformedInput
 from zkmargin.service.cli.outputs import Writes
 from zkmargin.service.cli.session import OracleKeys, Session, command, oracle_keys
+from zkmargin.verifier.facts.transparency import LogForked
 
 if TYPE_CHECKING:
     from zkmargin.verifier.facts.transparency import TreeHead

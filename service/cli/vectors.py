@@ -9,7 +9,7 @@ import typer
 
 from zkmargin.circuits.errors import MalformedInput
 from zkmargin.service.cli.console import emit, progress, reports_errors, table
-from zkmargin.service.cli.proofs import Json
+from zkmargin.service.cli.options import Json
 
 if TYPE_CHECKING:
     from zkmargin.service.vectors.case import Topic

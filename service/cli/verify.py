@@ -10,7 +10,7 @@ import typer
 
 from zkmargin.circuits.errors import MalformedInput, ZkMarginError
 from zkmargin.service.cli.console import emit, reports_errors
-from zkmargin.service.cli.proofs import In, Json, OracleKey, SignedSnapshot, clock, read_snapshot, signature_of
+from zkmargin.service.cli.options import In, Json, OracleKey, SignedSnapshot, clock, read_snapshot, signature_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence

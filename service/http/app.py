@@ -10,7 +10,7 @@ from pathlib import Path
 from fastapi import FastAPI
 
 from zkmargin.circuits.errors import ZkMarginError
-from zkmargin.circuits.rules.installed import register_installed
+from zkmargin.circuits.rules.registration import register_installed
 from zkmargin.service.http import openapi, schemas
 from zkmargin.service.http.context import Role, S
 from zkmargin.service.http.cors import PublicCors

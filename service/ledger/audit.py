@@ -33,12 +33,13 @@ from zkmargin.service.ledger.replay import BROKEN, Account, Replay
 from zkmargin.service.store import rows
 from zkmargin.service.store.database import away
 from zkmargin.service.store.rows import R, each, every, one
+from zkmargin.verifier.batch import verify_batch
 from zkmargin.verifier.facts.attestation import Attestation, verify_attestation
 from zkmargin.verifier.facts.credit_entry import verify_credit_entry
 from zkmargin.verifier.facts.hub_keys import KeyChain, public_key
 from zkmargin.verifier.facts.snapshot_signature import SnapshotSignature, verify_snapshot_signature
 from zkmargin.verifier.facts.transparency import attestation_leaf, verify_tree_head
-from zkmargin.verifier.verify import Item, verify_batch
+from zkmargin.verifier.verify import Item
 
 #: Proofs verified in one batch.
 _BATCH = 64

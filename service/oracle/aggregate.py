@@ -6,10 +6,11 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 
-from zkmargin.circuits.errors import OracleRefused, ZkMarginError
+from zkmargin.circuits.errors import ZkMarginError
 from zkmargin.circuits.statement import CLOCK_SKEW
 from zkmargin.circuits.units import PPM
 from zkmargin.service.oracle.config import Config, Limits
+from zkmargin.service.oracle.errors import OracleRefused
 from zkmargin.service.oracle.feeds import Feed, Figure, open_feed, source_of
 
 

@@ -8,7 +8,7 @@ from fractions import Fraction
 from typing import Any
 
 from zkmargin.circuits.documents.snapshot import SnapshotModel, snapshot_from_model
-from zkmargin.circuits.errors import OracleRefused, StatementMismatch
+from zkmargin.circuits.errors import StatementMismatch
 from zkmargin.circuits.rules import SHIPPED, Terms
 from zkmargin.circuits.rules import build as build_rule
 from zkmargin.circuits.schema import validate
@@ -16,6 +16,7 @@ from zkmargin.circuits.snapshot import Snapshot
 from zkmargin.circuits.units import format_fraction, format_quanta
 from zkmargin.service.oracle.aggregate import Rejection, Seen, aggregate, check_jump, collect
 from zkmargin.service.oracle.config import Config
+from zkmargin.service.oracle.errors import OracleRefused
 from zkmargin.service.oracle.feeds import Figure
 from zkmargin.service.oracle.models import SeenModel, StateModel
 from zkmargin.service.oracle.values import columns, greek_columns

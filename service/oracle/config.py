@@ -8,9 +8,10 @@ from fractions import Fraction
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Literal
 
-from zkmargin.circuits.errors import MalformedInput, OracleRefused
+from zkmargin.circuits.errors import MalformedInput
 from zkmargin.circuits.schema import dump, load
 from zkmargin.circuits.units import PPM, parse_decimal
+from zkmargin.service.oracle.errors import OracleRefused
 from zkmargin.service.oracle.feeds import Figure
 from zkmargin.service.oracle.models import ConfigModel, Kind, LineModel, SourceModel, VolatilityShockModel
 from zkmargin.verifier.facts.attestation import load_public_key

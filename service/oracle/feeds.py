@@ -14,11 +14,12 @@ from fractions import Fraction
 from typing import TYPE_CHECKING, Any
 
 from zkmargin.circuits import canonical
-from zkmargin.circuits.errors import MalformedInput, OracleRefused
+from zkmargin.circuits.errors import MalformedInput
 from zkmargin.circuits.schema import dump, load, validate
 from zkmargin.circuits.strict_json import parse_json
 from zkmargin.circuits.units import format_fraction, parse_decimal
 from zkmargin.service.keys.signing import sign_token
+from zkmargin.service.oracle.errors import OracleRefused
 from zkmargin.service.oracle.models import (
     FeedModel,
     FeedPayloadModel,

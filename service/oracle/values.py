@@ -10,9 +10,9 @@ from collections.abc import Mapping, Sequence
 from fractions import Fraction
 from typing import TYPE_CHECKING
 
-from zkmargin.circuits.errors import OracleRefused
 from zkmargin.service.oracle import black76
 from zkmargin.service.oracle.config import Config, Line, Scenario, VolatilityShock
+from zkmargin.service.oracle.errors import OracleRefused
 from zkmargin.service.oracle.feeds import Figure
 
 if TYPE_CHECKING:

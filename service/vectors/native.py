@@ -31,12 +31,13 @@ from zkmargin.service.vectors.engine import (
 from zkmargin.service.vectors.engine import integer as case_integer
 from zkmargin.verifier.argument.v1.challenges import replay
 from zkmargin.verifier.argument.v1.encoding import decode
+from zkmargin.verifier.batch import verify_batch
 from zkmargin.verifier.curve import decode_g1, encode_g1
 from zkmargin.verifier.field import decode_scalar, domain, encode_scalar, integer, scalars
 from zkmargin.verifier.srs import ethereum
 from zkmargin.verifier.transcript import Transcript, expand_message_xmd
 from zkmargin.verifier.verdict import verify_account
-from zkmargin.verifier.verify import Item, instance_of, verify, verify_batch
+from zkmargin.verifier.verify import Item, instance_of, verify
 
 if TYPE_CHECKING:
     from zkmargin.circuits.snapshot import Snapshot

@@ -23,7 +23,7 @@ from dataclasses import dataclass, field
 from multiprocessing.connection import wait
 
 from zkmargin.circuits.errors import InternalError, ZkMarginError
-from zkmargin.circuits.rules.installed import register_installed
+from zkmargin.circuits.rules.registration import register_installed
 from zkmargin.service.errors import NotReady, Overloaded, TooExpensive
 from zkmargin.service.observability import diagnostics
 from zkmargin.service.observability.metrics import Metrics

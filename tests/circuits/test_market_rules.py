@@ -13,14 +13,7 @@ from zkmargin.circuits import canonical, statement
 from zkmargin.circuits.compiler import Constraint, MarginRule, compile_rule
 from zkmargin.circuits.documents.snapshot import snapshot_from_bytes
 from zkmargin.circuits.documents.statement import statement_from_bytes
-from zkmargin.circuits.errors import (
-    MalformedInput,
-    NotSolvent,
-    ProofRejected,
-    RuleRefused,
-    StatementMismatch,
-    ZkMarginError,
-)
+from zkmargin.circuits.errors import MalformedInput, ProofRejected, RuleRefused, StatementMismatch, ZkMarginError
 from zkmargin.circuits.expression import Abs, Election, Expression, Linear, Max, Part, Sum
 from zkmargin.circuits.rules import Terms, build
 from zkmargin.circuits.rules.chords import chords
@@ -29,6 +22,7 @@ from zkmargin.prover import solvency
 from zkmargin.prover.commitment import commit
 from zkmargin.prover.documents import make_statement
 from zkmargin.prover.domains import cheapest_domain
+from zkmargin.prover.errors import NotSolvent
 from zkmargin.prover.evaluation import evaluate
 from zkmargin.prover.explain import account_greeks
 from zkmargin.prover.prove import prove

@@ -20,7 +20,7 @@ from tests.circuits.test_rule_monotone import SNAPSHOTS
 from tests.circuits.test_span import span
 from tests.support.toy import Tree, load_snapshot
 from zkmargin.circuits.compiler import Constraint, MarginRule
-from zkmargin.circuits.errors import MalformedInput, NotSolvent, RuleRefused
+from zkmargin.circuits.errors import MalformedInput, RuleRefused
 from zkmargin.circuits.expression import (
     Abs,
     Amount,
@@ -44,6 +44,7 @@ from zkmargin.prover import solvency
 from zkmargin.prover.commitment import commit
 from zkmargin.prover.documents import make_statement
 from zkmargin.prover.domains import cheapest_domain
+from zkmargin.prover.errors import NotSolvent
 from zkmargin.prover.prove import prove
 from zkmargin.verifier import reference
 from zkmargin.verifier.facts.attestation import Attestation

@@ -14,7 +14,7 @@ from tests.support import derive_cases
 from tests.support.derive_cases import NOW, PPB, QUOTE_DECIMALS, Oracle, Tree
 from tests.support.toy import load_snapshot
 from zkmargin.circuits.compiler import compile_rule
-from zkmargin.circuits.errors import MalformedInput, NotSolvent, RuleRefused, StatementMismatch
+from zkmargin.circuits.errors import MalformedInput, RuleRefused, StatementMismatch
 from zkmargin.circuits.rules import Terms, build
 from zkmargin.circuits.snapshot import Snapshot
 from zkmargin.circuits.statement import compile_terms
@@ -23,6 +23,7 @@ from zkmargin.prover import solvency
 from zkmargin.prover.commitment import commit
 from zkmargin.prover.documents import make_statement
 from zkmargin.prover.domains import cheapest_domain
+from zkmargin.prover.errors import NotSolvent
 from zkmargin.prover.evaluation import evaluate
 from zkmargin.prover.explain import explain
 from zkmargin.prover.prove import prove

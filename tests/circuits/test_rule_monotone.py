@@ -19,7 +19,7 @@ from tests.support.toy import snapshot_tree
 from zkmargin.circuits import canonical
 from zkmargin.circuits.compiler import MarginRule, compile_rule
 from zkmargin.circuits.documents.snapshot import snapshot_from_bytes
-from zkmargin.circuits.errors import MalformedInput, NotSolvent, RuleRefused, ZkMarginError
+from zkmargin.circuits.errors import MalformedInput, RuleRefused, ZkMarginError
 from zkmargin.circuits.expression import FloorDiv, Linear, Sum
 from zkmargin.circuits.rules import LEVELS, SHIPPED, Terms, build, rule_of
 from zkmargin.circuits.rules.rule import Builder
@@ -27,6 +27,7 @@ from zkmargin.circuits.rules.terms import ceil, lot_notional
 from zkmargin.circuits.snapshot import Snapshot
 from zkmargin.circuits.units import PPM, ceil_div, format_fraction, isqrt_ceil
 from zkmargin.prover import solvency
+from zkmargin.prover.errors import NotSolvent
 
 #: Names of parameters whose rise must hurt, and of those whose rise must help.
 WORSE = {

@@ -13,11 +13,12 @@ from hypothesis import strategies as st
 from tests.circuits.test_market_rules import best_slack, line, make, terms, try_proof
 from zkmargin.circuits import canonical
 from zkmargin.circuits.documents.snapshot import snapshot_from_bytes
-from zkmargin.circuits.errors import MalformedInput, NotSolvent, RuleRefused, ZkMarginError
+from zkmargin.circuits.errors import MalformedInput, RuleRefused, ZkMarginError
 from zkmargin.circuits.rules import build
 from zkmargin.circuits.rules.span_scan import STANDARD
 from zkmargin.circuits.snapshot import Snapshot
 from zkmargin.prover import solvency
+from zkmargin.prover.errors import NotSolvent
 
 SCAN = {"F1": Fraction(12), "F2": Fraction(11), "X": Fraction(7)}
 

@@ -101,6 +101,6 @@ def test_the_control() -> None:
         "service/ledger/credits.py", "docs/HUB.md", "service/nothing.py",
     }  # fmt: skip
     assert named_paths("`circuits/rules/NAME.py`") == set()
-    assert is_there("zkmargin.verifier.verify.verify_batch")
+    assert is_there("zkmargin.verifier.batch.verify_batch")
     assert not is_there("zkmargin.verifier.verify.no_such_name")
     assert not is_there("zkmargin.no_such_module.at_all")

@@ -1,4 +1,4 @@
-"""The hooks of pre-commit are local, on tools that `make lint` locks: nothing is fetched."""
+"""The hooks of pre-commit are local, on tools that `make lint` locks; the documents know every target of make."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import re
 
 import yaml
 
+from tests.support.doc_blocks import documents
 from tests.support.places import ROOT
 
 
@@ -30,3 +31,12 @@ def test_each_command_is_a_locked_tool() -> None:
         tool = hook["entry"].split()[0]
         assert tool.startswith(".venv/bin/")
         assert re.search(rf"^{tool.rpartition('/')[2]}==", lock, re.M)
+
+
+def test_contributing_has_every_target_and_no_document_another() -> None:
+    makefile = (ROOT / "Makefile").read_text()
+    targets = set(re.findall(r"^([a-z][a-z-]*):", makefile, re.M))
+    listed = (ROOT / "CONTRIBUTING.md").read_text().partition("## Targets")[2].partition("\n## ")[0]
+    assert set(re.findall(r"`make ([a-z-]+)`", listed)) == targets
+    for page in documents():
+        assert set(re.findall(r"`make ([a-z-]+)", page.read_text())) <= targets, page.name

@@ -9,7 +9,6 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.doc_blocks import documents
 from tests.support.imports import LAYERS, imported
 from tests.support.places import ROOT
 
@@ -51,7 +50,7 @@ def test_no_python_file_names_a_bare_module() -> None:
 
 
 def test_no_document_and_no_setting_names_a_bare_module() -> None:
-    paths = [*documents(), *(ROOT / name for name in SETTINGS)]
+    paths = [*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md"), *(ROOT / name for name in SETTINGS)]
     for path in paths:
         text = path.read_text()
         assert not LINE.findall(text), path.name

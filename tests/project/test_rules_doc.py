@@ -15,13 +15,14 @@ import pytest
 from tests.circuits.test_market_rules import line, make, try_proof
 from tests.support.places import ROOT
 from zkmargin.circuits import rules
-from zkmargin.circuits.errors import MalformedInput, NotSolvent, RuleRefused, StatementMismatch
-from zkmargin.circuits.rules import Terms, register
+from zkmargin.circuits.errors import MalformedInput, RuleRefused, StatementMismatch
+from zkmargin.circuits.rules import Terms
 from zkmargin.circuits.rules.collateral_loan import build as collateral_loan
 from zkmargin.circuits.rules.cross_margin import build as cross_margin
-from zkmargin.circuits.rules.installed import register_installed
+from zkmargin.circuits.rules.registration import register, register_installed
 from zkmargin.circuits.snapshot import Snapshot
 from zkmargin.circuits.statement import compile_terms
+from zkmargin.prover.errors import NotSolvent
 
 TEXT = (ROOT / "docs" / "RULES.md").read_text()
 RULE_ID = "long-short/1"
@@ -58,6 +59,7 @@ def loaded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.setenv("LOADED", str(tmp_path / "loaded"))
     monkeypatch.setenv("PYTHONPATH", os.pathsep.join([str(site), os.environ.get("PYTHONPATH", "")]))
     monkeypatch.setattr(rules, "REGISTERED", {})
+    monkeypatch.setattr("zkmargin.circuits.rules.registration.REGISTERED", rules.REGISTERED)
     monkeypatch.delitem(sys.modules, "long_short", raising=False)
     return tmp_path / "loaded"
 
@@ -94,6 +96,7 @@ def test_a_rule_that_nobody_or_two_have_is_not_registered(loaded: Path, tmp_path
 
 def test_nobody_registers_another_rule_under_an_id_that_is_taken(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(rules, "REGISTERED", {})
+    monkeypatch.setattr("zkmargin.circuits.rules.registration.REGISTERED", rules.REGISTERED)
     register("cross-margin/1", cross_margin)  # the very rule: nothing to do
     register("own/1", cross_margin)
     for taken in ("tiered-margin/1", "own/1"):

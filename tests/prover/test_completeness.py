@@ -11,10 +11,11 @@ from hypothesis import strategies as st
 
 from tests.support.cheating import attempt, broken_relations
 from tests.support.toy import NOW, Account, Tree, edge_account, load_snapshot, open_account, snapshot_tree, trade
-from zkmargin.circuits.errors import MalformedInput, NotSolvent
+from zkmargin.circuits.errors import MalformedInput
 from zkmargin.circuits.statement import bind, compile_terms
 from zkmargin.circuits.units import format_quanta
 from zkmargin.prover import solvency
+from zkmargin.prover.errors import NotSolvent
 from zkmargin.prover.prove import prove
 from zkmargin.prover.witness import assign
 from zkmargin.verifier.verify import verify

@@ -27,11 +27,12 @@ from tests.support.toy import (
     statement_tree,
     trade,
 )
-from zkmargin.circuits.errors import NotSolvent, ProofRejected
+from zkmargin.circuits.errors import ProofRejected
 from zkmargin.circuits.statement import Statement, bind
 from zkmargin.prover import polynomial as poly
 from zkmargin.prover import rounds
 from zkmargin.prover.commitment import commitment_key, fresh
+from zkmargin.prover.errors import NotSolvent
 from zkmargin.prover.polynomial import Polynomial
 from zkmargin.prover.prove import prove, prove_instance
 from zkmargin.verifier.argument.instance import Instance

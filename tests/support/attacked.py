@@ -11,8 +11,8 @@ from tests.support.ledgers import World, fresh_url, started
 from tests.support.toy import Tree
 from zkmargin.circuits.canonical import canonical_bytes
 from zkmargin.circuits.documents.statement import StatementModel, statement_from_model
-from zkmargin.circuits.errors import NotSolvent
 from zkmargin.circuits.schema import validate
+from zkmargin.prover.errors import NotSolvent
 from zkmargin.service.ledger.consent import Proved
 
 OPS, ALICE, BOB, EVIL, HONEST = "operator/ops", "account/alice", "account/bob", "venue/evil", "venue/honest"

@@ -19,11 +19,12 @@ from zkmargin.circuits.errors import (
     StaleStatement,
     StatementMismatch,
 )
-from zkmargin.verifier import verify as module
+from zkmargin.verifier import batch as module
+from zkmargin.verifier.batch import BATCH_WEIGHT_BITS, _batch_holds, verify_batch
 from zkmargin.verifier.field import ONE, scalar
 from zkmargin.verifier.kzg import Equation, holds
 from zkmargin.verifier.srs import VerifierKey, ethereum
-from zkmargin.verifier.verify import BATCH_WEIGHT_BITS, Item, prepare, verify_batch
+from zkmargin.verifier.verify import Item, prepare
 
 COUNT = 7
 
@@ -123,11 +124,11 @@ def test_faults_that_cancel_in_a_plain_sum_are_refused_because_of_the_weights(
     key = ethereum().key
     equations = cancelling(key)
     assert [holds(eq, key) for eq in equations] == [False, False]
-    assert not module._batch_holds(equations, key)
+    assert not _batch_holds(equations, key)
     with monkeypatch.context() as patch:
         patch.setattr(module, "secrets", SimpleNamespace(randbelow=lambda _: 41))
-        assert module._batch_holds(equations, key)
-    assert not module._batch_holds(equations, key)
+        assert _batch_holds(equations, key)
+    assert not _batch_holds(equations, key)
 
 
 def test_predictable_weights_would_let_two_false_proofs_through(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -145,8 +146,8 @@ def test_predictable_weights_would_let_two_false_proofs_through(monkeypatch: pyt
     with monkeypatch.context() as patch:
         drawn = iter(foreseen)
         patch.setattr(module, "secrets", SimpleNamespace(randbelow=lambda _: next(drawn)))
-        assert module._batch_holds(equations, key)
-    assert not module._batch_holds(equations, key)
+        assert _batch_holds(equations, key)
+    assert not _batch_holds(equations, key)
 
 
 def test_weights_are_secret_fresh_and_drawn_after_all_proofs_are_fixed(

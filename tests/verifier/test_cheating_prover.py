@@ -15,12 +15,13 @@ from py_arkworks_bls12381 import Scalar
 
 from tests.support.cheating import Attempt, CheatingProver, Lie, attempt, broken_relations
 from tests.support.toy import DOMAIN, NOW, Account, edge_account, load_statement, sample_account, statement_tree
-from zkmargin.circuits.errors import NotSolvent, ProofRejected, SystemTooLarge
+from zkmargin.circuits.errors import ProofRejected, SystemTooLarge
 from zkmargin.circuits.layout import LIMBS, Layout
 from zkmargin.circuits.statement import Statement, bind
 from zkmargin.circuits.system import FIELD_ORDER, LinearSystem, Row, Variable
 from zkmargin.prover import solvency
 from zkmargin.prover.commitment import Opening, commitment_key
+from zkmargin.prover.errors import NotSolvent
 from zkmargin.prover.prove import prove
 from zkmargin.prover.witness import residuals
 from zkmargin.verifier.argument.instance import Instance

@@ -23,6 +23,7 @@ from zkmargin.circuits.errors import (
     ZkMarginError,
 )
 from zkmargin.circuits.schema import ProofModel
+from zkmargin.verifier.batch import _batch_holds
 from zkmargin.verifier.facts.attestation import Attestation
 from zkmargin.verifier.facts.snapshot_signature import SnapshotSignature
 from zkmargin.verifier.proof_document import ProofDocument
@@ -160,10 +161,10 @@ def test_nothing_is_opened_or_bound_after_a_refusal() -> None:
 
 
 def test_many_share_a_pairing_and_a_bad_one_hurts_only_itself(monkeypatch: pytest.MonkeyPatch) -> None:
-    from zkmargin.verifier import verify as module
+    from zkmargin.verifier import batch as module
 
     calls: list[int] = []
-    real = module._batch_holds
+    real = _batch_holds
     monkeypatch.setattr(module, "_batch_holds", lambda eqs, key: (calls.append(len(eqs)), real(eqs, key))[1])
     assert [v.failed for v in settle([Examination(GOOD) for _ in range(3)])] == [None] * 3
     assert calls == [3]

@@ -21,17 +21,21 @@ from zkmargin.circuits.errors import (
     StatementMismatch,
 )
 from zkmargin.prover.commitment import commitment_key
-from zkmargin.verifier import verify as module
+from zkmargin.verifier import batch as module
+from zkmargin.verifier.argument.instance import Instance
 from zkmargin.verifier.argument.v1 import challenges
 from zkmargin.verifier.argument.v1.challenges import replay
 from zkmargin.verifier.argument.v1.encoding import decode
 from zkmargin.verifier.argument.v1.equation import equation
 from zkmargin.verifier.argument.v1.linearisation import linearise
+from zkmargin.verifier.argument.v1.messages import Proof
+from zkmargin.verifier.batch import _batch_holds, verify_batch
+from zkmargin.verifier.curve import encode_g1, msm
 from zkmargin.verifier.facts.attestation import Attestation
 from zkmargin.verifier.field import ZERO, encode_scalar
 from zkmargin.verifier.srs import ethereum
 from zkmargin.verifier.verdict import verify_account
-from zkmargin.verifier.verify import Item, instance_of, prepare, verify, verify_batch
+from zkmargin.verifier.verify import Item, instance_of, prepare, verify
 
 ACCOUNT = sample_account(1)
 STATEMENT, PROOF = sample_proof(1)
@@ -136,14 +140,14 @@ def test_weights_are_never_zero(monkeypatch: pytest.MonkeyPatch) -> None:
 
         monkeypatch.setattr(module, "secrets", Fixed)
         key = ethereum().key
-        assert not module._batch_holds([prepare(item, key) for item in items], key)
-        assert module._batch_holds([prepare(items[1], key)] * 2, key)
+        assert not _batch_holds([prepare(item, key) for item in items], key)
+        assert _batch_holds([prepare(items[1], key)] * 2, key)
 
 
 def test_a_good_batch_costs_one_check(monkeypatch: pytest.MonkeyPatch) -> None:
     """One combined equation for all, none for each; a single proof is checked alone, without weights."""
     calls: list[int] = []
-    real, alone = module._batch_holds, module.holds
+    real, alone = _batch_holds, module.holds
     monkeypatch.setattr(module, "_batch_holds", lambda eqs, key: calls.append(len(eqs)) or real(eqs, key))
     monkeypatch.setattr(module, "holds", lambda eq, key: calls.append(-1) or alone(eq, key))
     item = Item(STATEMENT, ACCOUNT.snapshot, PROOF)
@@ -157,7 +161,7 @@ def test_a_good_batch_costs_one_check(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_bisection_checks_halves(monkeypatch: pytest.MonkeyPatch) -> None:
     calls: list[int] = []
-    real = module._batch_holds
+    real = _batch_holds
     monkeypatch.setattr(module, "_batch_holds", lambda eqs, key: calls.append(len(eqs)) or real(eqs, key))
     item = Item(STATEMENT, ACCOUNT.snapshot, PROOF)
     results = verify_batch([item] * 7 + [replace(item, proof=SPOILED)])
@@ -174,22 +178,34 @@ def spec_figures() -> dict[str, str]:
 
     lines = (ROOT / "docs" / "SPEC.md").read_text().splitlines()
     pairs = [line.split() for line in lines if line.startswith("    ")]
-    return {pair[0]: pair[1] for pair in pairs if len(pair) == 2 and len(pair[1]) == 64}
+    return {" ".join(pair[:-1]): pair[-1] for pair in pairs if len(pair) > 1 and len(pair[-1]) in (64, 96)}
 
 
-def test_the_challenges_are_those_of_the_specification() -> None:
+def example() -> tuple[Instance, Proof]:
+    """The statement and the proof of docs/FILES.md."""
     from zkmargin.circuits import statement
     from zkmargin.prover.documents import parse_proof
 
     snap, stated = snapshot_from_bytes(block("snapshot.json")), statement_from_bytes(block("statement.json"))
-    proof = decode(parse_proof(proof_document(), stated))
-    instance = instance_of(statement.bind(stated, snap))
+    return instance_of(statement.bind(stated, snap)), decode(parse_proof(proof_document(), stated))
+
+
+def test_the_challenges_are_those_of_the_specification() -> None:
+    instance, proof = example()
     found = replay(instance, proof, ethereum().digest)
     figures = spec_figures()
     names = ("gamma", "beta", "eta", "alpha", "zeta", "nu", "mu")
     assert {name: encode_scalar(getattr(found, name)).hex() for name in names} == {k: figures[k] for k in names}
     linearised = linearise(instance, found, found.alpha, found.zeta, proof.evaluations)
     assert encode_scalar(linearised.constant).hex() == figures["constant"]
+
+
+def test_both_sides_of_the_equation_are_those_of_the_specification() -> None:
+    """With the two openings exchanged a proof would hold too, by another equation than the one that is written."""
+    (instance, proof), figures = example(), spec_figures()
+    made = equation(instance, ethereum().key, proof)
+    assert encode_g1(msm(made.left_points, made.left_coefficients)).hex() == figures["A"]
+    assert encode_g1(made.opening + made.opening_next * made.mu).hex() == figures["W + mu W'"]
 
 
 def test_a_degenerate_challenge_names_the_proof(monkeypatch: pytest.MonkeyPatch) -> None:

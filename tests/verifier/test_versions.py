@@ -13,9 +13,10 @@ from zkmargin.verifier.argument import versions
 from zkmargin.verifier.argument.instance import Instance
 from zkmargin.verifier.argument.v1 import encoding, equation
 from zkmargin.verifier.argument.versions import VERSIONS, Version, version_of
+from zkmargin.verifier.batch import verify_batch
 from zkmargin.verifier.kzg import Equation
 from zkmargin.verifier.srs import VerifierKey
-from zkmargin.verifier.verify import Item, verify, verify_batch
+from zkmargin.verifier.verify import Item, verify
 
 
 def as_first(proof: bytes) -> bytes:

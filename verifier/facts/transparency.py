@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 from pydantic import Field
 
 from zkmargin.circuits import canonical
-from zkmargin.circuits.errors import LogForked, MalformedInput, ProofRejected, StaleStatement, StatementMismatch
+from zkmargin.circuits.errors import MalformedInput, ProofRejected, StaleStatement, StatementMismatch, ZkMarginError
 from zkmargin.circuits.schema import Hex32, Name, Strict, Time, dump, validate
 from zkmargin.circuits.statement import CLOCK_SKEW
 from zkmargin.circuits.strict_json import MAX_SAFE_INTEGER
@@ -37,6 +37,23 @@ EMPTY_ROOT = hashlib.sha256(b"").digest()
 #: the log has grown or not (RFC 9162 section 4.10 asks the same within the maximum merge delay), so a reader that is
 #: shown none for three times as long is being kept from the log.
 MAX_HEAD_AGE = 900
+
+
+class LogForked(ZkMarginError):
+    """A hub showed two histories of its log, or did not show that one extends the other. The hub's fault.
+
+    ``held`` and ``shown`` are the two signed heads. ``proven`` is true where they convict the hub by themselves: one
+    size, two roots. Otherwise the path between them failed, which anyone on the way could have broken: ask again.
+    """
+
+    code = "log-forked"
+    exit_code = 11
+
+    def __init__(self, message: str, *, held: object, shown: object, proven: bool) -> None:
+        super().__init__(message, field="tree-head")
+        self.held = held
+        self.shown = shown
+        self.proven = proven
 
 
 def leaf_hash(entry: bytes) -> bytes:

@@ -22,7 +22,7 @@ from tests.service.cli.test_outputs import ALL, ENV, Command
 from tests.support.ledgers import Hub  # noqa: F401 - the ledger's errors are subclasses too
 from tests.support.places import ROOT
 from zkmargin.circuits import errors
-from zkmargin.circuits.errors import LogForked, ZkMarginError
+from zkmargin.circuits.errors import ZkMarginError
 from zkmargin.circuits.rules import Terms
 from zkmargin.prover.explain import explain
 from zkmargin.service.cli.explained import grouped, money, show
@@ -30,6 +30,7 @@ from zkmargin.service.cli.root import app
 from zkmargin.service.client.transport import HubProblem
 from zkmargin.service.errors import NotFound
 from zkmargin.service.refusals import Conflict
+from zkmargin.verifier.facts.transparency import LogForked
 
 RUNNER = CliRunner()
 TEXT = (ROOT / "docs" / "FILES.md").read_text()
@@ -161,7 +162,7 @@ def corrupt(w: World, p: Path, m: pytest.MonkeyPatch) -> tuple[int, str]:
 
 @case(10)
 def no_market(w: World, p: Path, m: pytest.MonkeyPatch) -> tuple[int, str]:
-    from zkmargin.circuits.errors import OracleRefused
+    from zkmargin.service.oracle.errors import OracleRefused
 
     m.setattr("zkmargin.service.oracle.build.build", raising(OracleRefused("too few feeds", field="feeds")))
     m.setattr("zkmargin.service.oracle.config.parse_config", lambda *_: None)
@@ -245,7 +246,8 @@ def no_package_that_nobody_thought_of(w: World, p: Path, m: pytest.MonkeyPatch) 
 
 @case(15)
 def nobody_agreed(w: World, p: Path, m: pytest.MonkeyPatch) -> tuple[int, str]:
-    m.setattr("zkmargin.service.cli.proofs.clock", lambda now: int(NOW))
+    for module in ("options", "proofs"):
+        m.setattr(f"zkmargin.service.cli.{module}.clock", lambda now: int(NOW))
     ask(w, p / "s.json", "7", "--for", "credit")
     words = ("account", "authorise", "--statement", p / "s.json", "--snapshot", w.snapshot, "--key", w.hub_key)
     return said(*words, "--out", p / "a.json", env=ENV)

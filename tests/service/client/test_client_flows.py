@@ -18,7 +18,6 @@ from tests.support.client_world import (
 from tests.support.hubs import Signer
 from zkmargin.circuits.errors import (
     MalformedInput,
-    NotSolvent,
     ProofRejected,
     SignatureRejected,
     StaleStatement,
@@ -26,6 +25,7 @@ from zkmargin.circuits.errors import (
     ZkMarginError,
 )
 from zkmargin.circuits.purpose import ForTrade
+from zkmargin.prover.errors import NotSolvent
 from zkmargin.service import client as hubs
 from zkmargin.service.client import (
     Demand,

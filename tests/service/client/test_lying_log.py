@@ -15,13 +15,7 @@ from tests.support.client_world import (
     World,
 )
 from tests.support.hubs import Hub, Signer, hub_snapshot, sign_snapshot, sqlite_url
-from zkmargin.circuits.errors import (
-    LogForked,
-    ProofRejected,
-    SignatureRejected,
-    StaleStatement,
-    StatementMismatch,
-)
+from zkmargin.circuits.errors import ProofRejected, SignatureRejected, StaleStatement, StatementMismatch
 from zkmargin.prover.commitment import commit
 from zkmargin.service import client as hubs
 from zkmargin.service.client import (
@@ -31,7 +25,7 @@ from zkmargin.service.keys.signing import sign_attestation, sign_hub_key, sign_t
 from zkmargin.service.ledger import setup
 from zkmargin.verifier.facts.attestation import Attestation, verify_attestation
 from zkmargin.verifier.facts.hub_keys import HubKey
-from zkmargin.verifier.facts.transparency import TreeHead
+from zkmargin.verifier.facts.transparency import LogForked, TreeHead
 
 
 def test_a_new_signing_key_is_followed(tmp_path: Path) -> None:

@@ -14,7 +14,7 @@ import pytest
 
 from tests.support.hubs import Clock
 from tests.support.retired import DAY, ROTATES, VALID, Attested, History, run
-from zkmargin.circuits.errors import LogForked, ProofRejected, StaleStatement, StatementMismatch, ZkMarginError
+from zkmargin.circuits.errors import ProofRejected, StaleStatement, StatementMismatch, ZkMarginError
 from zkmargin.service.client import trust as trust_module
 from zkmargin.service.client.exchange import Flow
 from zkmargin.service.client.holder import accept_attested
@@ -32,7 +32,7 @@ from zkmargin.service.client.venue import fetch_credit
 from zkmargin.service.keys.signing import raw_public, sign_credit_entry
 from zkmargin.verifier.facts.credit_entry import CreditEntry
 from zkmargin.verifier.facts.hub_keys import KEY_GRACE, KeyChain
-from zkmargin.verifier.facts.transparency import MAX_HEAD_AGE
+from zkmargin.verifier.facts.transparency import MAX_HEAD_AGE, LogForked
 
 START = 1_700_000_000
 ENTRY = CreditEntry(

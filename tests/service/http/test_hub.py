@@ -115,7 +115,7 @@ def test_a_credits_life(world: World) -> None:
 
 def test_a_credit_counts_against_the_next_proof(world: World) -> None:
     """Two venues on one equity: what the first got the second cannot, and after a release it can."""
-    from zkmargin.circuits.errors import NotSolvent
+    from zkmargin.prover.errors import NotSolvent
 
     s = world.session
     first = s.ok(VENUE_A, "POST", "/v1/credits", s.credit_body("alice", world.snapshot, venue="spoke-a", amount="600"))

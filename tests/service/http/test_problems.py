@@ -11,7 +11,8 @@ import pytest
 
 from tests.support.services import call, is_problem, settings
 from zkmargin.circuits import errors
-from zkmargin.circuits.errors import LogForked, MalformedInput, NotSolvent, ZkMarginError
+from zkmargin.circuits.errors import MalformedInput, ZkMarginError
+from zkmargin.prover.errors import NotSolvent
 from zkmargin.service import errors as service_errors
 from zkmargin.service import refusals
 from zkmargin.service.errors import Overloaded, ServiceError
@@ -21,6 +22,7 @@ from zkmargin.service.http.problems import PROBLEMS, body_of
 from zkmargin.service.keys import request_signatures
 from zkmargin.service.refusals import Refusal
 from zkmargin.service.settings import load_settings
+from zkmargin.verifier.facts.transparency import LogForked
 
 PLANTED = "planted-4711-secret"
 

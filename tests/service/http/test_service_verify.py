@@ -264,11 +264,12 @@ def _example(operation: Tree) -> Any:
     return operation["requestBody"]["content"]["application/json"]["example"]
 
 
-def test_the_verifier_needs_no_database() -> None:
+def test_the_verifier_needs_no_database_and_nothing_of_the_ledger() -> None:
     code = (
         "import sys, zkmargin.service.http.app, zkmargin.service.settings, zkmargin.service.verification.worker\n"
         "zkmargin.service.http.app.create_app(zkmargin.service.settings.load_settings(role='verifier')).openapi()\n"
-        "assert not {'sqlalchemy', 'alembic', 'psycopg'} & set(sys.modules)"
+        "assert not {'sqlalchemy', 'alembic', 'psycopg'} & set(sys.modules)\n"
+        "assert not [n for n in sys.modules if n.startswith(('zkmargin.service.ledger', 'zkmargin.service.store'))]"
     )
     subprocess.run([sys.executable, "-c", code], check=True, cwd=ROOT)
 

@@ -12,10 +12,10 @@ import pytest
 from tests.circuits.test_paying import eth_loans
 from tests.support.ledgers import DATABASES, World, fresh_url, started
 from tests.support.toy import load_snapshot
-from zkmargin.circuits.errors import NotSolvent
 from zkmargin.circuits.rules import Terms, build
 from zkmargin.circuits.snapshot import Snapshot
 from zkmargin.prover import solvency
+from zkmargin.prover.errors import NotSolvent
 from zkmargin.service.ledger import audit
 
 OPS, VENUE = "operator/ops", "venue/v"

@@ -9,8 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.support.markets import NOW, config
-from zkmargin.circuits.errors import OracleRefused
 from zkmargin.service.oracle.aggregate import aggregate, check_jump, median, too_far
+from zkmargin.service.oracle.errors import OracleRefused
 from zkmargin.service.oracle.feeds import Feed, Figure
 
 PRICES = st.lists(st.fractions(min_value=Fraction(1, 1000), max_value=10**6), min_size=1, max_size=9)

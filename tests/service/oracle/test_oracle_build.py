@@ -24,17 +24,12 @@ from tests.support.markets import (  # fmt: skip
     payload,
 )
 from zkmargin.circuits import canonical
-from zkmargin.circuits.errors import (
-    MalformedInput,
-    OracleRefused,
-    SignatureRejected,
-    StatementMismatch,
-    ZkMarginError,
-)
+from zkmargin.circuits.errors import MalformedInput, SignatureRejected, StatementMismatch, ZkMarginError
 from zkmargin.circuits.units import to_quanta
 from zkmargin.service.oracle.aggregate import Rejection
 from zkmargin.service.oracle.build import last_of
 from zkmargin.service.oracle.config import parse_config
+from zkmargin.service.oracle.errors import OracleRefused
 from zkmargin.service.oracle.feeds import TOKEN_TYPE
 
 

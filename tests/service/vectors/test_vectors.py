@@ -278,9 +278,9 @@ def test_a_verifier_that_forgets_a_message_is_caught(label: str, monkeypatch: py
 
 
 def test_a_batch_without_random_weights_is_caught(monkeypatch: pytest.MonkeyPatch) -> None:
-    from zkmargin.verifier import verify as verifier
+    from zkmargin.verifier import batch
 
-    monkeypatch.setattr(verifier.secrets, "randbelow", lambda bound: 0)  # every weight is 1
+    monkeypatch.setattr(batch.secrets, "randbelow", lambda bound: 0)  # every weight is 1
     case = next(c for c in topic("batches").cases if "opposite" in c.comment)
     assert native.engine().answer(case).verdict == "accepted"
     assert fault_of(case, native.engine().answer(case), exact=True)

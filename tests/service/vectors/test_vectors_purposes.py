@@ -143,7 +143,7 @@ def test_a_limit_that_is_not_exact_is_caught(rough: Any, monkeypatch: pytest.Mon
 
 
 def test_a_purpose_that_is_not_checked_against_its_statement_is_caught(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(statement, "check_purpose", lambda *_, **__: None)
+    monkeypatch.setattr("zkmargin.circuits.documents.statement.check_purpose", lambda *_, **__: None)
     found = wrong("purposes")
     for comment in ("credit of 10.01 where 10 is proved", "trade with itself", "withdrawal of two things"):
         assert found[comment] == "BadPurpose"

@@ -15,7 +15,6 @@ from hypothesis import strategies as st
 
 from tests.verifier.facts.test_attestation import FACT
 from zkmargin.circuits.errors import (
-    LogForked,
     MalformedInput,
     ProofRejected,
     SignatureRejected,
@@ -31,6 +30,7 @@ from zkmargin.verifier.facts.transparency import (
     MAX_PATH,
     MAX_SIZE,
     TOKEN_TYPE,
+    LogForked,
     TreeHead,
     attestation_leaf,
     check_extends,

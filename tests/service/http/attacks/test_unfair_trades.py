@@ -26,8 +26,8 @@ from tests.support.attacked import (
 )
 from tests.support.ledgers import World, snapshot_at
 from tests.support.toy import Tree, load_snapshot
-from zkmargin.circuits.errors import NotSolvent
 from zkmargin.prover import witness
+from zkmargin.prover.errors import NotSolvent
 from zkmargin.service.ledger import audit, epochs, portfolio, trades
 from zkmargin.service.ledger.context import Ledger
 from zkmargin.service.refusals import Conflict
