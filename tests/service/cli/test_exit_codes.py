@@ -299,7 +299,7 @@ def test_every_error_has_the_exit_code_of_its_row() -> None:
     of_code = {name: number for number, names in ROWS.items() for name in names}
     assert of_code["missing-extra"] == errors.MissingExtra.exit_code
     for kind in kinds():
-        if not kind.__module__.startswith(("circuits", "verifier", "prover", "service")) or "code" not in vars(kind):
+        if not kind.__module__.startswith("zkmargin.") or "code" not in vars(kind):
             continue
         if kind.__module__ == "zkmargin.service.vectors.engine":
             continue  # Its verdict on an engine, which the runner counts and nobody is told as an error.
