@@ -262,7 +262,8 @@ def our_bug(w: World, p: Path, m: pytest.MonkeyPatch) -> tuple[int, str]:
 @case(70)
 def a_module_of_ours_is_missing(w: World, p: Path, m: pytest.MonkeyPatch) -> tuple[int, str]:
     m.setattr(
-        "zkmargin.service.cli.proofs.read_snapshot", raising(ModuleNotFoundError("No module", name="prover.gone"))
+        "zkmargin.service.cli.proofs.read_snapshot",
+        raising(ModuleNotFoundError("No module", name="zkmargin.gone")),
     )
     return said(*explained(w))
 
