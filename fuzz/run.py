@@ -32,7 +32,7 @@ def guided(name: str, options: Sequence[str]) -> None:
     """Hand this process to atheris. Does not return."""
     import atheris
 
-    with atheris.instrument_imports(include=["circuits", "verifier", "prover", "service"]):
+    with atheris.instrument_imports(include=["zkmargin"]):
         from . import targets
 
     def mutate(data: bytes, size: int, seed: int) -> bytes:

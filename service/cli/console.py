@@ -16,8 +16,8 @@ from zkmargin.circuits.errors import InternalError, MalformedInput, MissingExtra
 
 P = ParamSpec("P")
 T = TypeVar("T")
-#: Our own packages: a module of theirs that is missing is no extra.
-OURS = ("circuits", "verifier", "prover", "service")
+#: Our own package: a module of it that is missing is no extra.
+OURS = "zkmargin"
 #: Whether a document goes to standard output, so that what is said of it cannot.
 _document_on_stdout: ContextVar[bool] = ContextVar("document_on_stdout", default=False)
 
@@ -75,7 +75,7 @@ def reports_errors(command: Callable[P, T]) -> Callable[P, T]:
         except (typer.Exit, typer.Abort, KeyboardInterrupt, BrokenPipeError):
             raise
         except ModuleNotFoundError as error:
-            if (error.name or "").partition(".")[0] in OURS:
+            if (error.name or "").partition(".")[0] == OURS:
                 raise fail(_bug(error), as_json=as_json) from None
             raise fail(
                 MissingExtra(

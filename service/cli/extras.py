@@ -15,6 +15,6 @@ def extra(name: str) -> Iterator[None]:
     try:
         yield
     except ModuleNotFoundError as err:
-        if (err.name or "").partition(".")[0] in OURS:
+        if (err.name or "").partition(".")[0] == OURS:
             raise
         raise MissingExtra(f"not installed here: pip install 'zkmargin[{name}]'", field=name) from None

@@ -115,8 +115,8 @@ def init(
         from zkmargin.service.keys.signing_keys import public_pem_of
         from zkmargin.verifier.facts.hub_keys import public_key
 
-        write_file(public, public_pem_of(public_key(bytes.fromhex(made["key"]))))
-    emit(made, as_json=as_json, text=lambda: typer.echo(f"hub {name}: first signing key {made['key']}"))
+        write_file(public, public_pem_of(public_key(bytes.fromhex(made.key))))
+    emit(dict(made.to_json(str)), as_json=as_json, text=lambda: typer.echo(f"hub {name}: first signing key {made.key}"))
 
 
 @hub_app.command()
@@ -141,7 +141,7 @@ def _admit(kind: str, name: str, key: Path, config: Path | None, *, as_json: boo
     from zkmargin.service.ledger.setup import admit
 
     made = admit(_ledger(config), kind, name, _public(key))
-    emit(made, as_json=as_json, text=lambda: typer.echo(f"{kind} {name}: key {made['kid']}"))
+    emit(dict(made.to_json(str)), as_json=as_json, text=lambda: typer.echo(f"{kind} {name}: key {made.kid}"))
 
 
 @hub_app.command("admit-operator")
@@ -170,7 +170,11 @@ def rotate_signing_key(
     from zkmargin.service.ledger.setup import rotate_signing_key as run
 
     made = run(_ledger(config), begins=begins, seconds=days * 86400)
-    emit(made, as_json=as_json, text=lambda: typer.echo(f"signing key {made['key']} from {made['not_before']}"))
+    emit(
+        dict(made.to_json(str)),
+        as_json=as_json,
+        text=lambda: typer.echo(f"signing key {made.key} from {made.not_before}"),
+    )
 
 
 @hub_app.command("sign-import")
@@ -209,8 +213,9 @@ def take_over(
 
     data = read_file(document)
     made = ledger.database.write(lambda tx: book_import(ledger, tx, data))
-    told = ", ".join(f"{row['account']} epoch {row['epoch']} (leaf {row['leaf']})" for row in made["accounts"])
-    emit(made, as_json=as_json, text=lambda: typer.echo(f"import {made['import']} of {made['signer']}: {told}"))
+    told = ", ".join(f"{a.account} epoch {a.epoch} (leaf {a.leaf})" for a in made.accounts)
+    answer = dict(made.to_json(ledger.money))
+    emit(answer, as_json=as_json, text=lambda: typer.echo(f"import {made.digest} of {made.signer}: {told}"))
 
 
 @hub_app.command()

@@ -1,7 +1,7 @@
 """What happens around every request, as pure ASGI: its id, its limits, its line of diagnostics and its metrics.
 
-The order is: :class:`Observe` (outermost, so that every answer is logged), then :class:`Limit`, then :class:`Head`.
-Nothing unexpected passes :class:`Observe`: it becomes ``internal-error``, logged by type and place alone.
+The order is: :class:`Observe` (outermost, so that every answer is told of), then :class:`Limit`, then :class:`Head`.
+Nothing unexpected passes :class:`Observe`: it becomes ``internal-error``, told by type and place alone.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"}
 
 @dataclass
 class RequestContext:
-    """What is known of a request: set along the way, logged at the end."""
+    """What is known of a request: set along the way, told at the end."""
 
     id: str
     code: str = ""

@@ -14,10 +14,10 @@ from zkmargin.circuits.errors import ProofRejected, ZkMarginError
 from zkmargin.circuits.schema import ProofModel, Strict, dump
 from zkmargin.prover.documents import proof_bytes, proof_of
 from zkmargin.service.ledger import idempotency
+from zkmargin.service.ledger.answers import Answer, Attested
 from zkmargin.service.ledger.consent import Proved
 from zkmargin.service.ledger.context import Ledger
-from zkmargin.service.ledger.epochs import Attested
-from zkmargin.service.ledger.events import Tree
+from zkmargin.service.ledger.json_tree import Tree
 from zkmargin.service.store import tables
 from zkmargin.service.verification.jobs import VerifyJob
 from zkmargin.service.verification.pool import VerifierPool
@@ -57,7 +57,7 @@ async def change_on_proofs(
     ledger: Ledger,
     call: idempotency.Call,
     parts: Sequence[Part],
-    work: Callable[[Connection], Tree],
+    work: Callable[[Connection], Answer],
     *,
     rejected: Callable[[], None] | None = None,
 ) -> Tree:

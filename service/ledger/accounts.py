@@ -14,11 +14,22 @@ from zkmargin.circuits.units import to_lots
 from zkmargin.prover.commitment import commit
 from zkmargin.prover.documents import opening_bytes
 from zkmargin.prover.domains import cheapest_domain
+from zkmargin.service.keys.sealing import seal_to
 from zkmargin.service.ledger import breakers, callers, consent, epochs, events, names, portfolio, snapshots
+from zkmargin.service.ledger.answers import AccountState, Attested, SealedOpening
+from zkmargin.service.ledger.changes import (
+    Deposited,
+    Frozen,
+    Opened,
+    Recommitted,
+    Unfrozen,
+    Withdrawn,
+    sealed_bytes,
+)
 from zkmargin.service.ledger.consent import Proved
 from zkmargin.service.ledger.context import Ledger
-from zkmargin.service.ledger.epochs import Account, Attested, Holder
-from zkmargin.service.ledger.events import Event, Kind, Tree
+from zkmargin.service.ledger.epochs import Account, Holder
+from zkmargin.service.ledger.events import Event
 from zkmargin.service.ledger.idempotency import insert_new
 from zkmargin.service.ledger.portfolio import Portfolio
 from zkmargin.service.refusals import AccountFrozen, Conflict, PositionLimit, StatementRefused
@@ -30,18 +41,16 @@ _LIVE = select(tables.credits.c.free + tables.credits.c.used).where(
 )
 
 
-def view(ledger: Ledger, account: Account, state: Attested) -> Tree:
+def state_of(account: Account, attested: Attested) -> AccountState:
     """An account as its owner and operators see it: no position."""
-    return {
-        "account": account.id, "rule": account.rule, "jurisdiction": account.jurisdiction or None,
-        "state": account.state, "epoch": account.epoch, "live_credit": ledger.money(account.live),
-        "attested": state.to_json(),
-    }  # fmt: skip
+    return AccountState(
+        account.id, account.rule, account.jurisdiction or None, account.state, account.epoch, account.live, attested
+    )
 
 
 def open_account(
     ledger: Ledger, tx: Connection, name: str, *, key: str, encryption_key: str, jurisdiction: str | None
-) -> Tree:
+) -> AccountState:
     """Open an account: its owner's signing key, the key its openings are encrypted to, the rule of the newest snapshot.
 
     ``jurisdiction`` names an overlay set of the snapshot that every statement of the account must carry.
@@ -57,9 +66,9 @@ def open_account(
     domain = cheapest_domain(snapshot)
     commitment, opening = commit([0] * len(snapshot.instruments), domain)
     empty = Portfolio(snapshot.registry_digest, domain, {}, opening.blinding)
-    terms = {"rule": snapshot.rule_id, "jurisdiction": jurisdiction or "", "encryption_key": encryption_key}
-    content = events.salted(terms | empty.commitment_data())
-    first = Event(name, 1, 1, "opened", now, events.GENESIS, content)
+    terms = Opened(snapshot.rule_id, jurisdiction or "", encryption_key)
+    content = sealed_bytes(terms, empty.committed)
+    first = Event(name, 1, 1, terms.kind, now, events.GENESIS, content)
     tx.execute(
         insert(tables.accounts).values(
             id=name, rule=snapshot.rule_id, jurisdiction=jurisdiction or "", state="open",
@@ -70,7 +79,7 @@ def open_account(
     )  # fmt: skip
     events.record(ledger, tx, first)
     account = epochs.read_account(ledger, tx, name)
-    return view(ledger, account, epochs.attest(ledger, tx, account, commitment, now))
+    return state_of(account, epochs.attest(ledger, tx, account, commitment, now))
 
 
 def listed(ledger: Ledger, tx: Connection, account: Account, snapshot: Snapshot) -> dict[str, int]:
@@ -110,7 +119,7 @@ def workable(ledger: Ledger, tx: Connection, account: Account) -> tuple[Snapshot
         return own, listed(ledger, tx, account, own)
 
 
-def deposit(ledger: Ledger, tx: Connection, name: str, instrument: str, quantity: str, reference: str) -> Tree:
+def deposit(ledger: Ledger, tx: Connection, name: str, instrument: str, quantity: str, reference: str) -> AccountState:
     """Book what custody received. ``reference`` is custody's own and books once, whatever the idempotency key."""
     now = ledger.clock()
     account = epochs.read_account(ledger, tx, name, lock=True)
@@ -118,13 +127,11 @@ def deposit(ledger: Ledger, tx: Connection, name: str, instrument: str, quantity
     lots = asset_lots(snapshot, instrument, quantity)
     after = portfolio.changed(held, {instrument: lots})
     portfolio.check(after, [instrument], snapshot, field="instrument")
-    content = {"reference": reference, "delta": {instrument: quantity}}
-    moved, state = epochs.advance(
-        ledger, tx, account, snapshot, after, "deposited", content, live=account.live, now=now
-    )
+    change = Deposited(reference, {instrument: quantity})
+    moved, state = epochs.advance(ledger, tx, account, snapshot, after, change, live=account.live, now=now)
     if not insert_new(tx, tables.receipts, reference=reference, account=name, event=moved.head):
         raise Conflict("this receipt is booked", field="reference")
-    return view(ledger, moved, state)
+    return state_of(moved, state)
 
 
 def asset_lots(snapshot: Snapshot, instrument: str, quantity: str) -> int:
@@ -208,7 +215,7 @@ def expect_withdrawal(
     return purpose
 
 
-def withdraw(ledger: Ledger, tx: Connection, name: str, instrument: str, quantity: str, proved: Proved) -> Tree:
+def withdraw(ledger: Ledger, tx: Connection, name: str, instrument: str, quantity: str, proved: Proved) -> AccountState:
     """Pay out what a verified statement shows the account can do without: its delta is this one leg.
 
     To the destination that the account's key signed; the event says it to custody.
@@ -226,34 +233,31 @@ def withdraw(ledger: Ledger, tx: Connection, name: str, instrument: str, quantit
         raise PositionLimit("the account does not hold so much", field="quantity")
     after = portfolio.changed(held, {instrument: -lots})
     # As the statement writes it, which the account's key signed: the request may write the same quantity otherwise.
-    content = {"delta": dict(proved.statement.delta), "destination": destination, **proved.evidence()}
-    moved, state = epochs.advance(
-        ledger, tx, account, snapshot, after, "withdrawn", content, live=account.live, now=now
-    )
-    return view(ledger, moved, state)
+    change = Withdrawn(destination, dict(proved.statement.delta), proved)
+    moved, state = epochs.advance(ledger, tx, account, snapshot, after, change, live=account.live, now=now)
+    return state_of(moved, state)
 
 
-def recommit(ledger: Ledger, tx: Connection, name: str) -> Tree:
+def recommit(ledger: Ledger, tx: Connection, name: str) -> AccountState:
     """A new epoch of the same positions: fresh blinding, the newest registry and domain."""
     now = ledger.clock()
     account = epochs.read_account(ledger, tx, name, lock=True)
     snapshot = ledger.snapshot(tx, snapshots.latest(tx).digest)
     lots = listed(ledger, tx, account, snapshot)
-    moved, state = epochs.advance(ledger, tx, account, snapshot, lots, "recommitted", {}, live=account.live, now=now)
-    return view(ledger, moved, state)
+    moved, state = epochs.advance(ledger, tx, account, snapshot, lots, Recommitted(), live=account.live, now=now)
+    return state_of(moved, state)
 
 
-def set_state(ledger: Ledger, tx: Connection, name: str, state: str) -> Tree:
+def set_state(ledger: Ledger, tx: Connection, name: str, state: str) -> AccountState:
     """Freeze an account or open it again."""
     account = epochs.read_account(ledger, tx, name, lock=True)
     if account.state != state:
-        kind: Kind = "frozen" if state == "frozen" else "unfrozen"
-        epochs.note(ledger, tx, account, kind, {}, ledger.clock())
+        epochs.note(ledger, tx, account, Frozen() if state == "frozen" else Unfrozen(), ledger.clock())
         tx.execute(update(tables.accounts).where(tables.accounts.c.id == name).values(state=state))
-    return view(ledger, epochs.read_account(ledger, tx, name), epochs.attested(tx, name, account.epoch))
+    return state_of(epochs.read_account(ledger, tx, name), epochs.attested(tx, name, account.epoch))
 
 
-def encrypted_opening(ledger: Ledger, tx: Connection, name: str) -> Tree:
+def encrypted_opening(ledger: Ledger, tx: Connection, name: str) -> SealedOpening:
     """The opening of the latest epoch, encrypted to the holder by HPKE (RFC 9180) base mode: X25519, HKDF-SHA256,
     AES-256-GCM, info ``zkmargin/opening/1 || 0x00 || commitment``.
     """
@@ -262,6 +266,4 @@ def encrypted_opening(ledger: Ledger, tx: Connection, name: str) -> Tree:
     snapshot = _of_registry(ledger, tx, account.portfolio.registry)
     plain = opening_bytes(account.portfolio.opening(snapshot), account.portfolio.registry)
     key = epochs.read_row(tx, name).encryption_key
-    from zkmargin.service.keys.sealing import seal_to
-
-    return {**state.to_json(), "sealed_opening": seal_to(bytes.fromhex(key), plain, state.commitment).hex()}
+    return SealedOpening(state, seal_to(bytes.fromhex(key), plain, state.commitment))

@@ -26,6 +26,8 @@ from zkmargin.service.errors import NotFound
 from zkmargin.service.keys.request_signatures import key_id
 from zkmargin.service.keys.signing import raw_public
 from zkmargin.service.ledger import callers, credits, epochs, merkle_tree, portfolio, venues
+from zkmargin.service.ledger.answers import Parts
+from zkmargin.service.ledger.changes import Opened
 from zkmargin.service.ledger.context import Ledger
 from zkmargin.service.ledger.replay import BROKEN, Account, Replay
 from zkmargin.service.store import rows
@@ -254,8 +256,7 @@ class _Auditor:
                 state.epoch, state.live, state.head, state.count, state.state, state.opened,
             )  # fmt: skip
             self.audit.check(same, f"{name} differs from its events")
-            terms = {"rule": row.rule, "jurisdiction": row.jurisdiction, "encryption_key": row.encryption_key}
-            same = terms == {term: state.terms.get(term) for term in terms}
+            same = state.terms == Opened(row.rule, row.jurisdiction, row.encryption_key)
             self.audit.check(same, f"{name} has other terms than it was opened with")
             try:
                 self._portfolio(row, state, live_by_account[row.id], name)
@@ -310,7 +311,7 @@ class _Auditor:
             self.audit.check(row.snapshot in self.snapshots, f"{name}: its snapshot is missing")
             try:
                 entry = self.chain.verify(verify_credit_entry, row.entry.encode())
-                parts = credits.Parts(row.amount, row.free, row.used, row.released)
+                parts = Parts(row.amount, row.free, row.used, row.released)
                 caip2 = venues.read(self.tx, row.venue).caip2
                 same = entry == credits.entry_of(
                     self.ledger, row, parts, sequence=row.sequence, caip2=caip2, now=entry.time

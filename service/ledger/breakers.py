@@ -5,8 +5,8 @@ from __future__ import annotations
 from sqlalchemy import Connection, delete, select, update
 
 from zkmargin.service.errors import NotFound
+from zkmargin.service.ledger.answers import Breakers
 from zkmargin.service.ledger.context import Ledger
-from zkmargin.service.ledger.events import Tree
 from zkmargin.service.ledger.idempotency import insert_new
 from zkmargin.service.refusals import BreakerOpen
 from zkmargin.service.store import tables
@@ -36,13 +36,12 @@ def close(tx: Connection, scope: str) -> None:
         tx.execute(update(tables.venues).where(tables.venues.c.id == venue).values(failed_proofs=0))
 
 
-def listing(tx: Connection, *, venue: str | None = None) -> list[Tree]:
+def listing(tx: Connection, *, venue: str | None = None) -> Breakers:
     """All open breakers; of a venue's view the hub's and its own, as another's say how that one fares."""
     query = every(BreakerRow).order_by(tables.breakers.c.scope)
     if venue is not None:
         query = query.where(tables.breakers.c.scope.in_((HUB, venue_scope(venue))))
-    rows = each(tx, BreakerRow, query)
-    return [{"scope": row.scope, "reason": row.reason, "opened": row.opened} for row in rows]
+    return Breakers(tuple(each(tx, BreakerRow, query)))
 
 
 #: Few are ever open, so all of them are read.

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 from sqlalchemy import Connection, delete, select, update
 
 from zkmargin.circuits.errors import MalformedInput
 from zkmargin.service.errors import NotFound
 from zkmargin.service.keys.request_signatures import MAX_LIFETIME, key_id
+from zkmargin.service.ledger.answers import Key
 from zkmargin.service.ledger.context import Ledger
-from zkmargin.service.ledger.events import Tree
 from zkmargin.service.ledger.idempotency import insert_new
 from zkmargin.service.refusals import Conflict, Forbidden, KeyNotValid, RequestReplayed
 from zkmargin.service.store import tables
@@ -54,12 +55,10 @@ class Principal:
 
 def admit(
     tx: Connection, kind: str, owner: str, public: str, *, now: int, not_before: int, not_after: int = FOREVER
-) -> Tree:
+) -> Key:
     """Register a public key (64 hex digits); ``Conflict`` for one that is registered, for anybody, and for more than
     :data:`MAX_VALID_KEYS` of one caller, or :data:`MAX_ENDED_A_DAY` that ended.
     """
-    from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
-
     if not_before > not_after:
         raise MalformedInput("must not be before not_before", field="not_after")
     raw = bytes.fromhex(public)
@@ -75,7 +74,7 @@ def admit(
         tx, tables.keys, kid=kid, kind=kind, owner=owner, public=public, not_before=not_before, not_after=not_after
     ):
         raise Conflict("this key is registered", field="key")
-    return {"kid": kid, "not_before": not_before, "not_after": not_after}
+    return Key(kid, not_before, not_after)
 
 
 def _locked(tx: Connection, kind: str, owner: str) -> list[KeyRow]:
@@ -107,7 +106,7 @@ def keys_of(tx: Connection, kind: str, owner: str) -> list[KeyRow]:
     return list(each(tx, KeyRow, mine.order_by(c.not_before, c.kid)))
 
 
-def retire(tx: Connection, kind: str, owner: str, kid: str, now: int) -> Tree:
+def retire(tx: Connection, kind: str, owner: str, kid: str, now: int) -> Key:
     """End a key's validity now. The last valid key of a principal stays: nobody locks himself out. ``NotFound``."""
     valid = [row for row in _locked(tx, kind, owner) if row.not_after > now]
     if kid not in {row.kid for row in valid}:
@@ -117,7 +116,7 @@ def retire(tx: Connection, kind: str, owner: str, kid: str, now: int) -> Tree:
     return _end(tx, kid, now)
 
 
-def revoke_key(tx: Connection, kid: str, now: int) -> Tree:
+def revoke_key(tx: Connection, kid: str, now: int) -> Key:
     """As an operator: end anybody's key now, even the last. Not an operator's last. ``NotFound``."""
     row = lookup(tx, kid)
     if row is None or row.not_after <= now:
@@ -127,10 +126,10 @@ def revoke_key(tx: Connection, kid: str, now: int) -> Tree:
     return _end(tx, kid, now)
 
 
-def _end(tx: Connection, kid: str, now: int) -> Tree:
+def _end(tx: Connection, kid: str, now: int) -> Key:
     tx.execute(update(tables.keys).where(tables.keys.c.kid == kid).values(not_after=now))
     row = one(tx, KeyRow, every(KeyRow).where(tables.keys.c.kid == kid))
-    return {"kid": row.kid, "not_before": row.not_before, "not_after": row.not_after}
+    return Key(row.kid, row.not_before, row.not_after)
 
 
 def lookup(tx: Connection, kid: str) -> KeyRow | None:

@@ -7,17 +7,19 @@ a proof that shows solvency into a credit, nor one order into another.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TypeVar
+from typing import Self, TypeVar
 
 from sqlalchemy import Connection
 
+from zkmargin.circuits.canonical import canonical_bytes
+from zkmargin.circuits.documents.statement import StatementModel, statement_from_model
 from zkmargin.circuits.errors import SignatureRejected
 from zkmargin.circuits.purpose import Purpose
+from zkmargin.circuits.schema import validate
 from zkmargin.circuits.statement import Statement
-from zkmargin.circuits.strict_json import parse_json
 from zkmargin.service.ledger import callers
 from zkmargin.service.ledger.context import Ledger
-from zkmargin.service.ledger.events import Tree
+from zkmargin.service.ledger.json_tree import Fields, Tree, parsed
 from zkmargin.service.refusals import NotAuthorised, StatementRefused
 from zkmargin.verifier.facts.authorisation import check_authorises, verify_authorisation
 from zkmargin.verifier.facts.hub_keys import public_key
@@ -33,13 +35,19 @@ class Proved:
     proof: bytes
     authorisation: bytes
 
-    def evidence(self) -> Tree:
+    def to_json(self) -> Tree:
         """What the journal keeps, so that the audit can verify all of it again."""
         return {
-            "statement": parse_json(self.statement.to_bytes(), name="statement"),
+            "statement": parsed(self.statement.to_bytes(), name="statement"),
             "proof": self.proof.hex(),
-            "authorisation": parse_json(self.authorisation, name="authorisation"),
+            "authorisation": parsed(self.authorisation, name="authorisation"),
         }
+
+    @classmethod
+    def from_json(cls, fields: Fields) -> Self:
+        """Inverse of :meth:`to_json`; ``CorruptData`` or ``MalformedInput``."""
+        statement = statement_from_model(validate(StatementModel, fields.tree("statement"), name="statement"))
+        return cls(statement, fields.raw("proof"), canonical_bytes(fields.tree("authorisation")))
 
 
 def expect_purpose(statement: Statement, kind: type[P]) -> P:

@@ -21,15 +21,15 @@ from sqlalchemy import Connection, func, insert, select, update
 from zkmargin.circuits.errors import MalformedInput, StatementMismatch, ZkMarginError
 from zkmargin.circuits.purpose import ForCredit
 from zkmargin.circuits.snapshot import Snapshot
-from zkmargin.circuits.strict_json import parse_json
 from zkmargin.circuits.units import to_lots, to_quanta
 from zkmargin.service.errors import NotFound
 from zkmargin.service.keys.signing import sign_credit_entry
 from zkmargin.service.ledger import accounts, breakers, consent, epochs, events, portfolio, snapshots, venues
+from zkmargin.service.ledger.answers import Attested, CreditChange, CreditPage, CreditState, Parts
+from zkmargin.service.ledger.changes import Consumed, Expired, Issued, Released
 from zkmargin.service.ledger.consent import Proved
 from zkmargin.service.ledger.context import Ledger
-from zkmargin.service.ledger.epochs import Account, Attested, Holder
-from zkmargin.service.ledger.events import Kind, Tree
+from zkmargin.service.ledger.epochs import Account, Holder
 from zkmargin.service.observability import diagnostics
 from zkmargin.service.refusals import (
     AccountFrozen,
@@ -50,21 +50,6 @@ _ISSUE = (
     .values(number=select(func.coalesce(func.max(tables.credits.c.number), 0) + 1).scalar_subquery())
     .returning(tables.credits)
 )
-
-
-@dataclass(frozen=True)
-class Parts:
-    """How a credit is divided, in quanta."""
-
-    amount: int
-    free: int
-    used: int
-    released: int
-
-    @property
-    def live(self) -> int:
-        """What still counts against the account."""
-        return self.free + self.used
 
 
 def pledged(account: str) -> str:
@@ -112,16 +97,12 @@ def entry_of(
     )  # fmt: skip
 
 
-def view(ledger: Ledger, row: CreditRow) -> Tree:
+def state_of(row: CreditRow) -> CreditState:
     """A credit as its venue, its account and operators see it."""
     parts = Parts(row.amount, row.free, row.used, row.released)
-    return {
-        "credit": row.id, "account": row.account, "venue": row.venue, "epoch": row.epoch,
-        "amount": ledger.money(parts.amount), "free": ledger.money(parts.free), "used": ledger.money(parts.used),
-        "released": ledger.money(parts.released), "state": "live" if parts.live else "closed",
-        "sequence": row.sequence, "issued": row.issued, "expires": row.expires,
-        "entry": parse_json(row.entry.encode(), name="entry"),
-    }  # fmt: skip
+    return CreditState(
+        row.id, row.account, row.venue, row.epoch, parts, row.sequence, row.issued, row.expires, row.entry
+    )
 
 
 def precheck(ledger: Ledger, tx: Connection, venue: str, proved: Proved, amount: int, expires: int) -> Attested:
@@ -181,7 +162,7 @@ def _expect_eligible(
     return snapshot
 
 
-def reserve(ledger: Ledger, tx: Connection, venue: str, proved: Proved, amount: int, expires: int) -> Tree:
+def reserve(ledger: Ledger, tx: Connection, venue: str, proved: Proved, amount: int, expires: int) -> CreditChange:
     """Book a credit on a statement whose proof was verified against the attestation of its epoch, and that the
     account's key authorises for this venue, this amount and this long.
 
@@ -196,13 +177,10 @@ def reserve(ledger: Ledger, tx: Connection, venue: str, proved: Proved, amount: 
     after = portfolio.changed(accounts.listed(ledger, tx, account, snapshot), {line: lots})
     portfolio.check(after, [line], snapshot, field="amount")
     credit = secrets.token_hex(16)
-    content = {
-        "credit": credit, "venue": venue, "amount": str(amount), "expires": expires,
-        **proved.evidence(),
-    }  # fmt: skip
     exposed: list[VenueRow] = []
     moved, state = epochs.advance(
-        ledger, tx, account, snapshot, after, "credit-issued", content, live=account.live + amount, now=now,
+        ledger, tx, account, snapshot, after, Issued(credit, venue, amount, expires, proved),
+        live=account.live + amount, now=now,
         guard=lambda: exposed.append(venues.expose(tx, venue, amount)),
     )  # fmt: skip
     parts = Parts(amount, amount, 0, 0)
@@ -219,7 +197,7 @@ def reserve(ledger: Ledger, tx: Connection, venue: str, proved: Proved, amount: 
     }  # fmt: skip
     row = one(tx, CreditRow, _ISSUE, values)
     events.transfer(tx, moved.head, pledged(account.id), side(credit, "free"), amount)
-    return {**view(ledger, row), "attested": state.to_json()}
+    return CreditChange(state_of(row), state)
 
 
 def _locked(
@@ -236,7 +214,7 @@ def _locked(
     return account, row
 
 
-def _settle(ledger: Ledger, tx: Connection, row: CreditRow, parts: Parts, now: int) -> Tree:
+def _settle(ledger: Ledger, tx: Connection, row: CreditRow, parts: Parts, now: int) -> CreditState:
     """Write a credit's new parts, its transfers and its signed entry."""
     caip2 = venues.read(tx, row.venue).caip2
     sequence = row.sequence + 1
@@ -248,7 +226,7 @@ def _settle(ledger: Ledger, tx: Connection, row: CreditRow, parts: Parts, now: i
         .where(tables.credits.c.id == row.id)
         .values(free=parts.free, used=parts.used, released=parts.released, sequence=sequence, entry=entry)
     )
-    return view(ledger, read(tx, row.id))
+    return state_of(read(tx, row.id))
 
 
 def consume(
@@ -259,7 +237,7 @@ def consume(
     sequence: int,
     amount: int,
     fills: Sequence[tuple[str, str]],
-) -> Tree:
+) -> CreditChange:
     """Book what a venue reports: so much more of the credit is used, for these fills (instrument, quantity).
 
     What is used does not expire, and the venue may be paid out of it. Fills are kept in the journal as reported and
@@ -275,10 +253,9 @@ def consume(
     if not amount:
         raise MalformedInput("report what is used", field="amount")
     parts = Parts(row.amount, row.free - amount, row.used + amount, row.released)
-    content: Tree = {"credit": credit, "used": str(amount), "fills": [list(fill) for fill in fills]}
-    moved = epochs.note(ledger, tx, account, "credit-consumed", content, now)
+    moved = epochs.note(ledger, tx, account, Consumed(credit, amount, tuple(fills)), now)
     events.transfer(tx, moved.head, side(credit, "free"), side(credit, "used"), amount)
-    return {**_settle(ledger, tx, row, parts, now), "attested": None}
+    return CreditChange(_settle(ledger, tx, row, parts, now), None)
 
 
 def payable(venue: str) -> str:
@@ -294,9 +271,9 @@ def _reduce(
     free: int,
     used: int,
     paid: int,
-    kind: Kind,
+    kind: type[Released | Expired],
     now: int,
-) -> Tree:
+) -> CreditChange:
     """Take parts of a credit out of the committed vector, and off venue and zone; ``paid`` of the used part in cash.
 
     A payment takes the same amount out of the account's cash and out of its live credit, which lowers no net margin
@@ -306,15 +283,16 @@ def _reduce(
     snapshot, held = accounts.workable(ledger, tx, account)
     lots = portfolio.credit_lots(parts.live, snapshot) - portfolio.credit_lots(parts.live + free + used, snapshot)
     delta = {portfolio.credit_line(snapshot): lots}
-    content: Tree = {"credit": row.id, "free": str(free), "used": str(used), "paid": str(paid)}
+    payment: dict[str, str] = {}
     if paid:
         cash = portfolio.cash_line(snapshot)
         inst = snapshot.instruments[snapshot.index[cash]]
         delta[cash] = -to_lots(ledger.money(paid), inst.lot, field="paid")
-        content["delta"] = {cash: "-" + ledger.money(paid)}
+        payment[cash] = "-" + ledger.money(paid)
+    change, after = kind(row.id, free, used, paid, payment), portfolio.changed(held, delta)
     moved, state = epochs.advance(
-        ledger, tx, account, snapshot, portfolio.changed(held, delta), kind, content,
-        live=account.live - free - used, now=now, guard=lambda: venues.relieve(tx, row.venue, free + used),
+        ledger, tx, account, snapshot, after, change, live=account.live - free - used, now=now,
+        guard=lambda: venues.relieve(tx, row.venue, free + used),
     )  # fmt: skip
     for origin, target, amount in (
         (side(row.id, "free"), pledged(account.id), free),
@@ -322,12 +300,12 @@ def _reduce(
         (side(row.id, "used"), payable(row.venue), paid),
     ):
         events.transfer(tx, moved.head, origin, target, amount)
-    return {**_settle(ledger, tx, row, parts, now), "attested": state.to_json()}
+    return CreditChange(_settle(ledger, tx, row, parts, now), state)
 
 
 def release(
     ledger: Ledger, tx: Connection, venue: str | None, credit: str, sequence: int, free: int, used: int, paid: int
-) -> Tree:
+) -> CreditChange:
     """Give back parts of a credit; of the used part, ``paid`` goes to the venue from the account's cash.
 
     Only its venue can, or an operator (None) for a venue that is gone, who pays nothing out. ``AmountUnavailable``.
@@ -342,18 +320,18 @@ def release(
             "more than the credit has", field="free" if free > row.free else "used", free=ledger.money(row.free),
             used=ledger.money(row.used),
         )  # fmt: skip
-    return _reduce(ledger, tx, account, row, free, used, paid, "credit-released", ledger.clock())
+    return _reduce(ledger, tx, account, row, free, used, paid, Released, ledger.clock())
 
 
-def expire(ledger: Ledger, tx: Connection, credit: str) -> Tree:
+def expire(ledger: Ledger, tx: Connection, credit: str) -> CreditChange:
     """Free what is unused of a credit whose time and report grace are over; ``NotExpired`` otherwise."""
     now = ledger.clock()
     account, row = _locked(ledger, tx, credit, None, None)
     if now <= row.expires + ledger.policy.report_grace:
         raise NotExpired("its venue may still use or report", field="credit")
     if row.free == 0:
-        return {**view(ledger, row), "attested": None}
-    return _reduce(ledger, tx, account, row, row.free, 0, 0, "credit-expired", now)
+        return CreditChange(state_of(row), None)
+    return _reduce(ledger, tx, account, row, row.free, 0, 0, Expired, now)
 
 
 def due(ledger: Ledger, tx: Connection, limit: int = 100) -> list[str]:
@@ -382,9 +360,9 @@ def sweep(ledger: Ledger) -> int:
 
 
 def listing(
-    ledger: Ledger, tx: Connection, *, account: str | None, venue: str | None, live: bool, after: int, limit: int
-) -> tuple[list[Tree], int | None]:
-    """A page of credits by number, and where the next one begins."""
+    tx: Connection, *, account: str | None, venue: str | None, live: bool, after: int, limit: int
+) -> CreditPage:
+    """A page of credits by number."""
     c = tables.credits.c
     query = every(CreditRow).where(c.number > after).order_by(c.number).limit(limit + 1)
     if account is not None:
@@ -395,4 +373,4 @@ def listing(
         query = query.where(c.free + c.used > 0)
     rows = list(each(tx, CreditRow, query))
     more = rows[limit - 1].number if len(rows) > limit else None
-    return [view(ledger, row) for row in rows[:limit]], more
+    return CreditPage(tuple(state_of(row) for row in rows[:limit]), more)

@@ -9,14 +9,16 @@ from typing import TypeAlias
 from sqlalchemy import Connection, bindparam, update
 
 from zkmargin.circuits.snapshot import Snapshot
-from zkmargin.circuits.strict_json import parse_json
 from zkmargin.prover.commitment import commit
 from zkmargin.prover.domains import cheapest_domain
 from zkmargin.service.errors import NotFound
 from zkmargin.service.keys.signing import sign_attestation
 from zkmargin.service.ledger import portfolio, transparency
+from zkmargin.service.ledger.answers import Attested
+from zkmargin.service.ledger.changes import Moving, Still, sealed_bytes
 from zkmargin.service.ledger.context import Ledger
-from zkmargin.service.ledger.events import Event, Kind, Tree, record, salted
+from zkmargin.service.ledger.events import Event, record
+from zkmargin.service.ledger.json_tree import Fields, parsed
 from zkmargin.service.ledger.portfolio import Portfolio
 from zkmargin.service.refusals import StaleEpoch
 from zkmargin.service.store import tables
@@ -46,26 +48,6 @@ class Account:
 
 #: What a statement about an account is held against: its row, or the account with its portfolio opened.
 Holder: TypeAlias = Account | AccountRow
-
-
-@dataclass(frozen=True)
-class Attested:
-    """An epoch as everybody entitled sees it."""
-
-    account: str
-    epoch: int
-    commitment: bytes
-    leaf: int
-    document: str
-
-    def to_json(self) -> Tree:
-        """As the interface shows it."""
-        return {
-            "account": self.account,
-            "epoch": self.epoch,
-            "leaf": self.leaf,
-            "attestation": parse_json(self.document.encode(), name="attestation"),
-        }
 
 
 def sealed_purpose(account: str, epoch: int) -> str:
@@ -110,9 +92,10 @@ def expect_epoch(account: Holder, epoch: int) -> None:
         )
 
 
-def note(ledger: Ledger, tx: Connection, account: Account, kind: Kind, content: Tree, now: int) -> Account:
+def note(ledger: Ledger, tx: Connection, account: Account, change: Still, now: int) -> Account:
     """Record a change that leaves the committed portfolio as it is."""
-    event = Event(account.id, account.events + 1, account.epoch, kind, now, account.head, salted(content))
+    content = sealed_bytes(change, None)
+    event = Event(account.id, account.events + 1, account.epoch, change.kind, now, account.head, content)
     digest = record(ledger, tx, event)
     tx.execute(
         update(tables.accounts)
@@ -128,8 +111,7 @@ def advance(
     account: Account,
     snapshot: Snapshot,
     lots: Mapping[str, int],
-    kind: Kind,
-    content: Tree,
+    change: Moving,
     *,
     live: int,
     now: int,
@@ -145,7 +127,8 @@ def advance(
     commitment, opening = commit(portfolio.vector(lots, snapshot), domain)
     after = Portfolio(snapshot.registry_digest, domain, dict(lots), opening.blinding)
     epoch, sequence = account.epoch + 1, account.events + 1
-    event = Event(account.id, sequence, epoch, kind, now, account.head, salted(content | after.commitment_data()))
+    content = sealed_bytes(change, after.committed)
+    event = Event(account.id, sequence, epoch, change.kind, now, account.head, content)
     digest = record(ledger, tx, event)
     values: dict[str, Value] = {
         "epoch": epoch,
@@ -168,7 +151,7 @@ def attest(ledger: Ledger, tx: Connection, account: Account, commitment: bytes, 
     fact = Attestation(ledger.name, account.id, account.epoch, commitment, held.domain, held.registry, now)
     key = ledger.signing_key(tx, now)
     document = sign_attestation(fact, key.private)
-    leaf = transparency.append(ledger, tx, parse_json(document, name="attestation")["jws"], now)
+    leaf = transparency.append(ledger, tx, Fields(parsed(document, name="attestation"), "attestation").text("jws"), now)
     put(
         tx, tables.attestations, account=account.id, epoch=account.epoch, commitment=commitment.hex(), leaf=leaf,
         time=now, document=document.decode(),

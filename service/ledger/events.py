@@ -7,35 +7,25 @@ with ``detail`` the SHA-256 of the content, which carries a salt: the chain can 
 from __future__ import annotations
 
 import hashlib
-import secrets
 from dataclasses import dataclass, field
-from typing import Any, Literal, get_args
 
 from sqlalchemy import Connection
 
 from zkmargin.circuits import canonical
-from zkmargin.circuits.canonical import canonical_bytes
 from zkmargin.circuits.errors import InternalError
-from zkmargin.circuits.strict_json import parse_json
+from zkmargin.service.ledger.changes import KINDS
 from zkmargin.service.ledger.context import Ledger
 from zkmargin.service.store import tables
 from zkmargin.service.store.queries import put
 from zkmargin.service.store.rows import EventRow
 
-Tree = dict[str, Any]
 #: What the first event of an account follows.
 GENESIS = "00" * 32
-#: Every kind of change: no other is recorded, and the audit replays each.
-Kind = Literal[
-    "opened", "deposited", "withdrawn", "recommitted", "credit-issued", "credit-consumed", "credit-released",
-    "credit-expired", "traded", "imported", "frozen", "unfrozen",
-]  # fmt: skip
-KINDS: tuple[Kind, ...] = get_args(Kind)
 
 
 @dataclass(frozen=True)
 class Event:
-    """One change. ``content`` is secret."""
+    """One change. ``content`` is secret: the bytes that :mod:`zkmargin.service.ledger.changes` writes and reads."""
 
     account: str
     sequence: int
@@ -43,11 +33,7 @@ class Event:
     kind: str
     time: int
     previous: str
-    content: Tree = field(repr=False)
-
-    def sealed_bytes(self) -> bytes:
-        """Canonical bytes of the content, which is what the vault seals and the chain digests."""
-        return canonical_bytes(self.content)
+    content: bytes = field(repr=False)
 
     @property
     def digest(self) -> str:
@@ -59,7 +45,7 @@ class Event:
             "kind": self.kind,
             "time": self.time,
             "previous": self.previous,
-            "detail": hashlib.sha256(self.sealed_bytes()).hexdigest(),
+            "detail": hashlib.sha256(self.content).hexdigest(),
         }
         return canonical.digest(tree, domain="zkmargin/event/1").hex()
 
@@ -76,7 +62,7 @@ def record(ledger: Ledger, tx: Connection, event: Event) -> str:
     """
     if event.kind not in KINDS:
         raise InternalError("an event of no known kind", field="events.kind")
-    sealed = ledger.vault.seal(event.sealed_bytes(), purpose=purpose(event.account, event.sequence))
+    sealed = ledger.vault.seal(event.content, purpose=purpose(event.account, event.sequence))
     digest = event.digest
     put(
         tx, tables.events, account=event.account, sequence=event.sequence, epoch=event.epoch, kind=event.kind,
@@ -87,13 +73,8 @@ def record(ledger: Ledger, tx: Connection, event: Event) -> str:
 
 def read(ledger: Ledger, row: EventRow) -> Event:
     """An event from its row."""
-    content = parse_json(ledger.vault.open(row.sealed, purpose=purpose(row.account, row.sequence)), name="event")
+    content = ledger.vault.open(row.sealed, purpose=purpose(row.account, row.sequence))
     return Event(row.account, row.sequence, row.epoch, row.kind, row.time, row.previous, content)
-
-
-def salted(content: Tree) -> Tree:
-    """The content with a fresh salt, so that its digest tells nothing about it."""
-    return {**content, "salt": secrets.token_hex(16)}
 
 
 def transfer(tx: Connection, event: str, debit: str, credit: str, amount: int) -> None:

@@ -16,21 +16,21 @@ import secrets
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass, field
-from typing import Any, TypeVar
+from typing import TypeVar
 
 from sqlalchemy import Connection, bindparam, delete, text, update
 
 from zkmargin.circuits.canonical import canonical_bytes
 from zkmargin.circuits.errors import ZkMarginError
-from zkmargin.circuits.strict_json import parse_json
+from zkmargin.service.ledger.answers import Answer
 from zkmargin.service.ledger.context import Ledger
+from zkmargin.service.ledger.json_tree import Fields, Json, Tree, parsed
 from zkmargin.service.refusals import IdempotencyMismatch, Refusal, RequestInProgress, Unavailable
 from zkmargin.service.store import tables
 from zkmargin.service.store.queries import put_new as insert_new
-from zkmargin.service.store.rows import IdempotencyRow, find
+from zkmargin.service.store.rows import IdempotencyRow, Value, find
 
 T = TypeVar("T")
-Tree = dict[str, Any]
 #: Outcomes are kept for thirty days: longer than anybody repeats a request.
 KEEP_SECONDS = 30 * 86400
 #: ``status`` of a row without an outcome, and of a refusal, whose own status goes by its code.
@@ -74,14 +74,16 @@ class Call:
         """What the vault binds the outcome to."""
         return f"idempotency/{self.caller}/{self.key}"
 
-    def place(self, owner: str | None = None) -> Tree:
+    def place(self, owner: str | None = None) -> dict[str, Value]:
         """Parameters of this try's row, or of one that another try owns."""
         return {"of_caller": self.caller, "of_key": self.key, "of_owner": owner or self.owner}
 
 
 @dataclass(frozen=True)
 class Outcome:
-    """What became of a request: an answer or a refusal; ``earlier`` if another try, or an earlier one, came to it."""
+    """What became of a request: an answer as it was written, or a refusal; ``earlier`` if another try, or an earlier
+    one, came to it.
+    """
 
     result: Tree | ZkMarginError
     earlier: bool = True
@@ -99,12 +101,14 @@ def _read(ledger: Ledger, call: Call, row: IdempotencyRow) -> Outcome | None:
         raise IdempotencyMismatch("this key was used for another request", field="idempotency-key")
     if row.status == AT_WORK:
         return None
-    tree: Tree = parse_json(ledger.vault.open(row.sealed, purpose=call.purpose), name="answer")
-    if row.status != REFUSED:
-        return Outcome(tree)
-    refusal = Refusal(tree["message"], field=tree["field"], **tree["extensions"])
-    refusal.code = tree["code"]
-    return Outcome(refusal)
+    tree = parsed(ledger.vault.open(row.sealed, purpose=call.purpose), name="answer")
+    return Outcome(tree if row.status != REFUSED else _refusal_of(Fields(tree, "refusal")))
+
+
+def _refusal_of(fields: Fields) -> Refusal:
+    refusal = Refusal(fields.text("message"), field=fields.optional("field"), **fields.tree("extensions"))
+    refusal.code = fields.text("code")
+    return refusal
 
 
 def _claimed(ledger: Ledger, tx: Connection, call: Call) -> IdempotencyRow | None:
@@ -131,9 +135,16 @@ def _write(ledger: Ledger, tx: Connection, call: Call, status: int, tree: Tree) 
     tx.execute(_WRITE, call.place() | {"told": status, "answer": sealed, "now": ledger.clock()})
 
 
+def _done(ledger: Ledger, tx: Connection, call: Call, work: Callable[[Connection], Answer]) -> Outcome:
+    """Do the work and write what it answers, which is what is told from now on."""
+    answer = work(tx).to_json(ledger.money)
+    _write(ledger, tx, call, call.status, answer)
+    return Outcome(answer, earlier=False)
+
+
 def _write_refusal(ledger: Ledger, tx: Connection, call: Call, refusal: ZkMarginError) -> Outcome:
-    extensions = dict(getattr(refusal, "extensions", {}))
-    tree = {"code": refusal.code, "message": refusal.message, "field": refusal.field, "extensions": extensions}
+    extensions: dict[str, Json] = dict(getattr(refusal, "extensions", {}))
+    tree: Tree = {"code": refusal.code, "message": refusal.message, "field": refusal.field, "extensions": extensions}
     _write(ledger, tx, call, REFUSED, tree)
     return Outcome(refusal, earlier=False)
 
@@ -181,7 +192,7 @@ def _take(ledger: Ledger, tx: Connection, call: Call, row: IdempotencyRow) -> No
         raise RequestInProgress("an earlier try of this request is still at work", field="idempotency-key")
 
 
-def settle(ledger: Ledger, call: Call, work: Callable[[Connection], Tree]) -> Outcome:
+def settle(ledger: Ledger, call: Call, work: Callable[[Connection], Answer]) -> Outcome:
     """Run ``work`` in one transaction with its outcome, for a key that this try claimed.
 
     ``RequestInProgress`` when another try has taken the claim over.
@@ -194,15 +205,13 @@ def settle(ledger: Ledger, call: Call, work: Callable[[Connection], Tree]) -> Ou
             return outcome
         if row.owner != call.owner:
             raise RequestInProgress("a later try of this request is at work", field="idempotency-key")
-        answer = work(tx)
-        _write(ledger, tx, call, call.status, answer)
-        return Outcome(answer, earlier=False)
+        return _done(ledger, tx, call, work)
 
     return _run(ledger, call, unit)
 
 
 def once(
-    ledger: Ledger, caller: str, key: str, request: bytes, work: Callable[[Connection], Tree], *, status: int = 200
+    ledger: Ledger, caller: str, key: str, request: bytes, work: Callable[[Connection], Answer], *, status: int = 200
 ) -> tuple[Tree, bool]:
     """Run ``work`` in one transaction under an idempotency key; gives the answer and whether it is an earlier one.
 
@@ -214,9 +223,7 @@ def once(
     def unit(tx: Connection) -> Outcome:
         if (outcome := _earlier(ledger, tx, call)) is not None:
             return outcome
-        answer = work(tx)
-        _write(ledger, tx, call, status, answer)
-        return Outcome(answer, earlier=False)
+        return _done(ledger, tx, call, work)
 
     outcome = _run(ledger, call, unit)
     return outcome.told(), outcome.earlier

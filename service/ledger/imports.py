@@ -13,7 +13,7 @@ import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from fractions import Fraction
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import Annotated, Literal
 
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from pydantic import Field, StringConstraints
@@ -28,21 +28,19 @@ from zkmargin.circuits.errors import (
     ZkMarginError,
 )
 from zkmargin.circuits.schema import Decimal, Name, Secret, Strict, Time, dump, validate
+from zkmargin.circuits.snapshot import Snapshot
 from zkmargin.circuits.statement import CLOCK_SKEW
 from zkmargin.circuits.strict_json import parse_json
 from zkmargin.circuits.units import parse_decimal, to_lots
 from zkmargin.service.keys.signing import sign_token
-from zkmargin.service.ledger import epochs, portfolio, snapshots, venues
+from zkmargin.service.ledger import answers, epochs, portfolio, snapshots, venues
+from zkmargin.service.ledger.changes import Imported, SignedImport
+from zkmargin.service.ledger.context import Ledger
 from zkmargin.service.refusals import Conflict, Forbidden, VenueSuspended
 from zkmargin.service.store import tables
 from zkmargin.service.store.rows import KeyRow, each, every
 from zkmargin.verifier.facts.hub_keys import public_key
 from zkmargin.verifier.facts.jws import open_token
-
-if TYPE_CHECKING:
-    from zkmargin.circuits.snapshot import Snapshot
-    from zkmargin.service.ledger.context import Ledger
-    from zkmargin.service.ledger.events import Tree
 
 SCHEMA = "zkmargin/import/1"
 TOKEN_TYPE = "zkmargin-import+jws"  # noqa: S105 - a media type, no secret
@@ -157,7 +155,7 @@ def _holdings(model: PayloadModel) -> dict[str, dict[str, str]]:
     return out
 
 
-def book_import(ledger: Ledger, tx: Connection, data: bytes) -> Tree:
+def book_import(ledger: Ledger, tx: Connection, data: bytes) -> answers.Import:
     """Take over a signed book: every account gets its contracts and the cash charged for them, under a new epoch.
 
     ``StatementMismatch`` for another hub, ``StaleStatement`` outside a day, ``Conflict`` for an account that has done
@@ -170,7 +168,7 @@ def book_import(ledger: Ledger, tx: Connection, data: bytes) -> Tree:
     if not now - MAX_AGE_SECONDS <= taken.time <= now + CLOCK_SKEW:
         raise StaleStatement("was signed more than a day ago, or in the future", field="import.time")
     snapshot = snapshots.in_force(ledger, tx, now)
-    answer: Tree = {"import": taken.digest, "signer": taken.signer, "accounts": []}
+    made: list[answers.Attested] = []
     # Rows are locked in one order; the document is kept once, with the first, and with the key that signed it, since
     # the keys of operators and venues may be forgotten after their end.
     for i, name in enumerate(sorted(taken.holdings)):
@@ -179,12 +177,12 @@ def book_import(ledger: Ledger, tx: Connection, data: bytes) -> Tree:
             raise Conflict("only an account that was just opened can take over a book", field=f"import.{name}")
         lots = _lots(taken.holdings[name], snapshot, name)
         portfolio.check(lots, list(lots), snapshot, field=f"import.{name}")
-        content: Tree = {"import": taken.digest, "delta": dict(taken.holdings[name])}
-        if i == 0:
-            content |= {"document": parse_json(data, name="import"), "key": taken.public.hex()}
-        moved, state = epochs.advance(ledger, tx, account, snapshot, lots, "imported", content, live=0, now=now)
-        answer["accounts"].append({"account": moved.id, "epoch": moved.epoch, "leaf": state.leaf})
-    return answer
+        change = Imported(
+            taken.digest, dict(taken.holdings[name]), SignedImport(data, taken.public) if i == 0 else None
+        )
+        _, state = epochs.advance(ledger, tx, account, snapshot, lots, change, live=0, now=now)
+        made.append(state)
+    return answers.Import(taken.digest, taken.signer, tuple(made))
 
 
 def _lots(lines: Mapping[str, str], snapshot: Snapshot, account: str) -> dict[str, int]:
@@ -203,21 +201,21 @@ class Replayed:
     """An import as its events tell it: what each account got, and the document."""
 
     moved: dict[str, Mapping[str, str]] = field(default_factory=dict, repr=False)
-    documents: list[tuple[bytes, bytes]] = field(default_factory=list, repr=False)
+    signed: list[SignedImport] = field(default_factory=list, repr=False)
 
-    def event(self, account: str, content: Tree) -> None:
+    def event(self, account: str, change: Imported) -> None:
         """Add the event of one account."""
-        self.moved[account] = content["delta"]
-        if "document" in content:
-            self.documents.append((canonical_bytes(content["document"]), bytes.fromhex(content["key"])))
+        self.moved[account] = change.delta
+        if change.signed is not None:
+            self.signed.append(change.signed)
 
     def findings(self, name: str, hub: str) -> list[str]:
         """What is wrong with it: positions other than what was signed, or nobody's signature."""
-        if len(self.documents) != 1:
-            return [f"import {name}: its document is there {len(self.documents)} times"]
-        document, public = self.documents[0]
+        if len(self.signed) != 1:
+            return [f"import {name}: its document is there {len(self.signed)} times"]
+        held = self.signed[0]
         try:
-            taken = read_import(document, public)
+            taken = read_import(held.document, held.key)
         except ZkMarginError as err:
             return [f"import {name}: {err}"]
         same = (taken.digest, taken.hub, taken.holdings) == (name, hub, self.moved)

@@ -5,21 +5,41 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from fractions import Fraction
-from typing import Any
+from typing import Self
 
 from py_arkworks_bls12381 import Scalar
 
 from zkmargin.circuits.canonical import canonical_bytes
 from zkmargin.circuits.errors import CorruptData, MalformedInput
 from zkmargin.circuits.snapshot import Snapshot
-from zkmargin.circuits.strict_json import parse_json
 from zkmargin.circuits.units import MAX_LOTS
 from zkmargin.prover.commitment import Opening
+from zkmargin.service.ledger.json_tree import Fields, Tree, parsed
 from zkmargin.service.refusals import PositionLimit, SnapshotRefused
 from zkmargin.verifier.field import decode_scalar, encode_scalar
 
 #: Kinds of instruments that custody can hold: nothing else moves in and out.
 ASSETS = ("quote", "spot")
+
+
+@dataclass(frozen=True)
+class Committed:
+    """What an event keeps besides its change, so that the audit can make the epoch's commitment again. Secret."""
+
+    registry: bytes
+    domain: int
+    blinding: tuple[Scalar, ...] = field(repr=False)
+
+    def to_json(self) -> Tree:
+        """As it is sealed."""
+        blinding = [encode_scalar(b).hex() for b in self.blinding]
+        return {"registry": self.registry.hex(), "domain": self.domain, "blinding": blinding}
+
+    @classmethod
+    def from_json(cls, fields: Fields) -> Self:
+        """Inverse of :meth:`to_json`; ``CorruptData``, ``MalformedInput`` or ``ValueError``."""
+        blinding = tuple(decode_scalar(bytes.fromhex(b), field="blinding") for b in fields.texts("blinding"))
+        return cls(fields.raw("registry"), fields.number("domain"), blinding)
 
 
 @dataclass(frozen=True)
@@ -35,34 +55,25 @@ class Portfolio:
         """The opening on any snapshot of the registry."""
         return Opening(self.domain, tuple(vector(self.lots, snapshot)), self.blinding)
 
-    def commitment_data(self) -> dict[str, Any]:
-        """What an event keeps besides its change, so that the audit can make every commitment again. Secret."""
-        blinding = [encode_scalar(b).hex() for b in self.blinding]
-        return {"registry": self.registry.hex(), "domain": self.domain, "blinding": blinding}
+    @property
+    def committed(self) -> Committed:
+        """What the event of this epoch keeps."""
+        return Committed(self.registry, self.domain, self.blinding)
 
     def to_bytes(self) -> bytes:
         """For the vault."""
-        return canonical_bytes(
-            {
-                "registry": self.registry.hex(),
-                "domain": self.domain,
-                "lots": {name: str(lots) for name, lots in self.lots.items()},
-                "blinding": [encode_scalar(b).hex() for b in self.blinding],
-            }
-        )
+        lots = {name: str(lots) for name, lots in self.lots.items()}
+        return canonical_bytes({**self.committed.to_json(), "lots": lots})
 
 
 def from_bytes(data: bytes) -> Portfolio:
     """Inverse of :meth:`Portfolio.to_bytes`; the bytes are the vault's, so a fault is ``CorruptData``."""
     try:
-        tree = parse_json(data, name="portfolio")
-        return Portfolio(
-            bytes.fromhex(tree["registry"]),
-            int(tree["domain"]),
-            {name: int(lots) for name, lots in tree["lots"].items()},
-            tuple(decode_scalar(bytes.fromhex(b), field="blinding") for b in tree["blinding"]),
-        )
-    except (MalformedInput, ValueError, KeyError, TypeError, AttributeError):
+        fields = Fields(parsed(data, name="portfolio"), "portfolio")
+        held = Committed.from_json(fields)
+        lots = {name: int(count) for name, count in fields.quantities("lots").items()}
+        return Portfolio(held.registry, held.domain, lots, held.blinding)
+    except (MalformedInput, CorruptData, ValueError):
         raise CorruptData("a stored portfolio is not of its form", field="portfolio") from None
 
 

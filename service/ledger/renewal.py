@@ -9,42 +9,40 @@ from __future__ import annotations
 import base64
 from collections.abc import Iterator
 from dataclasses import replace
-from typing import Any
 
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 from sqlalchemy import Connection, select
 
-from zkmargin.circuits.canonical import canonical_bytes
 from zkmargin.circuits.errors import CorruptData, SignatureRejected
-from zkmargin.circuits.strict_json import parse_json
 from zkmargin.service.keys.signing import sign_credit_entry
+from zkmargin.service.ledger.answers import CreditState
 from zkmargin.service.ledger.context import Ledger
-from zkmargin.service.ledger.events import Tree
+from zkmargin.service.ledger.json_tree import Fields, parsed
 from zkmargin.service.store import tables
 from zkmargin.verifier.facts.credit_entry import CreditEntry, verify_credit_entry
 from zkmargin.verifier.facts.hub_keys import KEY_GRACE, public_key
 
 
-def shown(ledger: Ledger, tx: Connection, credit: Tree) -> Tree:
-    """A credit's view with its entry signed by the hub's newest key."""
+def shown(ledger: Ledger, tx: Connection, credit: CreditState) -> CreditState:
+    """A credit with its entry signed by the hub's newest key."""
     now = ledger.clock()
     key = ledger.signing_key(tx, now)
     # Most entries are much younger than the key, and need no check of their signature.
-    if _time_of(credit["entry"]) >= key.not_before + KEY_GRACE:
+    if _time_of(credit.entry) >= key.not_before + KEY_GRACE:
         return credit
-    document = canonical_bytes(credit["entry"])
     newest = public_key(bytes.fromhex(key.public))
-    entry, signer = _opened(document, [newest, *_keys(tx)])
+    entry, signer = _opened(credit.entry.encode(), [newest, *_keys(tx)])
     if signer is newest:
         return credit
     renewed = sign_credit_entry(replace(entry, time=max(now, entry.time)), key.private)
-    return credit | {"entry": parse_json(renewed, name="entry")}
+    return replace(credit, entry=renewed.decode())
 
 
-def _time_of(document: Any) -> int:
+def _time_of(document: str) -> int:
     """The time in a stored entry, which is the hub's own: its signature is not looked at."""
-    payload = document["jws"].split(".")[1]
-    return int(parse_json(base64.urlsafe_b64decode(payload + "=" * (-len(payload) % 4)), name="entry")["time"])
+    payload = Fields(parsed(document, name="entry"), "entry").text("jws").split(".")[1]
+    claims = parsed(base64.urlsafe_b64decode(payload + "=" * (-len(payload) % 4)), name="entry")
+    return Fields(claims, "entry").number("time")
 
 
 def _keys(tx: Connection) -> Iterator[Ed25519PublicKey]:

@@ -2,26 +2,37 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Any
+from collections.abc import Callable, Mapping
+from functools import partial
+from typing import TypeAlias, assert_never
 
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
-from sqlalchemy import Connection, Table, insert, select, update
+from sqlalchemy import Connection, insert, select, update
 
 from zkmargin.circuits.errors import MalformedInput
-from zkmargin.circuits.strict_json import parse_json
 from zkmargin.service.keys.signing import raw_public, sign_hub_key
 from zkmargin.service.keys.vault import Vault
-from zkmargin.service.ledger import callers, epochs, events, names, transparency
+from zkmargin.service.ledger import answers, callers, epochs, events, names, transparency
 from zkmargin.service.ledger.context import Ledger
-from zkmargin.service.ledger.events import Tree
 from zkmargin.service.refusals import Conflict
 from zkmargin.service.store import tables
 from zkmargin.service.store.database import Database
 from zkmargin.service.store.migrate import upgrade
-from zkmargin.service.store.rows import HubRow, SigningKeyRow, every, find, one
+from zkmargin.service.store.rows import (
+    AccountRow,
+    EventRow,
+    HubRow,
+    IdempotencyRow,
+    SigningKeyRow,
+    Value,
+    every,
+    find,
+    one,
+)
 from zkmargin.verifier.facts.hub_keys import HubKey
 
+#: Rows with a value that is sealed under a storage key.
+SealedRow: TypeAlias = SigningKeyRow | AccountRow | EventRow | IdempotencyRow
 #: A signing key serves a year by default and is rotated before.
 KEY_SECONDS = 366 * 86400
 
@@ -35,7 +46,7 @@ def initialise(
     decimals: int,
     operator: tuple[str, str],
     now: int,
-) -> Tree:
+) -> answers.Hub:
     """Make an empty ledger with its first signing key and its first operator (name, public key as hex).
 
     ``Conflict`` on a database that holds a hub.
@@ -45,7 +56,7 @@ def initialise(
     public = raw_public(key)
     fact = HubKey(name, public, now, now + KEY_SECONDS, b"")
 
-    def unit(tx: Connection) -> Tree:
+    def unit(tx: Connection) -> answers.Hub:
         if find(tx, HubRow, id=1) is not None:
             raise Conflict("the database holds a hub already", field="database")
         if operator[0].casefold() == name.casefold():
@@ -54,7 +65,7 @@ def initialise(
         tx.execute(insert(tables.log_state).values(id=1, size=0, frontier=b""))
         _store_key(tx, vault, 1, key, fact, sign_hub_key(fact, key))
         admitted = callers.admit(tx, "operator", operator[0], operator[1], now=now, not_before=now)
-        return {"hub": name, "key": public.hex(), "operator": operator[0], "kid": admitted["kid"]}
+        return answers.Hub(name, public.hex(), operator[0], admitted.kid)
 
     return database.write(unit)
 
@@ -70,13 +81,14 @@ def _store_key(
     )  # fmt: skip
 
 
-def key_documents(tx: Connection) -> list[Tree]:
+def key_documents(tx: Connection) -> answers.HubKeys:
     """The public chain of signing keys, oldest first."""
-    rows = tx.execute(select(tables.signing_keys.c.document).order_by(tables.signing_keys.c.number))
-    return [parse_json(row.document.encode(), name="hub-key") for row in rows]
+    c = tables.signing_keys.c
+    hub = one(tx, HubRow, every(HubRow))
+    return answers.HubKeys(hub.name, tuple(tx.execute(select(c.document).order_by(c.number)).scalars()))
 
 
-def rotate_signing_key(ledger: Ledger, *, begins: int | None = None, seconds: int = KEY_SECONDS) -> Tree:
+def rotate_signing_key(ledger: Ledger, *, begins: int | None = None, seconds: int = KEY_SECONDS) -> answers.SigningKey:
     """Appoint a new signing key, valid from ``begins`` (now by default); the present one stays valid to its end, so
     that readers have time to follow the chain. New facts are signed with the newest key that is valid.
 
@@ -88,7 +100,7 @@ def rotate_signing_key(ledger: Ledger, *, begins: int | None = None, seconds: in
     start = now if begins is None else begins
     key = Ed25519PrivateKey.generate()
 
-    def unit(tx: Connection) -> Tree:
+    def unit(tx: Connection) -> answers.SigningKey:
         newest = every(SigningKeyRow).order_by(tables.signing_keys.c.number.desc()).limit(1)
         last = one(tx, SigningKeyRow, newest.with_for_update(key_share=True))
         if not max(now, last.not_before) <= start <= last.not_after:
@@ -103,15 +115,15 @@ def rotate_signing_key(ledger: Ledger, *, begins: int | None = None, seconds: in
         if start <= now:
             ledger.forget_signing_key()
             transparency.resign(ledger, tx)
-        return {"key": fact.key.hex(), "not_before": fact.not_before, "not_after": fact.not_after}
+        return answers.SigningKey(fact.key.hex(), fact.not_before, fact.not_after)
 
     return ledger.database.write(unit)
 
 
-def admit(ledger: Ledger, kind: str, name: str, key: str) -> Tree:
+def admit(ledger: Ledger, kind: str, name: str, key: str) -> answers.Key:
     """Register an operator or an oracle, or one more key of theirs."""
 
-    def unit(tx: Connection) -> Tree:
+    def unit(tx: Connection) -> answers.Key:
         now = ledger.clock()
         names.expect_free(ledger, tx, kind, name)
         return callers.admit(tx, kind, name, key, now=now, not_before=now)
@@ -119,15 +131,23 @@ def admit(ledger: Ledger, kind: str, name: str, key: str) -> Tree:
     return ledger.database.write(unit)
 
 
-def _purposes() -> list[tuple[Table, Callable[[Any], str]]]:
-    """Every table with sealed values, and what each is bound to."""
-    t = tables
-    return [
-        (t.signing_keys, lambda row: f"signing-key/{row.number}"),
-        (t.accounts, lambda row: epochs.sealed_purpose(row.id, row.epoch)),
-        (t.events, lambda row: events.purpose(row.account, row.sequence)),
-        (t.idempotency, lambda row: f"idempotency/{row.caller}/{row.key}"),
-    ]
+#: The types of rows with sealed values, in the order in which they are sealed anew.
+_SEALED: tuple[type[SealedRow], ...] = (SigningKeyRow, AccountRow, EventRow, IdempotencyRow)
+
+
+def _purpose(row: SealedRow) -> str:
+    """What a row's sealed value is bound to."""
+    match row:
+        case SigningKeyRow():
+            return f"signing-key/{row.number}"
+        case AccountRow():
+            return epochs.sealed_purpose(row.id, row.epoch)
+        case EventRow():
+            return events.purpose(row.account, row.sequence)
+        case IdempotencyRow():
+            return f"idempotency/{row.caller}/{row.key}"
+        case _:
+            assert_never(row)
 
 
 def reseal(ledger: Ledger, progress: Callable[[str], None] = lambda step: None) -> dict[str, int]:
@@ -137,32 +157,29 @@ def reseal(ledger: Ledger, progress: Callable[[str], None] = lambda step: None) 
     any process still runs with the old ring, keep the old key in the ring.
     """
     done: dict[str, int] = {}
-    for table, purpose in _purposes():
-        progress(table.name)
-        keys = list(table.primary_key.columns)
-        rows = ledger.database.read(
-            lambda tx, table=table, keys=keys: [  # type: ignore[misc]
-                tuple(row[:-1])
-                for row in tx.execute(select(*keys, table.c.sealed))
-                if row[-1] and not ledger.vault.current(bytes(row[-1]))
-            ]
-        )
-        for place in rows:
-            ledger.database.write(
-                lambda tx, table=table, keys=keys, place=place, purpose=purpose: _reseal_row(  # type: ignore[misc]
-                    ledger, tx, table, keys, place, purpose
-                )
-            )
-        done[table.name] = len(rows)
+    for kind in _SEALED:
+        progress(kind.table.name)
+        places = ledger.database.read(partial(_outdated, ledger, kind))
+        for place in places:
+            ledger.database.write(partial(_reseal_row, ledger, kind, place))
+        done[kind.table.name] = len(places)
     return done
 
 
-def _reseal_row(
-    ledger: Ledger, tx: Connection, table: Table, keys: list[Any], place: tuple[Any, ...], purpose: Callable[[Any], str]
-) -> None:
-    chosen = [column == value for column, value in zip(keys, place, strict=True)]
-    row = tx.execute(select(table).where(*chosen).with_for_update(key_share=True)).one_or_none()
-    if row is None or ledger.vault.current(bytes(row.sealed)):
+def _outdated(ledger: Ledger, kind: type[SealedRow], tx: Connection) -> list[dict[str, Value]]:
+    """The primary keys of the rows that are sealed under an older key. A request at work has nothing sealed yet."""
+    names = [column.name for column in kind.table.primary_key.columns]
+    found = tx.execute(select(*kind.table.primary_key.columns, kind.table.c.sealed))
+    return [
+        dict(zip(names, row[:-1], strict=True)) for row in found if row.sealed and not ledger.vault.current(row.sealed)
+    ]
+
+
+def _reseal_row(ledger: Ledger, kind: type[SealedRow], place: Mapping[str, Value], tx: Connection) -> None:
+    row = find(tx, kind, lock=True, **place)
+    if row is None or ledger.vault.current(row.sealed):
         return
-    plain = ledger.vault.open(bytes(row.sealed), purpose=purpose(row))
-    tx.execute(update(table).where(*chosen).values(sealed=ledger.vault.seal(plain, purpose=purpose(row))))
+    purpose = _purpose(row)
+    sealed = ledger.vault.seal(ledger.vault.open(row.sealed, purpose=purpose), purpose=purpose)
+    chosen = [kind.table.c[name] == value for name, value in place.items()]
+    tx.execute(update(kind.table).where(*chosen).values(sealed=sealed))

@@ -8,27 +8,18 @@ from sqlalchemy import Connection, insert, select
 
 from zkmargin.circuits.snapshot import Snapshot
 from zkmargin.circuits.statement import CLOCK_SKEW
-from zkmargin.circuits.strict_json import parse_json
 from zkmargin.circuits.units import PPM
 from zkmargin.service.errors import NotFound
 from zkmargin.service.ledger import breakers
+from zkmargin.service.ledger.answers import Documents, Published
 from zkmargin.service.ledger.context import Ledger
-from zkmargin.service.ledger.events import Tree
 from zkmargin.service.ledger.portfolio import cash_line, credit_line
 from zkmargin.service.refusals import Conflict, SnapshotRefused, StaleSnapshot
 from zkmargin.service.store import tables
-from zkmargin.service.store.rows import HubRow, PublishedRow, every, find, first, one
+from zkmargin.service.store.rows import HubRow, PublishedRow, SnapshotRow, every, find, first, one
 from zkmargin.verifier.facts.snapshot_signature import SnapshotSignature
 
 _LATEST = every(PublishedRow).order_by(tables.snapshots.c.time.desc()).limit(1)
-
-
-def view(row: PublishedRow) -> Tree:
-    """As the interface shows it."""
-    return {
-        "digest": row.digest, "registry": row.registry, "oracle": row.oracle, "time": row.time,
-        "valid_until": row.valid_until,
-    }  # fmt: skip
 
 
 def latest(tx: Connection) -> PublishedRow:
@@ -55,17 +46,10 @@ def document(tx: Connection, digest: str) -> bytes:
     return bytes(row.document)
 
 
-def documents(tx: Connection, digest: str) -> Tree:
-    """Snapshot and signed snapshot as documents; ``NotFound``."""
-    c = tables.snapshots.c
-    row = tx.execute(select(c.document, c.signature).where(c.digest == digest)).one_or_none()
-    if row is None:
-        raise NotFound("no such snapshot was published here", field="snapshot")
-    return {
-        "digest": digest,
-        "snapshot": parse_json(bytes(row.document), name="snapshot"),
-        "signed": parse_json(row.signature.encode(), name="signed-snapshot"),
-    }
+def documents(tx: Connection, published: PublishedRow) -> Documents:
+    """A published snapshot with its documents."""
+    row = one(tx, SnapshotRow, every(SnapshotRow).where(tables.snapshots.c.digest == published.digest))
+    return Documents(Published(published), row.document, row.signature)
 
 
 def in_force(ledger: Ledger, tx: Connection, now: int) -> Snapshot:
@@ -105,7 +89,9 @@ def usable(ledger: Ledger, tx: Connection, digest: str, now: int, *, grace: int 
     return ledger.snapshot(tx, digest)
 
 
-def publish(ledger: Ledger, tx: Connection, snapshot: Snapshot, signed: SnapshotSignature, document: bytes) -> Tree:
+def publish(
+    ledger: Ledger, tx: Connection, snapshot: Snapshot, signed: SnapshotSignature, document: bytes
+) -> Published:
     """Take over an oracle's snapshot. A jump of any mark beyond the policy opens the hub's breaker: exposure may then
     only fall until an operator closes it.
 
@@ -138,7 +124,7 @@ def publish(ledger: Ledger, tx: Connection, snapshot: Snapshot, signed: Snapshot
         )  # fmt: skip
         if last is not None and jumped(ledger.snapshot(tx, last.digest), snapshot, ledger.policy.jump_ppm):
             breakers.open_breaker(ledger, tx, breakers.HUB, "price-jump")
-    return view(by_digest(tx, digest))
+    return Published(by_digest(tx, digest))
 
 
 def jumped(old: Snapshot, new: Snapshot, limit_ppm: int) -> bool:

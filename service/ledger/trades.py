@@ -18,10 +18,11 @@ from zkmargin.circuits.snapshot import Snapshot
 from zkmargin.circuits.statement import Statement
 from zkmargin.service.errors import NotFound
 from zkmargin.service.ledger import accounts, breakers, consent, epochs, portfolio, venues
+from zkmargin.service.ledger.answers import Attested, Trade
+from zkmargin.service.ledger.changes import Traded
 from zkmargin.service.ledger.consent import Proved
 from zkmargin.service.ledger.context import Ledger
-from zkmargin.service.ledger.epochs import Account, Attested
-from zkmargin.service.ledger.events import Tree
+from zkmargin.service.ledger.epochs import Account
 from zkmargin.service.refusals import NotAuthorised, StatementRefused, VenueSuspended
 
 SIDES = ("maker", "taker")
@@ -59,7 +60,7 @@ def _eligible(ledger: Ledger, tx: Connection, account: Account, venue: str, prov
     return snapshot
 
 
-def book_trade(ledger: Ledger, tx: Connection, venue: str, sides: tuple[Proved, Proved]) -> Tree:
+def book_trade(ledger: Ledger, tx: Connection, venue: str, sides: tuple[Proved, Proved]) -> Trade:
     """Book a trade whose two proofs were verified: both accounts' legs, in one transaction, each under a new epoch.
 
     Raises what makes either side ineligible; ``StatementRefused`` unless the legs are each other's opposite.
@@ -80,14 +81,11 @@ def book_trade(ledger: Ledger, tx: Connection, venue: str, sides: tuple[Proved, 
     if markets[0] != markets[1] or portfolio.credit_line(markets[0]) in moves[0]:
         raise StatementRefused("one snapshot for both sides, and no credit among the legs", field="statement.delta")
     trade = secrets.token_hex(16)
-    answer: Tree = {"trade": trade, "venue": venue}
+    states: list[Attested] = []
     for (side, account), market, move, role in zip(parts, markets, moves, SIDES, strict=True):
         after = portfolio.changed(accounts.listed(ledger, tx, account, market), move)
         portfolio.check(after, list(move), market, field=f"{role}.statement.delta")
-        content = {
-            "trade": trade, "venue": venue, "delta": dict(side.statement.delta),
-            **side.evidence(),
-        }  # fmt: skip
-        _, state = epochs.advance(ledger, tx, account, market, after, "traded", content, live=account.live, now=now)
-        answer[role] = state.to_json()
-    return answer
+        change = Traded(trade, venue, dict(side.statement.delta), side)
+        _, state = epochs.advance(ledger, tx, account, market, after, change, live=account.live, now=now)
+        states.append(state)
+    return Trade(trade, venue, states[0], states[1])

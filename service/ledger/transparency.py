@@ -13,12 +13,11 @@ from collections.abc import Callable
 from sqlalchemy import Connection, insert, select, tuple_, update
 
 from zkmargin.circuits.errors import CorruptData, SignatureRejected
-from zkmargin.circuits.strict_json import parse_json
 from zkmargin.service.errors import NotFound
 from zkmargin.service.keys.signing import sign_tree_head
 from zkmargin.service.ledger import merkle_tree
+from zkmargin.service.ledger.answers import Inclusion
 from zkmargin.service.ledger.context import Ledger
-from zkmargin.service.ledger.events import Tree
 from zkmargin.service.store import tables
 from zkmargin.service.store.queries import put
 from zkmargin.service.store.rows import LogNodeRow, LogStateRow, TreeHeadRow, each, every, find, first
@@ -100,12 +99,12 @@ def resign(ledger: Ledger, tx: Connection) -> bool:
     return True
 
 
-def head(tx: Connection, size: int | None = None) -> tuple[int, Tree]:
-    """Size and signed document of a tree head, the latest by default; ``NotFound`` before the first leaf."""
+def head(tx: Connection, size: int | None = None) -> TreeHeadRow:
+    """A tree head, the latest by default; ``NotFound`` before the first leaf."""
     row = first(tx, TreeHeadRow, _NEWEST) if size is None else find(tx, TreeHeadRow, size=size)
     if row is None:
         raise NotFound("the log has no tree head of this size", field="size")
-    return row.size, parse_json(row.document.encode(), name="tree-head")
+    return row
 
 
 def _path(tx: Connection, function: Callable[[merkle_tree.Get], list[bytes]]) -> list[str]:
@@ -117,6 +116,12 @@ def _path(tx: Connection, function: Callable[[merkle_tree.Get], list[bytes]]) ->
     if len(nodes) != len(set(wanted)):
         raise CorruptData("nodes of the log are missing", field="log")
     return [node.hex() for node in function(lambda level, position: nodes[level, position])]
+
+
+def logged(tx: Connection, leaf: int, size: int | None) -> Inclusion:
+    """That a leaf is in the log of a size, the present one by default; ``NotFound``."""
+    found = head(tx, size)
+    return Inclusion(leaf, found.size, tuple(inclusion(tx, leaf, found.size)), found.document)
 
 
 def inclusion(tx: Connection, index: int, size: int) -> list[str]:

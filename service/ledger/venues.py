@@ -6,23 +6,17 @@ That is all that a venue can cost: it is paid out of credit that it has used, an
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from sqlalchemy import BigInteger, ColumnElement, Connection, Executable, Table, bindparam, select, update
 
 from zkmargin.service.ledger import callers, names
+from zkmargin.service.ledger.answers import Venue, Venues, Zone
 from zkmargin.service.ledger.context import Ledger
-from zkmargin.service.ledger.events import Tree
 from zkmargin.service.ledger.idempotency import insert_new
 from zkmargin.service.refusals import CapBelowExposure, CapExceeded, Conflict, UnknownVenue, VenueSuspended
 from zkmargin.service.store import tables
 from zkmargin.service.store.rows import Value, VenueRow, ZoneRow, each, every, find, first, one
-
-
-def view(ledger: Ledger, row: VenueRow) -> Tree:
-    """A venue as operators and the venue itself see it."""
-    return {
-        "venue": row.id, "caip2": row.caip2, "zone": row.zone, "cap": ledger.money(row.cap),
-        "exposure": ledger.money(row.exposure), "state": row.state, "registered": row.registered,
-    }  # fmt: skip
 
 
 def read(tx: Connection, venue: str, *, lock: bool = False) -> VenueRow:
@@ -33,22 +27,22 @@ def read(tx: Connection, venue: str, *, lock: bool = False) -> VenueRow:
     return row
 
 
-def listing(ledger: Ledger, tx: Connection) -> list[Tree]:
+def listing(tx: Connection) -> Venues:
     """All venues, by name."""
-    return [view(ledger, row) for row in each(tx, VenueRow, every(VenueRow).order_by(tables.venues.c.id))]
+    return Venues(tuple(Venue(row) for row in each(tx, VenueRow, every(VenueRow).order_by(tables.venues.c.id))))
 
 
-def set_zone(ledger: Ledger, tx: Connection, zone: str, cap: int) -> Tree:
+def set_zone(ledger: Ledger, tx: Connection, zone: str, cap: int) -> Zone:
     """Make a zone or change its cap; ``CapBelowExposure``."""
     insert_new(tx, tables.zones, id=zone, cap=cap)
     row = one(tx, ZoneRow, every(ZoneRow).where(tables.zones.c.id == zone).with_for_update(key_share=True))
     if cap < row.exposure:
         raise CapBelowExposure("more is out already", field="cap", exposure=ledger.money(row.exposure))
     tx.execute(update(tables.zones).where(tables.zones.c.id == zone).values(cap=cap))
-    return {"zone": zone, "cap": ledger.money(cap), "exposure": ledger.money(row.exposure)}
+    return Zone(replace(row, cap=cap))
 
 
-def register(ledger: Ledger, tx: Connection, venue: str, caip2: str, zone: str, cap: int, key: str) -> Tree:
+def register(ledger: Ledger, tx: Connection, venue: str, caip2: str, zone: str, cap: int, key: str) -> Venue:
     """Admit a venue with its signing key; ``Conflict`` for a name or key that it cannot have, ``UnknownVenue`` for no
     zone.
     """
@@ -59,10 +53,10 @@ def register(ledger: Ledger, tx: Connection, venue: str, caip2: str, zone: str, 
     if not insert_new(tx, tables.venues, id=venue, caip2=caip2, zone=zone, cap=cap, state="active", registered=now):
         raise Conflict("a venue of this name is registered", field="venue")
     callers.admit(tx, "venue", venue, key, now=now, not_before=now)
-    return view(ledger, read(tx, venue))
+    return Venue(read(tx, venue))
 
 
-def set_cap(ledger: Ledger, tx: Connection, venue: str, cap: int) -> Tree:
+def set_cap(ledger: Ledger, tx: Connection, venue: str, cap: int) -> Venue:
     """Change a venue's cap; ``CapBelowExposure``."""
     row = read(tx, venue, lock=True)
     if cap < row.exposure:
@@ -70,14 +64,14 @@ def set_cap(ledger: Ledger, tx: Connection, venue: str, cap: int) -> Tree:
             "more is out already: suspend the venue", field="cap", exposure=ledger.money(row.exposure)
         )
     tx.execute(update(tables.venues).where(tables.venues.c.id == venue).values(cap=cap))
-    return view(ledger, read(tx, venue))
+    return Venue(read(tx, venue))
 
 
-def set_state(ledger: Ledger, tx: Connection, venue: str, state: str) -> Tree:
+def set_state(tx: Connection, venue: str, state: str) -> Venue:
     """Suspend or resume a venue. A suspended one still reports, releases and expires."""
     read(tx, venue, lock=True)
     tx.execute(update(tables.venues).where(tables.venues.c.id == venue).values(state=state))
-    return view(ledger, read(tx, venue))
+    return Venue(read(tx, venue))
 
 
 def _shift(table: Table, chosen: ColumnElement[bool], *conditions: ColumnElement[bool], **besides: int) -> Executable:

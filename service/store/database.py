@@ -15,7 +15,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
-from typing import Any, Literal, TypeVar
+from typing import Literal, TypeVar
 
 from sqlalchemy import Connection, Engine, Executable, create_engine, event, make_url
 from sqlalchemy.engine.interfaces import DBAPIConnection
@@ -51,7 +51,7 @@ class Waits:
     idle: float = 5.0
 
     @property
-    def postgresql(self) -> dict[str, Any]:
+    def postgresql(self) -> dict[str, str | int]:
         """Arguments of a connection. A peer that vanished without a word is noticed in some ten seconds."""
         milliseconds = {
             "lock_timeout": self.lock, "statement_timeout": self.statement,
@@ -99,15 +99,19 @@ class Database:
             raise MalformedInput("must be sqlite:///FILE or postgresql://…", field="database")
         if self.sqlite and (parsed.database in (None, "", ":memory:") or str(parsed.database).startswith("file:")):
             raise MalformedInput("SQLite needs a file: the service runs in several processes", field="database")
-        options: dict[str, Any] = {"pool_size": pool_size, "max_overflow": pool_size, "pool_timeout": self.waits.lock}
+        # No ping before use: a connection that broke meanwhile shows at the first statement, and _run repeats.
+        build = partial(
+            create_engine, hide_parameters=True, pool_size=pool_size, max_overflow=pool_size,
+            pool_timeout=self.waits.lock,
+        )  # fmt: skip
+        self.engine: Engine
         if self.sqlite:
-            # "autocommit" hands BEGIN to us; the default would start no transaction before a first write.
-            options["connect_args"] = {"isolation_level": None, "check_same_thread": False, "timeout": self.waits.lock}
+            # None hands BEGIN to us; the default would start no transaction before a first write.
+            options = {"isolation_level": None, "check_same_thread": False, "timeout": self.waits.lock}
+            self.engine = build(parsed, connect_args=options)
         else:
             parsed = parsed.set(drivername="postgresql+psycopg")
-            # No ping before use: a connection that broke meanwhile shows at the first statement, and _run repeats.
-            options |= {"isolation_level": "READ COMMITTED", "connect_args": self.waits.postgresql}
-        self.engine: Engine = create_engine(parsed, hide_parameters=True, **options)
+            self.engine = build(parsed, isolation_level="READ COMMITTED", connect_args=self.waits.postgresql)
         self._guard: Guard | None = None
         if self.sqlite:
             self._guard = Guard(str(parsed.database), self.waits.lock)

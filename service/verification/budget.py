@@ -9,11 +9,10 @@ from __future__ import annotations
 
 from collections import OrderedDict
 from dataclasses import dataclass
-from typing import Any
 
 from zkmargin.circuits import statement as statements
 from zkmargin.circuits.errors import ProofRejected, RuleRefused, SystemTooLarge, ZkMarginError
-from zkmargin.circuits.rules import work
+from zkmargin.circuits.rules import Terms, work
 from zkmargin.circuits.snapshot import Snapshot
 from zkmargin.circuits.statement import Statement
 from zkmargin.service.errors import TooExpensive
@@ -40,6 +39,10 @@ HEAVY_BYTES = 128 * 1024
 COMPILED_TO = (ProofRejected, RuleRefused, SystemTooLarge)
 
 
+#: What a compiled system depends on: the snapshot's digest, the terms and the domain.
+Mark = tuple[bytes, Terms, int]
+
+
 @dataclass(frozen=True)
 class Kept:
     """What the library holds of a statement: steps and bytes of it, and whether its system need not be made again."""
@@ -61,13 +64,13 @@ class Budget:
     """Which systems the library holds, and what the present batch has taken on."""
 
     def __init__(self) -> None:
-        self.held: OrderedDict[tuple[Any, ...], Kept] = OrderedDict()
+        self.held: OrderedDict[Mark, Kept] = OrderedDict()
         self.begin()
 
     def begin(self) -> None:
         """A new batch."""
         self._compiling = self._verifying = 0
-        self._taken: set[Any] = set()
+        self._taken: set[Mark] = set()
 
     def admit(self, statement: Statement, snapshot: Snapshot, heavy: bool) -> None:
         """Take the work of one proof on, or say where it belongs: :class:`Heavy`, :class:`Full`, ``TooExpensive``."""
@@ -110,8 +113,7 @@ class Budget:
             forget_matrices()
 
 
-def _mark(statement: Statement, snapshot: Snapshot) -> tuple[Any, ...]:
-    """What a compiled system depends on."""
+def _mark(statement: Statement, snapshot: Snapshot) -> Mark:
     return snapshot.digest, statement.terms, statement.domain
 
 

@@ -96,6 +96,20 @@ def test_the_readme_says_where_to_look() -> None:
             assert any(hasattr(module, name) for module in modules), f"{files}: {name}"
 
 
+def test_the_indices_are_complete() -> None:
+    """Of the documents, and of the decisions, which are numbered without a gap and have three parts each."""
+    index = (ROOT / "docs" / "README.md").read_text()
+    assert all(f"]({page.name})" in index for page in (ROOT / "docs").glob("*.md") if page.name != "README.md")
+    records = sorted((ROOT / "docs" / "adr").glob("0*.md"))
+    listed = (records[0].parent / "README.md").read_text()
+    for number, record in enumerate(records, 1):
+        text = record.read_text()
+        title = re.fullmatch(rf"# ({number:04}) (.+)", text.partition("\n")[0])
+        assert title, record.name
+        assert f"| [{title[1]}]({record.name}) | {title[2]} |" in listed, record.name
+        assert [f"**{part}.**" in text for part in ("Context", "Decision", "Considered", "Consequences")] == [True] * 4
+
+
 def test_the_control() -> None:
     assert named_paths("`service/ledger/credits.py`, [x](docs/HUB.md#a) and service/nothing.py.") == {
         "service/ledger/credits.py", "docs/HUB.md", "service/nothing.py",

@@ -18,11 +18,13 @@ def no_idempotency() -> None:
     """A repeated request is a new one."""
 
     def forgetful(ledger: Any, caller: str, key: str, request: bytes, work: Any, *, status: int = 200) -> Any:
-        return ledger.database.write(work), False
+        return ledger.database.write(work).to_json(ledger.money), False
 
     idempotency.once = forgetful
     idempotency.claim = lambda ledger, call, check: ledger.database.read(check)
-    idempotency.settle = lambda ledger, call, work: idempotency.Outcome(ledger.database.write(work))
+    idempotency.settle = lambda ledger, call, work: idempotency.Outcome(
+        ledger.database.write(work).to_json(ledger.money)
+    )
     idempotency.refuse = lambda ledger, call, error: idempotency.Outcome(error)
 
 

@@ -99,7 +99,7 @@ class Hub:
         self.made = setup.initialise(
             self.database, self.ring, name="hub-1", currency="USD", decimals=2,
             operator=("ops", self.operator.public), now=self.now - 60,
-        )  # fmt: skip
+        ).to_json(str)  # fmt: skip
         self.ledger = Ledger.open(self.database, self.ring)
         setup.admit(self.ledger, "oracle", "feed", self.oracle.public)
         keys = SecretStr(",".join(k.secret.hex() for k in self.ring.keys))

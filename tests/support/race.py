@@ -28,8 +28,10 @@ from tests.support.racers import ACCOUNT, EQUITY, Plan
 from tests.support.servers import ROOT, SERVE, ServerProcess
 from zkmargin.circuits.canonical import canonical_bytes
 from zkmargin.service.ledger import audit, events, transparency
+from zkmargin.service.ledger.changes import Consumed, Expired, Issued, Released, read_content
 from zkmargin.service.ledger.context import Ledger
 from zkmargin.service.store import tables
+from zkmargin.service.store.rows import EventRow, each, every
 from zkmargin.verifier.facts.hub_keys import public_key
 from zkmargin.verifier.facts.transparency import (
     TreeHead,
@@ -315,32 +317,32 @@ class Comparison:
     def _journal(self) -> None:
         """At every moment of the journal the live sum is within what was proved; every change told is in it once."""
         live = 0
-        changes: dict[str, list[Tree]] = defaultdict(list)
-        for row in self.tx.execute(select(tables.events).order_by(tables.events.c.number)):
+        changes: dict[str, list[Consumed | Released | Expired]] = defaultdict(list)
+        for row in each(self.tx, EventRow, every(EventRow).order_by(tables.events.c.number)):
             event = events.read(self.ledger, row)
-            content = event.content
-            if event.kind == "credit-issued":
-                live += int(content["amount"])
-            elif event.kind in ("credit-released", "credit-expired"):
-                live -= int(content["free"]) + int(content["used"])
-            if event.kind.startswith("credit-") and event.kind != "credit-issued":
-                changes[content["credit"]].append({"kind": event.kind} | content)
+            change = read_content(event.kind, event.content).change
+            if isinstance(change, Issued):
+                live += change.amount
+            elif isinstance(change, Released | Expired):
+                live -= change.free + change.used
+            if isinstance(change, Consumed | Released | Expired):
+                changes[change.credit].append(change)
             self.report.counts[event.kind] += 1
             self.report.most_live = max(self.report.most_live, live)
         self.report.check(self.report.most_live <= EQUITY, "more credit was live than was proved")
         self.report.check(live == self.report.live, "live credits are not what the journal says")
         for credit, row in self.rows.items():
             done = changes[credit]
-            used = sum(int(c["used"]) * (1 if c["kind"] == "credit-consumed" else -1) for c in done)
-            released = sum(int(c["free"]) + int(c["used"]) for c in done if c["kind"] != "credit-consumed")
+            used = sum(c.used if isinstance(c, Consumed) else -c.used for c in done)
+            released = sum(c.free + c.used for c in done if not isinstance(c, Consumed))
             held, said = (row.used, row.released, row.sequence), (used, released, len(done))
             self.report.check(held == said, f"credit {credit}: row (used, released, sequence) {held}, journal {said}")
         told = [n for n in self.notes["changed"] if n["status"] == 200]
         for note in told:
             done = changes[note["credit"]]
             sequence = note["answer"]["sequence"]
-            kind = {"consume": "credit-consumed", "release": "credit-released"}[note["action"]]
-            fits = 0 < sequence <= len(done) and done[sequence - 1]["kind"] == kind
+            kind = {"consume": Consumed, "release": Released}[note["action"]]
+            fits = 0 < sequence <= len(done) and isinstance(done[sequence - 1], kind)
             self.report.check(fits, f"a change of credit {note['credit']} was lost")
         pairs = Counter((n["credit"], n["answer"]["sequence"]) for n in told)
         self.report.check(all(count == 1 for count in pairs.values()), "two reports of one sequence")
@@ -349,8 +351,8 @@ class Comparison:
 
     def _heads(self) -> None:
         """Every tree head seen is of one history, and every attestation told is in it."""
-        size, document = transparency.head(self.tx)
-        last = verify_tree_head(canonical_bytes(document), self.hub_key)
+        newest = transparency.head(self.tx)
+        size, last = newest.size, verify_tree_head(newest.document.encode(), self.hub_key)
         seen: dict[int, TreeHead] = {}
         for note in self.notes["head"]:
             head = verify_tree_head(canonical_bytes(note["answer"]["head"]), self.hub_key)

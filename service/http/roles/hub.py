@@ -181,7 +181,7 @@ async def _keep_head(ledger: Ledger, seconds: float) -> None:
 
 
 async def _attempt(name: str, work: Callable[[Ledger], object], ledger: Ledger) -> None:
-    """Do one piece of work in a thread; a failure is logged, and the next time comes."""
+    """Do one piece of work in a thread; a failure is told, and the next time comes."""
     try:
         await run_in_threadpool(work, ledger)
     except Exception as err:

@@ -17,14 +17,14 @@ from zkmargin.service.http.describe import signed
 from zkmargin.service.http.domain import Domain
 from zkmargin.service.http.hub_context import HubLedger, HubPool
 from zkmargin.service.http.proving import PROOF_PROBLEMS, Part, ProvedBody, change_on_proofs, proved_of
-from zkmargin.service.http.routes.transparency import InclusionView, Size, inclusion_of
+from zkmargin.service.http.routes.transparency import InclusionView, Size
 from zkmargin.service.http.routes.venues import VenueId
 from zkmargin.service.http.schemas import ID_PATTERN, Amount, Answer, AttestedView, Count, Id, PublicKey
 from zkmargin.service.keys.sealing import check_encryption_key
-from zkmargin.service.ledger import accounts, callers, consent, epochs, idempotency, venues
+from zkmargin.service.ledger import accounts, callers, consent, epochs, idempotency, transparency, venues
+from zkmargin.service.ledger.answers import AccountState, Attested, Grant, Logged
 from zkmargin.service.ledger.callers import Principal
 from zkmargin.service.ledger.context import Ledger
-from zkmargin.service.ledger.events import Tree
 
 router = APIRouter(prefix="/v1/accounts", tags=["accounts"], route_class=HubRoute)
 DOMAIN = Domain(router)
@@ -110,7 +110,7 @@ def open_account(
     caller.expect("operator")
     check_encryption_key(bytes.fromhex(body.encryption_key), field="encryption_key")
 
-    def unit(tx: Connection) -> Tree:
+    def unit(tx: Connection) -> AccountState:
         return accounts.open_account(
             ledger, tx, body.account, key=body.key, encryption_key=body.encryption_key, jurisdiction=body.jurisdiction
         )
@@ -124,11 +124,11 @@ def get(caller: Caller, ledger: HubLedger, account: AccountId) -> AccountView:
     """An account without its positions: for its owner and operators."""
     expect_owner(caller, account, "operator")
 
-    def unit(tx: Connection) -> Tree:
+    def unit(tx: Connection) -> AccountState:
         found = epochs.read_account(ledger, tx, account)
-        return accounts.view(ledger, found, epochs.attested(tx, account, found.epoch))
+        return accounts.state_of(found, epochs.attested(tx, account, found.epoch))
 
-    return AccountView.model_validate(ledger.database.read(unit))
+    return AccountView.model_validate(ledger.database.read(unit).to_json(ledger.money))
 
 
 @router.post(
@@ -175,7 +175,7 @@ async def withdraw(
     if statement.context.account != account:
         raise MalformedInput("names another account", field="statement.context.account")
 
-    def before(tx: Connection) -> epochs.Attested:
+    def before(tx: Connection) -> Attested:
         held = epochs.read_account(ledger, tx, account)
         accounts.expect_terms(ledger, held, statement, venue=ledger.name)
         epochs.expect_epoch(held, statement.context.epoch)
@@ -183,7 +183,7 @@ async def withdraw(
         consent.expect_authorised(ledger, tx, proved)
         return epochs.attested(tx, account, held.epoch)
 
-    def unit(tx: Connection) -> Tree:
+    def unit(tx: Connection) -> AccountState:
         return accounts.withdraw(ledger, tx, account, body.instrument, body.quantity, proved)
 
     call = idempotency.Call(caller.caller, key, digest, 201)
@@ -234,7 +234,8 @@ def unfreeze(
 def opening(caller: Caller, ledger: HubLedger, account: AccountId) -> OpeningView:
     """The holder's own opening of the latest epoch, encrypted to the holder's key. Nobody else gets it."""
     expect_owner(caller, account)
-    return OpeningView.model_validate(ledger.database.read(lambda tx: accounts.encrypted_opening(ledger, tx, account)))
+    found = ledger.database.read(lambda tx: accounts.encrypted_opening(ledger, tx, account))
+    return OpeningView.model_validate(found.to_json(ledger.money))
 
 
 @router.get("/{account}/attestation", **signed("get_attestation", "accounts", "not-found"))
@@ -243,12 +244,12 @@ def attestation(
 ) -> AttestationProof:
     """The attestation of an epoch with its inclusion proof: for the owner, operators, and venues with a grant."""
 
-    def unit(tx: Connection) -> Tree:
+    def unit(tx: Connection) -> Logged:
         callers.may_see(tx, caller, account)
         found = epochs.attested(tx, account, epoch)
-        return {**found.to_json(), "inclusion": inclusion_of(tx, found.leaf, size)}
+        return Logged(found, transparency.logged(tx, found.leaf, size))
 
-    return AttestationProof.model_validate(ledger.database.read(unit))
+    return AttestationProof.model_validate(ledger.database.read(unit).to_json(ledger.money))
 
 
 @router.put("/{account}/grants/{venue}", **signed("grant", "accounts", "not-found", "unknown-venue", changes=True))
@@ -272,11 +273,11 @@ def _grant(
 ) -> GrantView:
     expect_owner(caller, account)
 
-    def unit(tx: Connection) -> Tree:
+    def unit(tx: Connection) -> Grant:
         epochs.read_account(ledger, tx, account)
         venues.read(tx, venue)
         (callers.grant if granted else callers.revoke)(tx, account, venue)
-        return {"account": account, "venue": venue, "granted": granted}
+        return Grant(account, venue, granted)
 
     answer, _ = idempotency.once(ledger, caller.caller, key, request, unit)
     return GrantView.model_validate(answer)

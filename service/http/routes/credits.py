@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Literal
+from dataclasses import replace
+from typing import Annotated, Literal
 
 from fastapi import APIRouter, Path, Query
 from pydantic import Field
+from sqlalchemy import Connection
 
 from zkmargin.circuits.errors import MalformedInput
 from zkmargin.circuits.schema import Decimal, Name, Strict, Time
@@ -17,9 +19,11 @@ from zkmargin.service.http.domain import Domain
 from zkmargin.service.http.hub_context import HubLedger, HubPool
 from zkmargin.service.http.proving import PROOF_PROBLEMS, Part, ProvedBody, change_on_proofs, proved_of
 from zkmargin.service.http.schemas import Amount, Answer, AttestedView, Count, CreditId, Id, SignedDocument
-from zkmargin.service.ledger import breakers, credits, idempotency, renewal
+from zkmargin.service.ledger import answers, breakers, credits, idempotency, renewal
+from zkmargin.service.ledger.answers import CreditPage, CreditState
 from zkmargin.service.ledger.callers import Principal
 from zkmargin.service.ledger.context import Ledger
+from zkmargin.service.store.rows import CreditRow
 from zkmargin.service.store.tables import MAX_QUANTA
 
 router = APIRouter(prefix="/v1/credits", route_class=HubRoute)
@@ -123,7 +127,7 @@ async def reserve(
     return CreditChange.model_validate(answer)
 
 
-def _may_see(caller: Principal, row: Any) -> None:
+def _may_see(caller: Principal, row: CreditRow) -> None:
     mine = {"operator": True, "venue": row.venue == caller.name, "account": row.account == caller.name}
     if not mine.get(caller.kind, False):
         raise NotFound("no such credit", field="credit")
@@ -142,23 +146,23 @@ def listing(
     account = caller.name if caller.kind == "account" else None
     venue = caller.name if caller.kind == "venue" else None
 
-    def unit(tx: Any) -> dict[str, Any]:
-        page, more = credits.listing(ledger, tx, account=account, venue=venue, live=live, after=after, limit=limit)
-        return {"credits": [renewal.shown(ledger, tx, credit) for credit in page], "next": more}
+    def unit(tx: Connection) -> CreditPage:
+        page = credits.listing(tx, account=account, venue=venue, live=live, after=after, limit=limit)
+        return replace(page, credits=tuple(renewal.shown(ledger, tx, credit) for credit in page.credits))
 
-    return CreditList.model_validate(ledger.database.read(unit))
+    return CreditList.model_validate(ledger.database.read(unit).to_json(ledger.money))
 
 
 @router.get("/{credit}", **signed("get_credit", "credits", "not-found"))
 def get(caller: Caller, ledger: HubLedger, credit: CreditPath) -> CreditView:
     """One credit: for its venue, its account and operators."""
 
-    def unit(tx: Any) -> dict[str, Any]:
+    def unit(tx: Connection) -> CreditState:
         row = credits.read(tx, credit)
         _may_see(caller, row)
-        return renewal.shown(ledger, tx, credits.view(ledger, row))
+        return renewal.shown(ledger, tx, credits.state_of(row))
 
-    return CreditView.model_validate(ledger.database.read(unit))
+    return CreditView.model_validate(ledger.database.read(unit).to_json(ledger.money))
 
 
 @router.post(
@@ -221,9 +225,10 @@ def expire(
 ) -> CreditChange:
     """Free what is unused of a credit whose time is over. The hub does so by itself; this does it now."""
 
-    def unit(tx: Any) -> dict[str, Any]:
+    def unit(tx: Connection) -> answers.CreditChange:
         _may_see(caller, credits.read(tx, credit))
-        return renewal.shown(ledger, tx, credits.expire(ledger, tx, credit))
+        change = credits.expire(ledger, tx, credit)
+        return replace(change, credit=renewal.shown(ledger, tx, change.credit))
 
     answer, _ = idempotency.once(ledger, caller.caller, key, request, unit)
     return CreditChange.model_validate(answer)

@@ -19,8 +19,8 @@ from zkmargin.service.http.hub_context import HubLedger
 from zkmargin.service.http.schemas import Answer, SignedDocument
 from zkmargin.service.ledger import callers, idempotency
 from zkmargin.service.ledger import snapshots as published
+from zkmargin.service.ledger.answers import Documents, Published
 from zkmargin.service.ledger.context import Ledger
-from zkmargin.service.ledger.events import Tree
 from zkmargin.verifier.facts.hub_keys import public_key
 from zkmargin.verifier.facts.snapshot_signature import SignedSnapshotModel, SnapshotSignature, verify_snapshot_signature
 
@@ -66,7 +66,7 @@ def publish(
     snapshot = snapshot_from_model(body.snapshot)
     document = canonical_bytes(dump(body.signed))
 
-    def unit(tx: Connection) -> Tree:
+    def unit(tx: Connection) -> Published:
         return published.publish(ledger, tx, snapshot, _verify(ledger, tx, caller.name, document, snapshot), document)
 
     answer, _ = idempotency.once(ledger, caller.caller, key, request, unit)
@@ -92,11 +92,11 @@ def _verify(
 
 
 def _view(ledger: Ledger, digest: str | None) -> SnapshotView:
-    def unit(tx: Any) -> dict[str, Any]:
+    def unit(tx: Connection) -> Documents:
         found = published.latest(tx) if digest is None else published.by_digest(tx, digest)
-        return published.view(found) | published.documents(tx, found.digest)
+        return published.documents(tx, found)
 
-    return SnapshotView.model_validate(ledger.database.read(unit))
+    return SnapshotView.model_validate(ledger.database.read(unit).to_json(ledger.money))
 
 
 @router.get("/latest", **public("latest_snapshot", "snapshots", "not-found"))

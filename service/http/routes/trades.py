@@ -15,9 +15,9 @@ from zkmargin.service.http.hub_context import HubLedger, HubPool
 from zkmargin.service.http.proving import PROOF_PROBLEMS, Part, ProvedBody, change_on_proofs, proved_of
 from zkmargin.service.http.schemas import Answer, AttestedView, CreditId, Id
 from zkmargin.service.ledger import breakers, idempotency, trades
+from zkmargin.service.ledger.answers import Attested
 from zkmargin.service.ledger.consent import Proved
 from zkmargin.service.ledger.context import Ledger
-from zkmargin.service.ledger.epochs import Attested
 
 router = APIRouter(prefix="/v1/trades", route_class=HubRoute)
 DOMAIN = Domain(router)

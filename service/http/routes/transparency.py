@@ -15,7 +15,7 @@ from zkmargin.service.http.domain import Domain
 from zkmargin.service.http.hub_context import HubLedger
 from zkmargin.service.http.schemas import Answer, Count, Kid, PublicKey, SignedDocument
 from zkmargin.service.ledger import callers, idempotency, setup, transparency
-from zkmargin.service.ledger.events import Tree
+from zkmargin.service.ledger.answers import Head, Key
 
 router = APIRouter(prefix="/v1", route_class=HubRoute)
 DOMAIN = Domain(router)
@@ -73,14 +73,8 @@ class HeadView(Answer):
 @router.get("/log/head", **public("log_head", "log", "not-found"))
 def head(ledger: HubLedger, size: Size = None) -> HeadView:
     """A signed tree head. Compare it with what others got."""
-    found, document = ledger.database.read(lambda tx: transparency.head(tx, size))
-    return HeadView.model_validate({"size": found, "head": document})
-
-
-def inclusion_of(tx: Connection, leaf: int, size: int | None) -> Tree:
-    """A leaf's inclusion proof with the tree head it leads to."""
-    found, document = transparency.head(tx, size)
-    return {"leaf": leaf, "size": found, "path": transparency.inclusion(tx, leaf, found), "head": document}
+    found = Head(ledger.database.read(lambda tx: transparency.head(tx, size)))
+    return HeadView.model_validate(found.to_json(ledger.money))
 
 
 @router.get("/log/inclusion", **public("log_inclusion", "log", "not-found"))
@@ -88,7 +82,8 @@ def inclusion(
     ledger: HubLedger, leaf: Annotated[int, Query(ge=0, le=2**53 - 1, description="index from 0")], size: Size = None
 ) -> InclusionView:
     """That a leaf is under a tree head (RFC 9162)."""
-    return InclusionView.model_validate(ledger.database.read(lambda tx: inclusion_of(tx, leaf, size)))
+    found = ledger.database.read(lambda tx: transparency.logged(tx, leaf, size))
+    return InclusionView.model_validate(found.to_json(ledger.money))
 
 
 @router.get("/log/consistency", **public("log_consistency", "log", "not-found"))
@@ -101,8 +96,7 @@ def consistency(ledger: HubLedger, first: Number, second: Number) -> Consistency
 @router.get("/keys", **public("hub_keys", "keys"))
 def hub_keys(ledger: HubLedger) -> HubKeys:
     """The chain of the hub's signing keys. Pin the first and follow."""
-    documents = ledger.database.read(setup.key_documents)
-    return HubKeys.model_validate({"hub": ledger.name, "keys": documents})
+    return HubKeys.model_validate(ledger.database.read(setup.key_documents).to_json(ledger.money))
 
 
 @router.post("/keys", **signed("add_key", "keys", "conflict", changes=True, body=True, status=201))
@@ -112,7 +106,7 @@ def add_key(caller: Caller, key: IdempotencyKey, request: RequestDigest, ledger:
     begins = now if body.not_before is None else body.not_before
     ends = callers.FOREVER if body.not_after is None else body.not_after
 
-    def unit(tx: Connection) -> Tree:
+    def unit(tx: Connection) -> Key:
         return callers.admit(tx, caller.kind, caller.name, body.key, now=now, not_before=begins, not_after=ends)
 
     answer, _ = idempotency.once(ledger, caller.caller, key, request, unit, status=201)

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Literal
+from collections.abc import Callable
+from typing import Annotated, Literal
 
 from fastapi import APIRouter, Path
 from pydantic import StringConstraints
@@ -17,6 +18,7 @@ from zkmargin.service.http.domain import Domain
 from zkmargin.service.http.hub_context import HubLedger
 from zkmargin.service.http.schemas import ID_PATTERN, Amount, Answer, Id, PublicKey
 from zkmargin.service.ledger import breakers, idempotency, venues
+from zkmargin.service.ledger.answers import Breakers, Venue
 from zkmargin.service.ledger.context import Ledger
 from zkmargin.service.refusals import Forbidden
 from zkmargin.service.store.tables import MAX_QUANTA
@@ -129,7 +131,7 @@ def register(
 def listing(caller: Caller, ledger: HubLedger) -> VenueList:
     """All venues. Operators only."""
     caller.expect("operator")
-    return VenueList.model_validate({"venues": ledger.database.read(lambda tx: venues.listing(ledger, tx))})
+    return VenueList.model_validate(ledger.database.read(venues.listing).to_json(ledger.money))
 
 
 @router.get("/venues/{venue}", **signed("get_venue", "venues", "unknown-venue"))
@@ -137,7 +139,8 @@ def get(caller: Caller, ledger: HubLedger, venue: VenueId) -> VenueView:
     """One venue: for operators and the venue itself."""
     if caller.kind != "operator" and (caller.kind, caller.name) != ("venue", venue):
         raise Forbidden("only for operators and the venue itself")
-    return VenueView.model_validate(ledger.database.read(lambda tx: venues.view(ledger, venues.read(tx, venue))))
+    found = Venue(ledger.database.read(lambda tx: venues.read(tx, venue)))
+    return VenueView.model_validate(found.to_json(ledger.money))
 
 
 @router.put(
@@ -156,9 +159,7 @@ def set_cap(
 
 def _set_state(caller: Caller, key: str, request: bytes, ledger: Ledger, venue: str, state: str) -> VenueView:
     caller.expect("operator")
-    answer, _ = idempotency.once(
-        ledger, caller.caller, key, request, lambda tx: venues.set_state(ledger, tx, venue, state)
-    )
+    answer, _ = idempotency.once(ledger, caller.caller, key, request, lambda tx: venues.set_state(tx, venue, state))
     return VenueView.model_validate(answer)
 
 
@@ -181,15 +182,18 @@ def list_breakers(caller: Caller, ledger: HubLedger) -> BreakerList:
     """Open circuit breakers: all for operators, the hub's and its own for a venue."""
     caller.expect("operator", "venue")
     venue = caller.name if caller.kind == "venue" else None
-    return BreakerList.model_validate({"breakers": ledger.database.read(lambda tx: breakers.listing(tx, venue=venue))})
+    found = ledger.database.read(lambda tx: breakers.listing(tx, venue=venue))
+    return BreakerList.model_validate(found.to_json(ledger.money))
 
 
-def _breakers(work: Any, caller: Caller, key: str, request: bytes, ledger: Ledger) -> BreakerList:
+def _breakers(
+    work: Callable[[Connection], None], caller: Caller, key: str, request: bytes, ledger: Ledger
+) -> BreakerList:
     caller.expect("operator")
 
-    def unit(tx: Connection) -> dict[str, Any]:
+    def unit(tx: Connection) -> Breakers:
         work(tx)
-        return {"breakers": breakers.listing(tx)}
+        return breakers.listing(tx)
 
     answer, _ = idempotency.once(ledger, caller.caller, key, request, unit)
     return BreakerList.model_validate(answer)

@@ -262,7 +262,8 @@ def our_bug(w: World, p: Path, m: pytest.MonkeyPatch) -> tuple[int, str]:
 @case(70)
 def a_module_of_ours_is_missing(w: World, p: Path, m: pytest.MonkeyPatch) -> tuple[int, str]:
     m.setattr(
-        "zkmargin.service.cli.proofs.read_snapshot", raising(ModuleNotFoundError("No module", name="prover.gone"))
+        "zkmargin.service.cli.proofs.read_snapshot",
+        raising(ModuleNotFoundError("No module", name="zkmargin.gone")),
     )
     return said(*explained(w))
 
@@ -301,7 +302,7 @@ def test_every_error_has_the_exit_code_of_its_row() -> None:
     of_code = {name: number for number, names in ROWS.items() for name in names}
     assert of_code["missing-extra"] == errors.MissingExtra.exit_code
     for kind in kinds():
-        if not kind.__module__.startswith(("circuits", "verifier", "prover", "service")) or "code" not in vars(kind):
+        if not kind.__module__.startswith("zkmargin.") or "code" not in vars(kind):
             continue
         if kind.__module__ == "zkmargin.service.vectors.engine":
             continue  # Its verdict on an engine, which the runner counts and nobody is told as an error.

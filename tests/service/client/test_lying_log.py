@@ -37,7 +37,7 @@ def test_a_new_signing_key_is_followed(tmp_path: Path) -> None:
         world.run("oracle/feed", hubs.publish_snapshot(world.snapshot.to_bytes(), signed))
         world.open("alice")
         before, kept = len(world.trust.keys), world.fresh()
-        made = setup.rotate_signing_key(hub.ledger)
+        made = setup.rotate_signing_key(hub.ledger).to_json(str)
         size = 2
         while len(world.trust.keys) == before:  # the server looks for a new key every few seconds
             document = world.run("account/alice", hubs.recommit(world.trust, "alice")).document

@@ -368,7 +368,7 @@ def test_the_ledgers_proofs_and_strangers_have_processes_of_their_own(session: S
     assert ledger.store is not strangers.store
 
     def work(pool: Any) -> int:
-        return len(pool._light) + len(pool._heavy)
+        return len(pool._lanes.light) + len(pool._lanes.heavy)
 
     class Full(Exception):
         pass

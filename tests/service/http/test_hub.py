@@ -314,7 +314,7 @@ def test_the_hub_changes_its_signing_key(world: World) -> None:
     with world.later(100):
         after = s.ok(VENUE_A, "POST", path, {"sequence": 2, "free": "1"})
     keys = chain(world)
-    assert [key.key.hex() for key in keys.keys] == [world.hub.made["key"], made["key"]]
+    assert [key.key.hex() for key in keys.keys] == [world.hub.made["key"], made.key]
     for answer, index in ((before, 0), (still, 0), (after, 1)):
         document = canonical_bytes(answer["entry"])
         assert verify_credit_entry(document, keys.keys[index].public_key()) == keys.verify(

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -11,6 +13,7 @@ from sqlalchemy.exc import IntegrityError, PendingRollbackError
 
 from tests.support.hubs import Hub
 from tests.support.ledgers import DATABASES, World, fresh_url, snapshot_at, started
+from zkmargin.circuits.canonical import canonical_bytes
 from zkmargin.service.ledger import audit, events, setup
 from zkmargin.service.ledger.context import Ledger
 from zkmargin.service.refusals import Conflict, Unavailable
@@ -297,13 +300,11 @@ def test_a_proof_that_is_not_the_statements_is_found(hub: Hub, kind: str, number
         previous = events.GENESIS
         for row in mine:
             event = events.read(hub.ledger, row)
+            content = json.loads(event.content)
             if event.kind == kind:
-                proof = event.content["proof"]
-                event.content["proof"] = proof[:-2] + ("00" if proof[-2:] != "00" else "01")
-            made = events.Event(
-                event.account, event.sequence, event.epoch, event.kind, event.time, previous, event.content
-            )
-            sealed = hub.ring.seal(made.sealed_bytes(), purpose=events.purpose("bob", row.sequence))
+                content["proof"] = content["proof"][:-2] + ("00" if content["proof"][-2:] != "00" else "01")
+            made = replace(event, previous=previous, content=canonical_bytes(content))
+            sealed = hub.ring.seal(made.content, purpose=events.purpose("bob", row.sequence))
             where = (t.c.account == "bob", t.c.sequence == row.sequence)
             tx.execute(update(t).where(*where).values(sealed=sealed, previous=previous, digest=made.digest))
             tx.execute(update(tables.transfers).where(tables.transfers.c.event == row.digest).values(event=made.digest))

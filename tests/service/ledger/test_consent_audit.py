@@ -7,6 +7,7 @@ only the consent is missing.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from typing import Any
 
 import pytest
@@ -21,6 +22,8 @@ from zkmargin.service.client.signing import RequestSigner
 from zkmargin.service.http.proving import proved_of
 from zkmargin.service.http.routes.accounts import WithdrawalBody
 from zkmargin.service.ledger import accounts, audit, callers, credits, epochs, events, portfolio, venues
+from zkmargin.service.ledger.answers import Parts
+from zkmargin.service.ledger.changes import Expired, Recommitted, Released
 from zkmargin.service.ledger.context import Ledger
 from zkmargin.service.store import tables
 from zkmargin.service.store.rows import AccountRow, CreditRow, every, find, one
@@ -60,9 +63,18 @@ def forged(world: World, forge: Forge) -> list[str]:
     return found
 
 
-def moved(
-    ledger: Ledger, tx: Connection, name: str, kind: events.Kind, delta: Tree, *, now: int = 0, **more: Any
-) -> str:
+@dataclass(frozen=True)
+class Forged:
+    """A change of a kind that says more than its type can."""
+
+    kind: str
+    tree: Tree
+
+    def to_json(self) -> Tree:
+        return self.tree
+
+
+def moved(ledger: Ledger, tx: Connection, name: str, kind: str, delta: Tree, *, now: int = 0, **more: Any) -> str:
     """An event of a kind with a delta, in whole lots of the snapshot's registry, made by the hub's own code."""
     account = epochs.read_account(ledger, tx, name, lock=True)
     snapshot, held = accounts.workable(ledger, tx, account)
@@ -72,14 +84,14 @@ def moved(
     }
     content = ({"delta": delta} if delta else {}) | more
     after, state = epochs.advance(
-        ledger, tx, account, snapshot, portfolio.changed(held, lots), kind, content, live=account.live,
+        ledger, tx, account, snapshot, portfolio.changed(held, lots), Forged(kind, content), live=account.live,
         now=now or ledger.clock(),
     )  # fmt: skip
     assert state.epoch == account.epoch + 1
     return after.head
 
 
-def by_kind(kind: events.Kind, delta: Tree) -> Forge:
+def by_kind(kind: str, delta: Tree) -> Forge:
     def forge(ledger: Ledger, tx: Connection) -> None:
         moved(ledger, tx, "bob", kind, delta)
 
@@ -99,16 +111,16 @@ def by_deposit(delta: Tree) -> Forge:
 def by_note(ledger: Ledger, tx: Connection) -> None:
     """A delta in an event that leaves the commitment alone, and is committed by the next one."""
     account = epochs.read_account(ledger, tx, "bob", lock=True)
-    epochs.note(ledger, tx, account, "unfrozen", {"delta": {"QUOTE-0": "-5"}}, ledger.clock())
+    epochs.note(ledger, tx, account, Forged("unfrozen", {"delta": {"QUOTE-0": "-5"}}), ledger.clock())
     account = epochs.read_account(ledger, tx, "bob")
     snapshot, held = accounts.workable(ledger, tx, account)
     cash = int(5 / snapshot.instruments[snapshot.index["QUOTE-0"]].lot)
     after = portfolio.changed(held, {"QUOTE-0": -cash})
-    epochs.advance(ledger, tx, account, snapshot, after, "recommitted", {}, live=account.live, now=ledger.clock())
+    epochs.advance(ledger, tx, account, snapshot, after, Recommitted(), live=account.live, now=ledger.clock())
 
 
 def reduced(
-    *, free: int = 0, used: int = 0, paid: int = 0, kind: events.Kind = "credit-released", payer: str = "alice"
+    *, free: int = 0, used: int = 0, paid: int = 0, kind: type[Released | Expired] = Released, payer: str = "alice"
 ) -> Forge:
     """A credit's change by the ledger's own code, past the checks of its callers."""
 
@@ -127,9 +139,9 @@ THEFTS: dict[str, Forge] = {
     "a deposit of what custody cannot hold": by_deposit({"PERPETUAL-2": "5"}),
     "a deposit of two things": by_deposit({"QUOTE-0": "5", "SPOT-3": "5"}),
     "a thaw that pays": by_note,
-    "an expiry that pays": reduced(used=10_00, paid=10_00, kind="credit-expired"),
-    "an expiry of what is used": reduced(used=10_00, kind="credit-expired"),
-    "an expiry before its time": reduced(free=10_00, kind="credit-expired"),
+    "an expiry that pays": reduced(used=10_00, paid=10_00, kind=Expired),
+    "an expiry of what is used": reduced(used=10_00, kind=Expired),
+    "an expiry before its time": reduced(free=10_00, kind=Expired),
 }
 
 
@@ -154,17 +166,17 @@ def test_a_credit_that_another_account_pays_is_found(world: World) -> None:
         owed, payer = (epochs.read_account(ledger, tx, name, lock=True) for name in ("alice", "bob"))
         snapshot, held = accounts.workable(ledger, tx, payer)
         cash = int(10 / snapshot.instruments[snapshot.index["QUOTE-0"]].lot)
-        content = {"credit": row.id, "free": "0", "used": "1000", "paid": "1000", "delta": {"QUOTE-0": "-10"}}
+        change = Released(row.id, 0, 10_00, 10_00, {"QUOTE-0": "-10"})
         after = portfolio.changed(held, {"QUOTE-0": -cash})
         paid, _ = epochs.advance(
-            ledger, tx, payer, snapshot, after, "credit-released", content, live=payer.live, now=ledger.clock(),
+            ledger, tx, payer, snapshot, after, change, live=payer.live, now=ledger.clock(),
             guard=lambda: venues.relieve(tx, row.venue, 10_00),
         )  # fmt: skip
         events.transfer(tx, paid.head, credits.side(row.id, "used"), credits.payable(row.venue), 10_00)
-        parts = credits.Parts(row.amount, row.free, row.used - 10_00, row.released + 10_00)
+        parts = Parts(row.amount, row.free, row.used - 10_00, row.released + 10_00)
         credits._settle(ledger, tx, row, parts, ledger.clock())
         snapshot, held = accounts.workable(ledger, tx, owed)
-        epochs.advance(ledger, tx, owed, snapshot, held, "recommitted", {}, live=owed.live - 10_00, now=ledger.clock())
+        epochs.advance(ledger, tx, owed, snapshot, held, Recommitted(), live=owed.live - 10_00, now=ledger.clock())
 
     found = forged(world, forge)
     assert any("another account's" in finding for finding in found), found
@@ -208,7 +220,7 @@ def test_an_event_backdated_into_the_time_of_a_retired_key_is_found(
     def forge(at: int, request: Tree) -> Forge:
         def unit(ledger: Ledger, tx: Connection) -> None:
             proved = proved_of(WithdrawalBody.model_validate(request))
-            content = {"destination": "vault-1", **proved.evidence()}
+            content = {"destination": "vault-1", **proved.to_json()}
             moved(ledger, tx, "alice", "withdrawn", {"QUOTE-0": "-10"}, now=at, **content)
 
         return unit

@@ -58,7 +58,7 @@ def take(world: World, tree: dict[str, Any], by: str = "operator/ops") -> dict[s
 
 
 def booked(world: World, document: bytes) -> dict[str, Any]:
-    return world.hub.database.write(lambda tx: book_import(world.hub.ledger, tx, document))
+    return dict(world.hub.database.write(lambda tx: book_import(world.hub.ledger, tx, document)).to_json(str))
 
 
 def refused(world: World, kind: type[ZkMarginError] | str, work: Callable[[], object]) -> ZkMarginError:

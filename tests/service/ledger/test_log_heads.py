@@ -5,15 +5,17 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from typing import Any
 
 import pytest
+from sqlalchemy import Connection
 
 from tests.support.ledgers import DATABASES, World, fresh_url, started
 from tests.support.toy import Tree
 from zkmargin.circuits.canonical import canonical_bytes
-from zkmargin.circuits.errors import MalformedInput, SignatureRejected
-from zkmargin.service.ledger import accounts, audit, setup, transparency
+from zkmargin.circuits.errors import CorruptData, MalformedInput, SignatureRejected
+from zkmargin.service.ledger import accounts, audit, credits, setup, transparency
 from zkmargin.service.ledger.context import Ledger
 from zkmargin.verifier.facts.credit_entry import CreditEntry, check_follows, verify_credit_entry
 from zkmargin.verifier.facts.hub_keys import KEY_GRACE, KeyChain, public_key
@@ -224,8 +226,12 @@ def test_a_stored_entry_of_nobodys_key_is_not_signed_anew(world: World) -> None:
     issued = s.ok(VENUE, "POST", CREDITS, s.credit_body("alice", world.snapshot, venue="spoke-a", amount="10"))
     false = sign_credit_entry(entry_of(world, issued), Signer().key)
     setup.rotate_signing_key(world.ledger)
-    credit = issued | {"entry": json.loads(false)}
-    with pytest.raises(Exception, match="no key of the hub"):
-        world.ledger.database.read(lambda tx: renewal.shown(world.ledger, tx, credit))
+
+    def unit(tx: Connection) -> None:
+        held = credits.state_of(credits.read(tx, issued["credit"]))
+        renewal.shown(world.ledger, tx, replace(held, entry=false.decode()))
+
+    with pytest.raises(CorruptData, match="no key of the hub"):
+        world.ledger.database.read(unit)
     with pytest.raises(SignatureRejected):
-        entry_of(world, credit)
+        entry_of(world, issued | {"entry": json.loads(false)})

@@ -49,14 +49,24 @@ def call(key: str = KEY) -> Call:
     return Call(CALLER, key, DIGEST, 201)
 
 
+@dataclass(frozen=True)
+class Told:
+    """An answer of these tests."""
+
+    tree: Tree
+
+    def to_json(self, money: Any) -> Tree:
+        return self.tree
+
+
 def booking(key: str, refusal: ZkMarginError | None = None) -> Any:
     """Work that books a row, or is refused."""
 
-    def work(tx: Connection) -> Tree:
+    def work(tx: Connection) -> Told:
         if refusal is not None:
             raise refusal
         tx.execute(text("INSERT INTO booked VALUES (:k)"), {"k": key})
-        return {"booked": key}
+        return Told({"booked": key})
 
     return work
 
@@ -126,10 +136,10 @@ def test_a_retry_beside_a_booking_that_is_about_to_commit_is_told_its_answer(wor
     first, inside, go = call(key), threading.Event(), threading.Event()
     idempotency.claim(world.ledger, first, lambda tx: None)
 
-    def slow(tx: Connection) -> Tree:
+    def slow(tx: Connection) -> Told:
         inside.set()
         assert go.wait(20)
-        answer: Tree = booking(key)(tx)
+        answer: Told = booking(key)(tx)
         return answer
 
     def refused(tx: Connection) -> None:

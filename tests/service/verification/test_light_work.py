@@ -17,7 +17,7 @@ from zkmargin.circuits.documents.statement import statement_from_bytes
 from zkmargin.circuits.rules import work
 from zkmargin.service.errors import Overloaded, TooExpensive
 from zkmargin.service.http.routes.proofs.schemas import MAX_SNAPSHOTS
-from zkmargin.service.verification import budget, cases, parsed, pool, worker
+from zkmargin.service.verification import budget, cases, lanes, parsed, worker
 from zkmargin.service.verification.jobs import Again, Answer, BodyJob, Done, Envelope, Job, Later, Missing, Reply
 from zkmargin.service.verification.pool import VerifierPool
 
@@ -244,8 +244,8 @@ def test_a_call_names_few_snapshots_and_gets_all_of_them() -> None:
 
 def test_a_light_batch_holds_so_many_bytes_and_few_heavy_jobs_wait(monkeypatch: pytest.MonkeyPatch) -> None:
     size = len(body(request()).body)
-    monkeypatch.setattr(pool, "BATCH_BYTES", 2 * size + 10)
-    monkeypatch.setattr(pool, "MAX_HEAVY", 2)
+    monkeypatch.setattr(lanes, "BATCH_BYTES", 2 * size + 10)
+    monkeypatch.setattr(lanes, "MAX_HEAVY", 2)
     gate = asyncio.Event()
 
     class Gated(VerifierPool):
@@ -261,7 +261,7 @@ def test_a_light_batch_holds_so_many_bytes_and_few_heavy_jobs_wait(monkeypatch: 
         item = {k: tree[k] for k in ("statement", "proof", "attestation")}
         long = BodyJob(json.dumps({"items": [item], "hub_key": tree["hub_key"]}).encode(), many=True)
         heavy = [asyncio.create_task(pool.submit(long))]
-        while pool._heavy_running == 0:
+        while pool._lanes.heavy_running == 0:
             await asyncio.sleep(0.001)
         heavy += [asyncio.create_task(pool.submit(long)) for _ in range(2)]
         await asyncio.sleep(0)
