@@ -51,7 +51,7 @@ race: $(VENV)/.dev
 
 # The verifier's tests alone, with the same count of its lines and branches.
 coverage: $(VENV)/.dev
-	$(PYTEST) --cov tests/verifier
+	$(PYTEST) tests/verifier --cov
 
 # Change the verifier one thing at a time and see that a test fails; writes docs/MUTANTS.md. Takes about an hour.
 mutants: $(VENV)/.dev
