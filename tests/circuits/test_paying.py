@@ -122,6 +122,8 @@ def unit_of(*sizes: Fraction) -> Fraction:
     )
 
 
+@pytest.mark.slow
+@pytest.mark.slow
 @pytest.mark.parametrize("name", MAKERS)
 @settings(max_examples=30, deadline=None)
 @given(data=st.data(), rng=st.randoms(use_true_random=False))

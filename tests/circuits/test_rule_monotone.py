@@ -96,6 +96,8 @@ def raised(snap: Snapshot, path: tuple[Any, ...]) -> Snapshot | None:
 CASES = [(name, path, hurts) for name, make in SNAPSHOTS.items() for path, hurts in rates(dict(make().tree))]
 
 
+@pytest.mark.slow
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("name", "path", "hurts"), CASES, ids=lambda v: ".".join(map(str, v)) if isinstance(v, tuple) else None
 )
@@ -241,6 +243,8 @@ def test_a_rule_says_its_class() -> None:
     assert compile_rule(rule).system.positions == 1
 
 
+@pytest.mark.slow
+@pytest.mark.slow
 @pytest.mark.parametrize("name", SNAPSHOTS)
 @settings(max_examples=25, deadline=None)
 @given(raw=RAW)

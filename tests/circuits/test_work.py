@@ -164,6 +164,8 @@ SNAPSHOTS: dict[str, Callable[[], Snapshot]] = {
 }
 
 
+@pytest.mark.slow
+@pytest.mark.slow
 @pytest.mark.parametrize("name", SNAPSHOTS)
 def test_no_rule_takes_more_work_than_was_told(name: str) -> None:
     snap = SNAPSHOTS[name]()

@@ -36,6 +36,8 @@ SHOWN = {
 COMMANDS = r"zkmargin|make|pip|python3?|curl|export|git|sqlite3|openssl|\$"
 
 
+@pytest.mark.slow
+@pytest.mark.slow
 @pytest.mark.parametrize("name", sorted(sessions()))
 def test_the_blocks_run_as_printed(name: str, tmp_path: Path) -> None:
     with reader(tmp_path) as shell:

@@ -64,17 +64,23 @@ def run(code: str, *extras: str, where: Path) -> subprocess.CompletedProcess[str
     )
 
 
+@pytest.mark.slow
+@pytest.mark.slow
 @pytest.mark.parametrize("extra", PARTS)
 def test_an_extra_alone_is_enough(extra: str, tmp_path: Path) -> None:
     done = run(PARTS[extra], extra, where=tmp_path)
     assert (done.returncode, done.stderr) == (0, "")
 
 
+@pytest.mark.slow
+@pytest.mark.slow
 @pytest.mark.parametrize("extra", PARTS)
 def test_and_without_it_the_part_is_not_there(extra: str, tmp_path: Path) -> None:
     assert "ModuleNotFoundError" in run(PARTS[extra], where=tmp_path).stderr
 
 
+@pytest.mark.slow
+@pytest.mark.slow
 def test_the_demo_needs_no_extra(tmp_path: Path) -> None:
     done = run(BARE, where=tmp_path)
     assert (done.returncode, done.stderr) == (0, "")

@@ -104,6 +104,8 @@ def free_ports(count: int) -> list[str]:
     return ports
 
 
+@pytest.mark.slow
+@pytest.mark.slow
 def test_the_examples_run_against_each_other(tmp_path: Path) -> None:
     """Also on prices that were published again, as after an hour."""
     (hub_port, venue_port), files = free_ports(2), tmp_path / "files"
@@ -142,6 +144,8 @@ def ready(server: subprocess.Popen[bytes], log: Path) -> None:
         time.sleep(0.05)
 
 
+@pytest.mark.slow
+@pytest.mark.slow
 def test_the_demo_hub_leaves_nothing_running(tmp_path: Path) -> None:
     """Its process alone is killed, while it still sets up: what it started ends, too."""
     (port,) = free_ports(1)

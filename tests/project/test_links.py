@@ -12,6 +12,8 @@ import pytest
 from scripts.links import LAYERS
 from tests.support.places import ROOT
 
+pytestmark = pytest.mark.slow
+
 BUILD = "import sys; from setuptools import build_meta; build_meta.build_wheel(sys.argv[1])"
 
 

@@ -16,6 +16,8 @@ from tests.support.imports import LAYERS
 from tests.support.places import ROOT
 from tests.support.wheels import build_sdist, build_wheel, copy_sources
 
+pytestmark = pytest.mark.slow
+
 #: A file that pyproject.toml does not name, for the control.
 FORGOTTEN = "service/demo_data/forgotten.bin"
 

@@ -95,6 +95,8 @@ def test_a_hub_explains_the_sum_of_its_accounts(tmp_path: Path) -> None:
     assert tree["greeks"]["delta"] == "6.1"
 
 
+@pytest.mark.slow
+@pytest.mark.slow
 @pytest.mark.parametrize("ending", ["svg", "png"])
 @pytest.mark.parametrize("with_axes", [True, False])
 def test_a_chart_is_drawn(tmp_path: Path, ending: str, with_axes: bool) -> None:

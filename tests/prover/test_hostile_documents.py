@@ -66,6 +66,8 @@ def test_control_characters_never_reach_a_terminal() -> None:
     assert caught.value.field == "snapshot.?"
 
 
+@pytest.mark.slow
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "data",
     [

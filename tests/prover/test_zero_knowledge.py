@@ -240,6 +240,8 @@ def committed(proof: Proof) -> list[G1Point]:
     return [*columns.limbs, columns.multiplicities, *sums.helpers, sums.table_helper, sums.accumulator]
 
 
+@pytest.mark.slow
+@pytest.mark.slow
 @pytest.mark.parametrize("size", SIZES)
 def test_every_blinding_coefficient_reaches_the_proof(size: int) -> None:
     """And with all of them fixed nothing else is random."""

@@ -29,6 +29,8 @@ from zkmargin.verifier.argument.v1.encoding import encode, point_names, scalar_n
 from zkmargin.verifier.argument.v1.messages import Proof
 from zkmargin.verifier.field import ZERO, scalar, scalars
 
+pytestmark = pytest.mark.slow
+
 SAMPLES = 80
 #: One-sided normal quantile of one in a million.
 QUANTILE = 4.753

@@ -220,6 +220,7 @@ def test_control_the_cheating_prover_convinces_of_a_true_statement(size: int, li
     verify(s.statement, s.account.snapshot, CheatingProver(s.made, lie).prove(), now=NOW)
 
 
+@pytest.mark.slow
 @LIES
 @pytest.mark.parametrize("size", [1, 3])
 @pytest.mark.parametrize(("fault", "setting", "broken"), CASES)

@@ -29,6 +29,7 @@ def test_every_corpus_has_its_target() -> None:
     assert {path.name for path in targets.CORPUS.iterdir()} == set(targets.TARGETS)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", targets.TARGETS)
 def test_mutations_of_the_corpus_give_typed_errors_only(name: str) -> None:
     pool = targets.corpus(name)

@@ -45,6 +45,8 @@ from zkmargin.verifier.reference import (
 )
 from zkmargin.verifier.srs import SRS_DIGEST
 
+pytestmark = pytest.mark.slow
+
 SPEC = (ROOT / "docs" / "SPEC.md").read_text()
 #: All of the project that the reference may import, beside itself.
 SHARED_WITH_IT = {

@@ -236,6 +236,7 @@ BROKEN |= {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("make", "name"), BROKEN.values(), ids=BROKEN)
 def test_a_broken_structure_is_found_by_name(make: Callable[[], Srs], name: str) -> None:
     with pytest.raises(CorruptData) as caught:

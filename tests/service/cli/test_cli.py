@@ -236,6 +236,8 @@ def test_srs_verify_lists_its_checks() -> None:
     assert "Lagrange basis 2048 matches the powers" in call("srs", "verify")["checks"]
 
 
+@pytest.mark.slow
+@pytest.mark.slow
 def test_bench_prints_ratios() -> None:
     report = call("bench", "--sizes", "4x2", "--repeat", "1", "--batch", "3")
     row = report["rows"][0]

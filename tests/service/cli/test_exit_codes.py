@@ -281,6 +281,8 @@ def test_every_row_of_the_document_has_a_case() -> None:
 TABLE = [pytest.param(n, c, id=f"{n}-{c.__name__}") for n, cases in CASES.items() for c in cases]
 
 
+@pytest.mark.slow
+@pytest.mark.slow
 @pytest.mark.parametrize(("number", "run"), TABLE)
 def test_a_command_ends_as_documented(
     world: World, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, number: int, run: Case
@@ -348,6 +350,8 @@ def test_version_and_short_help() -> None:
     assert "--json" in RUNNER.invoke(app, ["verify", "-h"]).stdout
 
 
+@pytest.mark.slow
+@pytest.mark.slow
 @pytest.mark.parametrize("command", ALL, ids=lambda c: " ".join(c.words))
 def test_help_is_shown_as_it_is_written(command: Command) -> None:
     """As markup, what stands in brackets vanished: [reference], and INSTRUMENT=[...]."""

@@ -25,6 +25,8 @@ from zkmargin.service.keys import signing
 from zkmargin.service.keys.signing_keys import load_private_key
 from zkmargin.verifier.facts.transparency import TreeHead
 
+pytestmark = pytest.mark.slow
+
 PASSPHRASE = "correct horse"
 Tree = dict[str, Any]
 

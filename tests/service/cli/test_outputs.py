@@ -251,6 +251,8 @@ def test_two_commits_at_once_leave_the_files_of_one(tmp_path: Path) -> None:
     assert sorted(p.name for p in tmp_path.iterdir()) == ["a", "o"]
 
 
+@pytest.mark.slow
+@pytest.mark.slow
 @pytest.mark.parametrize("forced", [False, True])
 def test_two_commands_at_once(world: World, tmp_path: Path, forced: bool, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("ZKMARGIN_PASSPHRASE", PASSPHRASE)

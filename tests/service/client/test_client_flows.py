@@ -39,6 +39,7 @@ from zkmargin.service.keys.signing import sign_attestation
 from zkmargin.verifier.facts.attestation import verify_attestation
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("way", ["run", "run_async"])
 def test_the_whole_life_of_a_credit(world: World, way: str) -> None:
     run = getattr(world, way)

@@ -28,6 +28,7 @@ from zkmargin.verifier.facts.hub_keys import HubKey
 from zkmargin.verifier.facts.transparency import LogForked, TreeHead
 
 
+@pytest.mark.slow
 def test_a_new_signing_key_is_followed(tmp_path: Path) -> None:
     hub = Hub(sqlite_url(tmp_path))
     with hub.running(tmp_path / "log") as url:

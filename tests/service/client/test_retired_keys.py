@@ -34,6 +34,8 @@ from zkmargin.verifier.facts.credit_entry import CreditEntry
 from zkmargin.verifier.facts.hub_keys import KEY_GRACE, KeyChain
 from zkmargin.verifier.facts.transparency import MAX_HEAD_AGE, LogForked
 
+pytestmark = pytest.mark.slow
+
 START = 1_700_000_000
 ENTRY = CreditEntry(
     hub="hub-1", credit="c-1", account="alice", venue="spoke-a", caip2="eip155:1", amount="10", currency="USD",

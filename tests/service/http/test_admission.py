@@ -452,6 +452,7 @@ def test_large_bodies_are_parsed_beside_the_event_loop(session: Session, monkeyp
     assert places == [True, False]
 
 
+@pytest.mark.slow
 def test_nine_megabytes_that_nobody_signed_are_answered_and_health_answers_meanwhile(tmp_path: Path) -> None:
     hub = Hub(sqlite_url(tmp_path))
     with hub.running(tmp_path / "log") as url:

@@ -34,6 +34,8 @@ from zkmargin.verifier.facts.transparency import (
     verify_tree_head,
 )
 
+pytestmark = pytest.mark.slow
+
 OPS, ALICE, BOB = "operator/ops", "account/alice", "account/bob"
 VENUE_A, VENUE_B = "venue/spoke-a", "venue/spoke-b"
 

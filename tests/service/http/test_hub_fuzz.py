@@ -17,6 +17,8 @@ from tests.support.ledgers import DATABASES, fresh_url
 from tests.support.live import Live, live_hub
 from zkmargin.service.client.signing import RequestSigner
 
+pytestmark = pytest.mark.slow
+
 #: Requests for each endpoint and kind of garbage; ``make fuzz-service`` sets more.
 ROUNDS = int(os.environ.get("ZKMARGIN_FUZZ_ROUNDS", "1"))
 SEED = int(os.environ.get("ZKMARGIN_FUZZ_SEED", "1"))

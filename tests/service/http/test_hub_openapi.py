@@ -85,6 +85,8 @@ def explore(live: Live, operation: Any, checks: list[Any]) -> int:
     return sent
 
 
+@pytest.mark.slow
+@pytest.mark.slow
 def test_generated_requests_find_nothing_undescribed(live: Live) -> None:
     """Every call with data of the described form and without, by whoever may make it and by nobody."""
     schema = schemathesis.openapi.from_dict(description(live))

@@ -6,6 +6,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 from tests.support.services import running, settings
 from zkmargin.service.http.app import create_app
 from zkmargin.service.http.problems import MEDIA_TYPE, PROBLEMS
@@ -34,6 +36,7 @@ def test_every_call_is_described_with_examples_of_its_problems() -> None:
     assert "HTTPValidationError" not in str(tree)
 
 
+@pytest.mark.slow
 def test_generated_requests_find_nothing_undescribed(tmp_path: Path) -> None:
     with running(tmp_path / "log") as (server, url):
         # A schema cannot say which hexadecimal digits are points of a curve, so documents of the right form may be

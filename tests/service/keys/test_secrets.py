@@ -119,6 +119,7 @@ def test_the_search_finds_what_is_there() -> None:
     assert not found({"key": encoded(raw), "lots": integers(value)}, secrets.token_bytes(10_000))
 
 
+@pytest.mark.slow
 def test_no_secret_leaves_the_vault(url: str, tmp_path: Path) -> None:
     """A whole session with a real server that logs everything; then every byte that it left is searched."""
     log, errors = tmp_path / "server.log", []

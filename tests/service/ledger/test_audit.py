@@ -164,6 +164,7 @@ def test_every_unchecked_column_exists() -> None:
     assert set(UNCHECKED) <= found
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("table", "column"), columns(), ids=lambda value: getattr(value, "name", value))
 def test_a_changed_column_is_found(hub: Hub, table: Table, column: str) -> None:
     """One value of one row, by a neighbour's and by the next one: a finding, or the database's own refusal."""

@@ -38,6 +38,8 @@ from zkmargin.verifier.facts.attestation import Attestation, verify_attestation
 from zkmargin.verifier.facts.hub_keys import public_key
 from zkmargin.verifier.facts.snapshot_signature import SnapshotSignature
 
+pytestmark = pytest.mark.slow
+
 EVIL, ALICE = "venue/evil", "account/alice"
 CREDITS, TRADES = "/v1/credits", "/v1/trades"
 THEFT = (("QUOTE-0", "-950"),)

@@ -18,6 +18,8 @@ import pytest
 from tests.support.hubs import Hub, Session, hub_snapshot, postgres_url
 from tests.support.servers import Caller, ServerProcess, call
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture
 def hub() -> Iterator[Hub]:

@@ -12,6 +12,8 @@ import pytest
 from tests.support import race
 from tests.support.hubs import postgres_url, sqlite_url
 
+pytestmark = pytest.mark.slow
+
 BROKEN = ("-m", "tests.support.broken_hub")
 
 

@@ -27,6 +27,8 @@ from tests.support.servers import SERVE, Caller, ServerProcess, call
 from tests.support.toy import Tree
 from zkmargin.circuits.snapshot import Snapshot
 
+pytestmark = pytest.mark.slow
+
 VENUE, OPS = "venue/spoke-a", "operator/ops"
 #: Short, so that the tests are; a stopped server's transaction lives no longer than IDLE.
 LOCK, IDLE, CLAIM = 1.0, 3.0, 1

@@ -32,6 +32,8 @@ from zkmargin.service.store import database as databases
 from zkmargin.service.store.database import Database, Waits
 from zkmargin.service.store.sqlite import has_wal_reset_fix
 
+pytestmark = pytest.mark.slow
+
 OPS = "operator/ops"
 QUICK = Waits(lock=0.3)
 #: As a command of an operator that stands still in its transaction.

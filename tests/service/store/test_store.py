@@ -217,6 +217,7 @@ def interrupted(database: Database, at: int, run: Callable[[], None]) -> bool:
     return False
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("begin", [None, "0001"])
 @pytest.mark.parametrize("kind", DATABASES)
 def test_an_interrupted_migration_leaves_all_as_it_was(kind: str, begin: str | None, tmp_path: Path) -> None:

@@ -65,6 +65,7 @@ def test_a_program_may_answer_once_and_end(tmp_path: Path) -> None:
     assert report.failures == []
 
 
+@pytest.mark.slow
 def test_our_own_engine_as_a_driver_answers_every_frozen_case() -> None:
     topics = [load_topic(name) for name in topic_names()]
     driver = Driver(OWN, seconds=60)

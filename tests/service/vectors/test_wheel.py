@@ -13,6 +13,8 @@ from tests.support.places import ROOT
 from tests.support.wheels import build_wheel, copy_sources
 from zkmargin.service.vectors.case import frozen_files
 
+pytestmark = pytest.mark.slow
+
 INSIDE = "zkmargin/service/vectors/"
 #: What answers cases. A module that joins them is looked at by whoever adds it here.
 MODULES = (

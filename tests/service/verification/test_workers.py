@@ -20,6 +20,8 @@ from zkmargin.service.verification.jobs import Answer, BodyJob, Done, Envelope, 
 from zkmargin.service.verification.pool import VerifierPool
 from zkmargin.service.verification.snapshots import SnapshotStore
 
+pytestmark = pytest.mark.slow
+
 
 def with_pool(use: Callable[[VerifierPool], Coroutine[Any, Any, None]], pool: VerifierPool | None = None) -> None:
     async def main() -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import pytest
+
 from tests.support.attacked import (
     ALICE,
     EVIL,
@@ -13,6 +15,8 @@ from tests.support.attacked import (
 )
 from tests.support.ledgers import World
 from tests.support.toy import Tree
+
+pytestmark = pytest.mark.slow
 
 #: At prices from anywhere, of any size, of what is not listed, and of credit itself.
 HOSTILE_FILLS: tuple[tuple[tuple[str, str], ...], ...] = (

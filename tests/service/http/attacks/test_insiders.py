@@ -17,6 +17,8 @@ from zkmargin.prover.commitment import Opening
 from zkmargin.service.ledger import accounts, audit, credits, epochs, trades
 from zkmargin.service.ledger.context import Ledger
 
+pytestmark = pytest.mark.slow
+
 
 def findings(world: World) -> list[str]:
     """Of a book that remembers nothing."""

@@ -26,6 +26,8 @@ from zkmargin.service.ledger import credits
 from zkmargin.service.ledger.context import Ledger
 from zkmargin.service.refusals import PositionLimit
 
+pytestmark = pytest.mark.slow
+
 
 def relisted(world: World, change: Callable[[dict[str, Tree]], None]) -> Any:
     """Publish a snapshot of another registry."""

@@ -23,6 +23,8 @@ from zkmargin.service.ledger import callers
 from zkmargin.service.ledger.context import Ledger
 from zkmargin.service.refusals import Conflict
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.mark.parametrize("kind", DATABASES)
 def test_two_keys_that_retire_each_other_leave_one(kind: str, tmp_path: Any) -> None:

@@ -32,6 +32,8 @@ from zkmargin.service.ledger import audit, epochs, portfolio, trades
 from zkmargin.service.ledger.context import Ledger
 from zkmargin.service.refusals import Conflict
 
+pytestmark = pytest.mark.slow
+
 
 def test_a_trade_moves_both_accounts_at_once(world: World) -> None:
     """Both epochs rise by one, the legs are there, credits stay; a repeated request is the same trade."""

@@ -58,6 +58,7 @@ def test_a_snapshot_that_its_oracle_did_not_sign(world: Refusing) -> None:
         world.refused("stale-statement", 409, "oracle/feed", "POST", "/v1/snapshots", body)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", DATABASES)
 def test_snapshots_move_on_and_breakers_open_by_themselves(kind: str, tmp_path: Any) -> None:
     """Superseded beyond the grace; a price that jumps; false proofs in a row. Then an account before any snapshot."""
