@@ -12,7 +12,6 @@ import typer
 from zkmargin.circuits.errors import MalformedInput
 from zkmargin.service.cli.outputs import Writes
 from zkmargin.service.cli.session import OracleKeys, Session, command, oracle_keys
-from zkmargin.verifier.facts.transparency import LogForked
 
 if TYPE_CHECKING:
     from zkmargin.verifier.facts.transparency import TreeHead
@@ -36,7 +35,7 @@ def _keeps(evidence: Path | None) -> Iterator[None]:
     from zkmargin.circuits.canonical import canonical_bytes
     from zkmargin.circuits.strict_json import parse_json
     from zkmargin.service.files import write_file
-    from zkmargin.verifier.facts.transparency import TreeHead
+    from zkmargin.verifier.facts.transparency import LogForked, TreeHead
 
     try:
         yield

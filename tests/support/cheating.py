@@ -119,7 +119,7 @@ def broken_relations(made: Attempt) -> set[str]:
     return out
 
 
-class Opened(Protocol):
+class Openable(Protocol):
     """An account whose commitment the cheater can open."""
 
     @property
@@ -132,7 +132,7 @@ class Opened(Protocol):
 
 
 def attempt(
-    account: Opened, statement: Statement, *, inflate: Sequence[int] = (), held: Opening | None = None
+    account: Openable, statement: Statement, *, inflate: Sequence[int] = (), held: Opening | None = None
 ) -> Attempt:
     """The best assignment for a statement, true or false: negative variables are kept as negative integers.
 
