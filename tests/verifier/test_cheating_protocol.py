@@ -319,10 +319,9 @@ def test_the_honest_rounds_and_the_cheating_ones_make_the_same_proof() -> None:
     )
     draws = iter(honest_draws)
 
-    class Replayed(CheatingProver):
-        def draw(self, count: int) -> list[Scalar]:
-            drawn = next(draws)
-            assert len(drawn) == count
-            return drawn
+    def replayed(count: int) -> list[Scalar]:
+        drawn = next(draws)
+        assert len(drawn) == count
+        return drawn
 
-    assert Replayed(attempt(account, account.statement())).prove() == proof
+    assert CheatingProver(attempt(account, account.statement()), randomness=replayed).prove() == proof

@@ -330,6 +330,7 @@ def test_one_exit_code_has_one_meaning() -> None:
     from zkmargin.service import errors as service_errors
     from zkmargin.service import refusals
     from zkmargin.service.keys import request_signatures
+    from zkmargin.verifier.facts.transparency import LogForked
 
     kinds = {
         k
@@ -337,7 +338,7 @@ def test_one_exit_code_has_one_meaning() -> None:
         for k in vars(m).values()
         if isinstance(k, type)
     }
-    ours = {k for k in kinds if issubclass(k, errors.ZkMarginError)} | {HubProblem, HubUnreachable}
+    ours = {k for k in kinds if issubclass(k, errors.ZkMarginError)} | {HubProblem, HubUnreachable, LogForked}
     by_exit: dict[int, set[str]] = {}
     for kind in ours:
         by_exit.setdefault(kind.exit_code, set()).add(kind.__name__)
