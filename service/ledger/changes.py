@@ -196,8 +196,8 @@ class Traded:
 class SignedImport:
     """A signed import as it came, and the raw public key that it was signed with."""
 
-    document: bytes
-    key: bytes
+    document: bytes = field(repr=False)
+    key: bytes = field(repr=False)
 
 
 @dataclass(frozen=True)
